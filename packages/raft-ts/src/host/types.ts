@@ -1,0 +1,136 @@
+// What a program that embeds raft-ts hands in and gets back: the state machine, the streams, the sealer and the node.
+import type { Duplex } from 'node:stream';
+
+/** A cluster member's id: a positive integer below 2^53, never reused after the member was removed. */
+export type MemberId = number;
+
+/** A committed entry of the application. */
+export interface AppliedEntry {
+  readonly index: number;
+  readonly term: number;
+  readonly data: Uint8Array;
+}
+
+/** The replicated state. `apply` is deterministic, synchronous and never throws for bad input: it returns an outcome. */
+export interface StateMachine {
+  /** Applies one entry. What it returns resolves the `propose` of the member that proposed it. */
+  apply(entry: AppliedEntry): unknown;
+  /** Called after each run of `apply` calls, once per batch, with the index reached. */
+  applied?(index: number): void;
+  /** Takes a consistent view now (cheap, synchronous); the returned function encodes it in slices, later. */
+  snapshot(): () => AsyncIterable<Uint8Array>;
+  /** Replaces the whole state by a snapshot taken at `index`. */
+  restore(index: number, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+}
+
+/** Encrypts what goes to the disk. `open` throws when the key is unknown or the data was tampered with. */
+export interface Sealer {
+  readonly keyId: string;
+  seal(plain: Uint8Array): Uint8Array;
+  open(sealed: Uint8Array): Uint8Array;
+}
+
+/** The kinds of connection a pair of members keeps, so that bulk never delays heartbeats. */
+export type Channel = 'control' | 'append' | 'snapshot';
+
+/** Opens an authenticated stream to a member. raft-ts never listens: the host passes accepted streams to `RaftNode.accept`. */
+export type Dial = (peer: { id: MemberId; address: string }, channel: Channel, signal: AbortSignal) => Promise<Duplex>;
+
+/** A member as the configuration knows it; `address` travels in the conf-change's context. */
+export interface Member {
+  readonly id: MemberId;
+  readonly address: string;
+  readonly learner: boolean;
+}
+
+export type Role = 'follower' | 'precandidate' | 'candidate' | 'leader';
+
+export interface NodeStatus {
+  readonly id: MemberId;
+  readonly term: number;
+  readonly role: Role;
+  /** 0 when no leader is known. */
+  readonly leader: MemberId;
+  readonly commit: number;
+  readonly applied: number;
+  readonly lastIndex: number;
+  readonly members: readonly Member[];
+  /** Leader only: match index per peer, and whether it was heard of within the election time-out. */
+  readonly progress: ReadonlyMap<MemberId, { match: number; active: boolean }>;
+}
+
+export interface RaftTiming {
+  /** Milliseconds a tick; 50. */
+  readonly tickMs: number;
+  /** Ticks between heartbeats; 1. */
+  readonly heartbeatTicks: number;
+  /** The election time-out is drawn from [electionTicks, 2 * electionTicks) ticks; 8. */
+  readonly electionTicks: number;
+}
+
+export interface RaftNodeOptions {
+  readonly id: MemberId;
+  /** The folder of the log and snapshots; created 0700 if absent. */
+  readonly dir: string;
+  readonly timing?: Partial<RaftTiming>;
+  /** Entries applied between snapshots; 10 000. */
+  readonly snapshotEntries?: number;
+  /** Entries kept behind a snapshot for slow followers; 500. */
+  readonly keepEntries?: number;
+  /** A pseudo-random number in [0, 1), for the election time-outs. */
+  readonly random: () => number;
+  /** Called on what the node cannot survive (failed fsync, corrupted log): the host must end. */
+  readonly onFatal: (error: Error) => void;
+  /** One line a transition; fields before prose. */
+  readonly log?: (level: 'debug' | 'info' | 'warn' | 'error', fields: Record<string, unknown>, message: string) => void;
+}
+
+export interface RaftNodeModules {
+  readonly stateMachine: StateMachine;
+  readonly dial: Dial;
+  readonly sealer: Sealer;
+}
+
+/** How a node comes to life. `bootstrap` makes a one-member cluster; `join` starts empty and waits to be contacted by the leader; `restart` needs a log. */
+export type Start =
+  | { readonly kind: 'bootstrap'; readonly address: string }
+  | { readonly kind: 'join' }
+  | { readonly kind: 'restart' };
+
+export interface Proposed {
+  readonly index: number;
+  /** What `StateMachine.apply` returned. */
+  readonly result: unknown;
+}
+
+export type MembershipChange =
+  | { readonly type: 'add'; readonly id: MemberId; readonly address: string }
+  | { readonly type: 'add-learner'; readonly id: MemberId; readonly address: string }
+  | { readonly type: 'update'; readonly id: MemberId; readonly address: string }
+  | { readonly type: 'remove'; readonly id: MemberId };
+
+/**
+ * A running member. Every promise rejects with a `RaftError` whose `code` is one of:
+ * `not-leader` (data.leader), `dropped` (outcome unknown: leadership was lost before the commit was seen), `no-quorum`,
+ * `removed`, `stopped`, `busy` (too much uncommitted), `too-large`, `conf-change-pending`.
+ */
+export interface RaftNode {
+  readonly id: MemberId;
+  /** Leader only. Resolves when applied here. */
+  propose(data: Uint8Array, signal?: AbortSignal): Promise<Proposed>;
+  /** On any member: resolves with an index once the local state has applied everything committed before the call. Rejects `no-quorum` after `timeoutMs` (default 3 000). */
+  readIndex(timeoutMs?: number): Promise<number>;
+  changeMembership(change: MembershipChange): Promise<void>;
+  /** Leader only; resolves when another member leads. Without `to`, the most up-to-date voter. */
+  transferLeadership(to?: MemberId): Promise<void>;
+  status(): NodeStatus;
+  /** An authenticated stream that a peer opened. */
+  accept(from: MemberId, channel: Channel, stream: Duplex): void;
+  /** Called on each change of role, term, leader, membership, or of being removed; returns an unsubscriber. */
+  onChange(listener: (status: NodeStatus) => void): () => void;
+  /** Takes a snapshot now and compacts. */
+  snapshot(): Promise<void>;
+  /** Stops without transferring; flushes and closes files. Idempotent. */
+  stop(): Promise<void>;
+}
+// The package's door also exports: `openRaftNode(options, modules, start): Promise<RaftNode>`, `hasLog(dir): Promise<boolean>`, `RaftError`.
