@@ -1,1 +1,5 @@
-export {};
+export * from './clock.ts';
+export * from './errors.ts';
+export * from './frames.ts';
+export * from './log.ts';
+export * from './random.ts';

@@ -1,1 +1,2 @@
-export {};
+export * from './dispatch.ts';
+export * from './join.ts';

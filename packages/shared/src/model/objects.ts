@@ -1,0 +1,190 @@
+import type {
+  ClusterSpec,
+  EndpointSpec,
+  NodeSpec,
+  Platform,
+  PortConfig,
+  Resources,
+  ServiceSpec,
+  TaskSpec,
+} from './specs.ts';
+import type { TaskState } from './task-state.ts';
+
+// The objects of the replicated state: the Engine API's shapes, plus fields of our own that the API door leaves out (marked "ours").
+// Objects are never changed in place. Each field has one writer, named beside it.
+
+/** RFC 3339, UTC, as the API sends it. */
+export type Timestamp = string;
+export const toTimestamp = (ms: number): Timestamp => new Date(ms).toISOString();
+export const fromTimestamp = (time: Timestamp): number => Date.parse(time);
+
+/** `Version.Index` is the raft index of the last change; optimistic locking compares it. All four are set by the store. */
+export interface Meta {
+  readonly ID: string;
+  readonly Version: { readonly Index: number };
+  readonly CreatedAt: Timestamp;
+  readonly UpdatedAt: Timestamp;
+}
+
+export interface TlsInfo {
+  readonly TrustRoot?: string;
+  readonly CertIssuerSubject?: string;
+  readonly CertIssuerPublicKey?: string;
+}
+
+export interface NodeDescription {
+  readonly Hostname: string;
+  readonly Platform: Platform;
+  readonly Resources: Resources;
+  readonly Engine: {
+    readonly EngineVersion?: string;
+    readonly Labels?: Readonly<Record<string, string>>;
+    readonly Plugins?: readonly { readonly Type: string; readonly Name: string }[];
+  };
+  readonly TLSInfo?: TlsInfo;
+  /** Ours: which runtimes the node's agent drives. */
+  readonly Runtimes: readonly RuntimeName[];
+  /** Ours: false when the engine does not answer; the node is then not ready for new tasks. */
+  readonly RuntimeReady: boolean;
+}
+
+export type RuntimeName = 'docker' | 'process';
+export type NodeRole = 'worker' | 'manager';
+export type NodeState = 'unknown' | 'down' | 'ready' | 'disconnected';
+
+export interface Node extends Meta {
+  /** Writer: the API (users), and the join (first version). */
+  readonly Spec: NodeSpec & {
+    readonly Role: NodeRole;
+    readonly Availability: 'active' | 'pause' | 'drain';
+    readonly Labels: Readonly<Record<string, string>>;
+  };
+  /** Writer: the dispatcher, from what the agent reports. */
+  readonly Description?: NodeDescription;
+  /** Writer: the dispatcher. `Addr` is the address that others reach the node's published ports at. */
+  readonly Status: { readonly State: NodeState; readonly Message?: string; readonly Addr: string };
+  /** Writer: the role manager. Present while the node is a raft member. `Leader` and `Reachability` are filled in at read. */
+  readonly ManagerStatus?: { readonly RaftID: number; readonly Addr: string };
+  /** Ours. Writer: the dispatcher: until when (ms) a clean stop is forgiven. */
+  readonly RestartGraceUntil?: number;
+  /** Ours. Writer: the dispatcher: since when (ms) the node is down. */
+  readonly DownSince?: number;
+}
+
+export interface Endpoint {
+  readonly Spec: EndpointSpec | Record<string, never>;
+  readonly Ports?: readonly PortConfig[];
+  readonly VirtualIPs?: readonly { readonly NetworkID: string; readonly Addr: string }[];
+}
+
+export type UpdateState =
+  | 'updating'
+  | 'paused'
+  | 'completed'
+  | 'rollback_started'
+  | 'rollback_paused'
+  | 'rollback_completed';
+
+export interface UpdateStatus {
+  readonly State: UpdateState;
+  readonly StartedAt?: Timestamp;
+  readonly CompletedAt?: Timestamp;
+  readonly Message?: string;
+}
+
+export interface Service extends Meta {
+  /** Writer: the API; the updater when it rolls back by itself. */
+  readonly Spec: ServiceSpec & {
+    readonly Name: string;
+    readonly Labels: Readonly<Record<string, string>>;
+    readonly TaskTemplate: TaskSpec;
+  };
+  readonly PreviousSpec?: Service['Spec'];
+  /** Ours: changes whenever Spec does; tasks carry the one that they were made from. Chosen by the writer: a new id. */
+  readonly SpecVersion: string;
+  readonly PreviousSpecVersion?: string;
+  /** Writer: the port allocator. */
+  readonly Endpoint: Endpoint;
+  /** Writer: the updater; the API resets it with a new spec. */
+  readonly UpdateStatus?: UpdateStatus;
+}
+
+export type Protocol = 'tcp' | 'udp' | 'sctp';
+
+/**
+ * Where one target port of one running task is reached. The task's own node uses `localAddr:targetPort`, the others
+ * `nodeAddr:nodePort`, a port published on the node for that task alone.
+ */
+export interface TaskEndpoint {
+  readonly protocol: Protocol;
+  readonly targetPort: number;
+  readonly localAddr: string;
+  /** Where the task listens on `localAddr`; `targetPort` for containers, the assigned port for processes. */
+  readonly localPort: number;
+  readonly nodeAddr: string;
+  readonly nodePort: number;
+}
+
+export interface TaskStatus {
+  readonly Timestamp: Timestamp;
+  readonly State: TaskState;
+  readonly Message?: string;
+  readonly Err?: string;
+  readonly ContainerStatus?: { readonly ContainerID: string; readonly PID: number; readonly ExitCode: number };
+  /** Host-mode ports as bound. */
+  readonly PortStatus?: { readonly Ports?: readonly PortConfig[] };
+  /** Ours: present once every ingress target port accepts connections (or at once with a healthcheck, UDP only, or the opt-out label). */
+  readonly Endpoints?: readonly TaskEndpoint[];
+}
+
+export interface Task extends Meta {
+  readonly Labels: Readonly<Record<string, string>>;
+  readonly Spec: TaskSpec;
+  readonly ServiceID: string;
+  /** From 1; absent for global tasks. */
+  readonly Slot?: number;
+  /** Writer: the orchestrator (global), else the scheduler. */
+  readonly NodeID?: string;
+  /** Writer by state: see ownerOf. Never goes back. */
+  readonly Status: TaskStatus;
+  /** Writer: orchestrators, updater, restart supervisor. Never goes back. */
+  readonly DesiredState: TaskState;
+  /** Ours: the service's SpecVersion this was made from. */
+  readonly SpecVersion: string;
+  /** Ours: copied at creation, for containers' labels and templates. */
+  readonly ServiceAnnotations: { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
+  /** Ours: the service's ports as allocated (ingress and host). Writer: the port allocator, new -> pending. */
+  readonly Ports?: readonly PortConfig[];
+  /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. */
+  readonly Restarts?: { readonly count: number; readonly times: readonly number[] };
+  /** Ours: desired `ready` becomes `running` at this time (ms): the restart delay. */
+  readonly StartAt?: number;
+  /** Ours: stop this task only when that one (start-first replacement) is up. */
+  readonly ReplacedBy?: string;
+}
+
+export interface Cluster extends Meta {
+  readonly Spec: ClusterSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
+  readonly DefaultAddrPool: readonly string[];
+  readonly SubnetSize: number;
+  readonly DataPathPort: number;
+  /** Ours, and secret: never in a log line, an inspect or an error. */
+  readonly RootCA: {
+    readonly Certificate: string;
+    readonly Key: string;
+    /** base36 SHA-256 of the certificate's DER, 50 characters; part of the tokens. */
+    readonly Digest: string;
+    readonly JoinTokens: { readonly Worker: string; readonly Manager: string };
+  };
+  /** Ours: raft ids that must never come back. */
+  readonly RemovedRaftIDs: readonly number[];
+}
+
+export interface Objects {
+  cluster: Cluster;
+  nodes: Node;
+  services: Service;
+  tasks: Task;
+}
+export type Table = keyof Objects;
+export const tables = ['cluster', 'nodes', 'services', 'tasks'] as const satisfies readonly Table[];

@@ -1,0 +1,126 @@
+import type {
+  NodeDescription,
+  NodeRole,
+  PortConfig,
+  Protocol,
+  Task,
+  TaskEndpoint,
+  TaskStatus,
+} from '../model/index.ts';
+
+// The worker link: messages between an agent and the dispatcher of the leading manager, over whatever carries frames (`Link`).
+
+/** A manager as nodes know it. */
+export interface Peer {
+  readonly nodeId: string;
+  readonly addr: string;
+}
+
+export interface StatusUpdate {
+  readonly taskId: string;
+  readonly status: TaskStatus;
+}
+
+/** One published port with everything behind it. `key` is `protocol/publishedPort`. */
+export interface IngressEntry {
+  readonly key: string;
+  readonly serviceId: string;
+  readonly serviceName: string;
+  readonly protocol: Protocol;
+  readonly publishedPort: number;
+  readonly targetPort: number;
+  /** In a stable order (by task id), so that an unchanged set is an unchanged rule. */
+  readonly backends: readonly IngressBackend[];
+}
+
+export interface IngressBackend extends TaskEndpoint {
+  readonly taskId: string;
+  readonly nodeId: string;
+}
+
+export interface LogOptions {
+  readonly follow: boolean;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+  /** Lines from the end, per task; undefined: all. */
+  readonly tail?: number;
+  /** ms since the epoch. */
+  readonly since?: number;
+  readonly until?: number;
+}
+
+export interface LogLine {
+  readonly taskId: string;
+  readonly stream: 'stdout' | 'stderr';
+  /** RFC 3339 with nanoseconds. */
+  readonly time: string;
+  /** Without the line's end. */
+  readonly line: Uint8Array;
+}
+
+export type AgentMessage =
+  | {
+      readonly type: 'hello';
+      readonly protocol: 1;
+      /** Changes with each start of the daemon. */
+      readonly instance: string;
+      /** How others reach this node's published ports. */
+      readonly addr: string;
+      readonly description: NodeDescription;
+      /** Latest status of every task that the agent knows. */
+      readonly statuses: readonly StatusUpdate[];
+      /** Ingress revision that the node has applied; 0 at first. */
+      readonly revision: number;
+    }
+  | { readonly type: 'heartbeat'; readonly revision: number }
+  /** The ingress table up to `revision` is in force on this node. Sent at once. */
+  | { readonly type: 'applied'; readonly revision: number }
+  | { readonly type: 'status'; readonly sequence: number; readonly updates: readonly StatusUpdate[] }
+  | { readonly type: 'describe'; readonly description: NodeDescription; readonly addr: string }
+  | { readonly type: 'logs'; readonly subscription: string; readonly lines: readonly LogLine[] }
+  | { readonly type: 'logs-end'; readonly subscription: string; readonly error?: string }
+  | { readonly type: 'renew'; readonly csr: string }
+  /** A clean stop: the node will be back; move nothing for `graceMs`. Answered by `goodbye-ack`. */
+  | { readonly type: 'goodbye'; readonly graceMs: number };
+
+export type ManagerMessage =
+  | { readonly type: 'welcome'; readonly session: string; readonly heartbeatMs: number; readonly nodeRole: NodeRole }
+  /** Not the leader: try there. Followed by the end of the stream. */
+  | { readonly type: 'redirect'; readonly leader?: Peer; readonly managers: readonly Peer[] }
+  /**
+   * What the node should run and route. `full` replaces everything; the first after `welcome` always is. `revision` is the
+   * store index that this brings the node to. A task's DesiredState is the one that the agent may act on now: `shutdown`
+   * is held back until every ready node routes past the task, or 5 s.
+   */
+  | {
+      readonly type: 'update';
+      readonly full: boolean;
+      readonly revision: number;
+      readonly tasks: readonly Task[];
+      /** Tasks to forget: stop if running, remove the container and its files. */
+      readonly removedTasks: readonly string[];
+      readonly ingress: readonly IngressEntry[];
+      readonly removedIngress: readonly string[];
+    }
+  | { readonly type: 'status-ack'; readonly sequence: number }
+  | { readonly type: 'managers'; readonly managers: readonly Peer[] }
+  /** The role that the state gives this node; the daemon renews its certificate and starts or stops its manager. */
+  | { readonly type: 'role'; readonly role: NodeRole }
+  | {
+      readonly type: 'logs-subscribe';
+      readonly subscription: string;
+      readonly taskIds: readonly string[];
+      readonly options: LogOptions;
+    }
+  | { readonly type: 'logs-unsubscribe'; readonly subscription: string }
+  | { readonly type: 'certificate'; readonly certificate: string; readonly ca: string }
+  | { readonly type: 'goodbye-ack' }
+  /** The node is no longer in the cluster. Followed by the end of the stream. */
+  | { readonly type: 'removed'; readonly reason: string }
+  | { readonly type: 'error'; readonly code: string; readonly message: string };
+
+/** Host-mode ports of a task, as the runtime must bind them. */
+export const hostPorts = (task: Task): readonly PortConfig[] =>
+  (task.Ports ?? []).filter((port) => port.PublishMode === 'host');
+export const ingressPorts = (task: Task): readonly PortConfig[] =>
+  (task.Ports ?? []).filter((port) => port.PublishMode !== 'host');
