@@ -1,5 +1,8 @@
 // The vocabulary of the core: entries, hard state, messages and the Ready that a host works off (after etcd/raft's raftpb and node.go).
 
+/** A member's id: a positive integer below 2^53 - 2. 0 stands for none. */
+export type NodeId = number;
+
 /** Log entry kinds. `normal` with empty data is the entry a new leader commits first. */
 export type EntryType = 'normal' | 'conf-change' | 'conf-change-v2';
 
@@ -136,4 +139,53 @@ export interface LogStorage {
   firstIndex(): number;
   lastIndex(): number;
   snapshot(): Snapshot;
+}
+
+/**
+ * What became of a stepped message or a proposal. All but `ok` mean that nothing was done: no leader is known, a
+ * leadership transfer is under way, too much is uncommitted, this member is not (or no more) in the configuration,
+ * proposals are not forwarded, the message is a local one that came from outside, or its sender is unknown.
+ */
+export type StepResult =
+  | 'ok'
+  | 'no-leader'
+  | 'transferring'
+  | 'too-much-uncommitted'
+  | 'not-member'
+  | 'not-forwarded'
+  | 'local-message'
+  | 'unknown-peer';
+
+export type ProgressState = 'probe' | 'replicate' | 'snapshot';
+
+/** A leader's view of one member. */
+export interface ProgressStatus {
+  readonly match: number;
+  readonly next: number;
+  readonly state: ProgressState;
+  readonly pendingSnapshot: number;
+  readonly recentActive: boolean;
+  readonly paused: boolean;
+  readonly learner: boolean;
+  readonly inflight: number;
+  readonly inflightFull: boolean;
+}
+
+export interface RawNodeStatus {
+  readonly id: NodeId;
+  readonly term: number;
+  readonly vote: NodeId;
+  readonly role: SoftState['role'];
+  readonly leader: NodeId;
+  readonly commit: number;
+  readonly applied: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  /** The member that leadership is being handed to; 0 for none. */
+  readonly leadTransferee: NodeId;
+  /** A conf change proposed while `applied` is below this index is replaced by an empty entry. Leader only. */
+  readonly pendingConfIndex: number;
+  readonly confState: ConfState;
+  /** Leader only, else empty. In the order of ids. */
+  readonly progress: ReadonlyMap<NodeId, ProgressStatus>;
 }
