@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest';
+import { isClusterError } from '../kit/index.ts';
+import { normalise, parseJson } from './normalise.ts';
+import { ServiceSpec } from './specs.ts';
+
+const failure = (value: unknown, strict = false) => {
+  try {
+    normalise(ServiceSpec, value, { strict });
+  } catch (error) {
+    if (isClusterError(error, 'invalid-argument')) return error.message;
+    throw error;
+  }
+  return 'no error';
+};
+
+describe('normalise', () => {
+  test.each([
+    [
+      'null is absent',
+      { Name: 'a', Labels: null, TaskTemplate: { ContainerSpec: { Args: null } } },
+      { Name: 'a', TaskTemplate: { ContainerSpec: {} } },
+    ],
+    ['unknown keys go', { Name: 'a', Nonsense: { x: 1 } }, { Name: 'a' }],
+    ['keys match without case, the exact one first', { name: 'b', Name: 'a' }, { Name: 'a' }],
+    [
+      'another case alone is taken',
+      { TaskTemplate: { ContainerSpec: { HealthCheck: { Retries: 2 } } } },
+      { TaskTemplate: { ContainerSpec: { Healthcheck: { Retries: 2 } } } },
+    ],
+    ['a null in a map is an empty string', { Labels: { a: null } }, { Labels: { a: '' } }],
+    ['empty objects stay', { Mode: { Replicated: {} } }, { Mode: { Replicated: {} } }],
+  ])('%s', (_, given, wanted) => {
+    expect(normalise(ServiceSpec, given)).toEqual(wanted);
+  });
+
+  test('__proto__ is harmless', () => {
+    const spec = normalise(
+      ServiceSpec,
+      parseJson('{"Name":"a","__proto__":{"polluted":1},"Labels":{"__proto__":"x","a":"b"}}'),
+    );
+    expect(spec).toEqual({ Name: 'a', Labels: { a: 'b' } });
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
+    expect(Object.getPrototypeOf(spec.Labels)).toBe(Object.prototype);
+  });
+
+  test.each([
+    [{ Name: 3 }, 'invalid JSON: Name must be a string, not 3'],
+    [
+      { Mode: { Replicated: { Replicas: '3' } } },
+      'invalid JSON: Mode.Replicated.Replicas must be an integer of at least 0, not "3"',
+    ],
+    [
+      { Mode: { Replicated: { Replicas: -1 } } },
+      'invalid JSON: Mode.Replicated.Replicas must be an integer of at least 0, not -1',
+    ],
+    [
+      { Mode: { Replicated: { Replicas: 2 ** 53 } } },
+      'invalid JSON: Mode.Replicated.Replicas must be an integer below 2^53, not 9007199254740992',
+    ],
+    [
+      { TaskTemplate: { ContainerSpec: { Args: ['a', null] } } },
+      'invalid JSON: TaskTemplate.ContainerSpec.Args[1] must be a string, not null',
+    ],
+    [
+      { UpdateConfig: { Order: 'sideways' } },
+      'invalid JSON: UpdateConfig.Order must be one of stop-first, start-first, not "sideways"',
+    ],
+    [[], 'invalid JSON: the body must be an object, not []'],
+    [null, 'invalid JSON: the body must be an object, not null'],
+  ])('%j is refused', (given, message) => {
+    expect(failure(given)).toBe(message);
+  });
+
+  test('strict refuses unknown keys by name', () => {
+    expect(failure({ Name: 'a', Replica: 1 }, true)).toMatch(/^unknown field Replica; known: Name, Labels/);
+  });
+});

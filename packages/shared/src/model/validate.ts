@@ -1,0 +1,182 @@
+import { ClusterError } from '../kit/errors.ts';
+import { isImageReference } from './image.ts';
+import { checkReservedLabels, runtimeOf } from './labels.ts';
+import type { Service } from './objects.ts';
+import { unsupportedByProcess } from './process-support.ts';
+import type { EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
+
+// Cross-field rules of a service's spec and the defaults that are stored with it, with Docker's messages where clients match on text.
+
+const grpc = (code: 'InvalidArgument', message: string) =>
+  new ClusterError('invalid-argument', `rpc error: code = ${code} desc = ${message}`);
+const invalid = (message: string) => grpc('InvalidArgument', message);
+const notYet = (what: string) => new ClusterError('unimplemented', `${what} are not supported yet`);
+
+const minimumMemory = 4 * 1024 * 1024;
+
+/** Checks a normalised spec and returns it with the defaults that are stored. Throws ClusterError; changes nothing. */
+export function completeServiceSpec(spec: ServiceSpec): Service['Spec'] {
+  checkName(spec.Name ?? '');
+  const template = spec.TaskTemplate;
+  if (!template?.ContainerSpec) {
+    if (template?.PluginSpec) throw notYet('plugin tasks');
+    throw invalid('mismatched Runtime and *Spec fields');
+  }
+  if (template.Runtime !== undefined && template.Runtime !== '' && template.Runtime !== 'container') {
+    throw notYet(`tasks of runtime '${template.Runtime}'`);
+  }
+  refuseAbsentFeatures(spec, template);
+  const labels = spec.Labels ?? {};
+  checkReservedLabels('service', labels);
+  checkMode(spec);
+  checkContainer(template);
+  checkResources(template);
+  checkPlacement(template);
+  const complete: Service['Spec'] = {
+    ...spec,
+    Name: spec.Name ?? '',
+    Labels: labels,
+    TaskTemplate: {
+      ...template,
+      ContainerSpec: { ...template.ContainerSpec, Isolation: template.ContainerSpec.Isolation || 'default' },
+      ForceUpdate: template.ForceUpdate ?? 0,
+      Runtime: 'container',
+    },
+    Mode: spec.Mode?.Global ? { Global: {} } : { Replicated: { Replicas: spec.Mode?.Replicated?.Replicas ?? 1 } },
+    ...(spec.EndpointSpec && { EndpointSpec: completeEndpoint(spec.EndpointSpec) }),
+  };
+  if (runtimeOf(labels) === 'process') {
+    const problem = unsupportedByProcess(complete);
+    if (problem) throw invalid(problem);
+  }
+  return complete;
+}
+
+/** A DNS label, as Swarm insists on. */
+export function checkName(name: string): void {
+  if (!/^[a-zA-Z0-9](?:[-_.]*[A-Za-z0-9])*$/.test(name) || name.length > 63) {
+    throw invalid(
+      name.length > 63 ? 'name must be 63 characters or fewer' : 'name must be valid as a DNS name component',
+    );
+  }
+}
+
+function refuseAbsentFeatures(spec: ServiceSpec, template: TaskSpec): void {
+  if (template.ContainerSpec?.Secrets?.length) throw notYet('secrets');
+  if (template.ContainerSpec?.Configs?.length) throw notYet('configs');
+  if (template.Networks?.length || spec.Networks?.length) throw notYet('user networks');
+  if (spec.Mode?.ReplicatedJob || spec.Mode?.GlobalJob) throw notYet('jobs');
+  if (template.ContainerSpec?.Privileges?.CredentialSpec) throw notYet('credential specs');
+  for (const port of spec.EndpointSpec?.Ports ?? []) {
+    if (port.Protocol === 'sctp' && port.PublishMode !== 'host') throw notYet('sctp ports in ingress mode');
+  }
+}
+
+function checkMode(spec: ServiceSpec): void {
+  const modes = [spec.Mode?.Replicated, spec.Mode?.Global, spec.Mode?.ReplicatedJob, spec.Mode?.GlobalJob];
+  if (modes.filter((mode) => mode !== undefined).length > 1) {
+    throw new ClusterError('invalid-argument', 'must specify only one service mode');
+  }
+}
+
+function checkContainer(template: TaskSpec): void {
+  const container = template.ContainerSpec ?? {};
+  if (!container.Image) throw invalid('ContainerSpec: image reference must be provided');
+  if (!isImageReference(container.Image)) {
+    throw invalid(`ContainerSpec: ${JSON.stringify(container.Image)} is not a valid repository/tag`);
+  }
+  for (const entry of container.Env ?? []) {
+    if (entry === '' || entry.startsWith('=')) throw invalid(`ContainerSpec: invalid environment variable: ${entry}`);
+  }
+  const targets = new Set<string>();
+  for (const mount of container.Mounts ?? []) {
+    checkMount(mount);
+    if (targets.has(mount.Target ?? '')) throw invalid(`ContainerSpec: duplicate mount point: ${mount.Target}`);
+    targets.add(mount.Target ?? '');
+  }
+  const health = container.Healthcheck;
+  for (const [name, value] of Object.entries({
+    Interval: health?.Interval,
+    Timeout: health?.Timeout,
+    StartPeriod: health?.StartPeriod,
+    StartInterval: health?.StartInterval,
+  })) {
+    if (value !== undefined && value !== 0 && value < 1_000_000) {
+      throw invalid(`ContainerSpec: ${name} in HealthConfig cannot be less than 1ms`);
+    }
+  }
+  if ((health?.Retries ?? 0) < 0) throw invalid('ContainerSpec: Retries in HealthConfig cannot be negative');
+}
+
+function checkMount(mount: Mount): void {
+  if (!mount.Target) throw invalid('ContainerSpec: "": mount target must not be empty');
+  const type = mount.Type ?? 'volume';
+  if (type === 'cluster') throw notYet('cluster volumes');
+  if (type === 'npipe') throw invalid('ContainerSpec: mount type npipe is for Windows only');
+  if (type === 'bind') {
+    if (!mount.Source) throw invalid('ContainerSpec: invalid bind mount source, must not be empty');
+    if (!mount.Source.startsWith('/')) {
+      throw invalid(`ContainerSpec: invalid bind mount source, must be an absolute path: ${mount.Source}`);
+    }
+  }
+  if (type === 'tmpfs' && mount.Source) throw invalid('ContainerSpec: invalid tmpfs source, source must be empty');
+  if (!mount.Target.startsWith('/')) {
+    throw invalid(`ContainerSpec: invalid mount target, must be an absolute path: ${mount.Target}`);
+  }
+}
+
+function checkResources(template: TaskSpec): void {
+  const { Limits: limits, Reservations: reservations } = template.Resources ?? {};
+  for (const memory of [limits?.MemoryBytes, reservations?.MemoryBytes]) {
+    if (memory !== undefined && memory !== 0 && memory < minimumMemory) {
+      throw invalid(`invalid memory value ${memory}: Must be at least 4MiB`);
+    }
+  }
+  for (const cpus of [limits?.NanoCPUs, reservations?.NanoCPUs]) {
+    if (cpus !== undefined && cpus !== 0 && cpus < 1_000_000) {
+      throw invalid(`invalid cpu value ${cpus / 1e9}: Must be at least 0.001`);
+    }
+  }
+}
+
+function checkPlacement(template: TaskSpec): void {
+  for (const constraint of template.Placement?.Constraints ?? []) checkConstraint(constraint);
+  for (const preference of template.Placement?.Preferences ?? []) {
+    const descriptor = preference.Spread?.SpreadDescriptor;
+    if (!descriptor)
+      throw invalid('placement preference: only spread is supported, with a descriptor such as node.labels.zone');
+  }
+}
+
+/** Docker answers 500 to a constraint without an operator, and clients have seen it so. */
+function checkConstraint(constraint: string): void {
+  const operator = constraint.includes('==') ? '==' : constraint.includes('!=') ? '!=' : undefined;
+  const fail = (message: string) => new ClusterError('unknown', `rpc error: code = Unknown desc = ${message}`);
+  if (!operator) throw fail('constraint expected one operator from ==, !=');
+  const [key = '', value = ''] = constraint.split(operator).map((part) => part.trim());
+  if (!/^[a-z_][a-z0-9\-_.]+$/i.test(key)) throw fail(`key '${key}' is invalid`);
+  if (!/^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i.test(value)) throw fail(`value '${value}' is invalid`);
+}
+
+function completeEndpoint(endpoint: EndpointSpec): EndpointSpec {
+  const ports = (endpoint.Ports ?? []).map(completePort);
+  const mode = endpoint.Mode || 'vip';
+  const seen = new Set<string>();
+  for (const port of ports) {
+    if (!port.TargetPort) throw invalid('EndpointSpec: TargetPort must be from 1 to 65535');
+    if (mode === 'dnsrr' && port.PublishMode === 'ingress') {
+      throw invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+    }
+    if (!port.PublishedPort) continue;
+    const key = `${port.PublishMode} ${port.Protocol} ${port.PublishedPort}`;
+    if (seen.has(key)) throw invalid('EndpointSpec: duplicate published ports provided');
+    seen.add(key);
+  }
+  return { ...endpoint, Mode: mode, ...(endpoint.Ports && { Ports: ports }) };
+}
+
+const completePort = (port: PortConfig): PortConfig => ({
+  ...port,
+  Protocol: port.Protocol || 'tcp',
+  PublishMode: port.PublishMode || 'ingress',
+});
