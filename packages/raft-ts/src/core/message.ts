@@ -1,0 +1,72 @@
+import {
+  type Entry,
+  type HardState,
+  localAppendThread,
+  localApplyThread,
+  type Message,
+  type MessageType,
+} from './types.ts';
+
+// Building messages and telling their kinds apart.
+
+export const noBytes: Uint8Array = new Uint8Array(0);
+
+const noEntries: readonly Entry[] = [];
+const noMessages: readonly Message[] = [];
+
+/** A message with everything absent but what is given. */
+export const message = (fields: Partial<Message> & { readonly type: MessageType; readonly to: number }): Message => ({
+  from: 0,
+  term: 0,
+  logTerm: 0,
+  index: 0,
+  entries: noEntries,
+  commit: 0,
+  vote: 0,
+  reject: false,
+  rejectHint: 0,
+  context: noBytes,
+  responses: noMessages,
+  ...fields,
+});
+
+const localTypes: ReadonlySet<MessageType> = new Set<MessageType>([
+  'hup',
+  'beat',
+  'unreachable',
+  'snap-status',
+  'check-quorum',
+  'storage-append',
+  'storage-append-resp',
+  'storage-apply',
+  'storage-apply-resp',
+]);
+
+const responseTypes: ReadonlySet<MessageType> = new Set<MessageType>([
+  'app-resp',
+  'vote-resp',
+  'heartbeat-resp',
+  'unreachable',
+  'read-index-resp',
+  'pre-vote-resp',
+  'storage-append-resp',
+  'storage-apply-resp',
+]);
+
+/** Messages that only the member itself may step. */
+export const isLocalMessage = (type: MessageType): boolean => localTypes.has(type);
+
+export const isResponseMessage = (type: MessageType): boolean => responseTypes.has(type);
+
+export const isLocalTarget = (id: number): boolean => id === localAppendThread || id === localApplyThread;
+
+export const isEmptyHardState = (s: HardState): boolean => s.term === 0 && s.vote === 0 && s.commit === 0;
+
+export const sameHardState = (a: HardState, b: HardState): boolean =>
+  a.term === b.term && a.vote === b.vote && a.commit === b.commit;
+
+/** The context of vote requests that a leader asked for, which ignore leases. */
+export const transferMarker: Uint8Array = new TextEncoder().encode('CampaignTransfer');
+
+export const isTransferMarker = (context: Uint8Array): boolean =>
+  context.length === transferMarker.length && context.every((byte, i) => byte === transferMarker[i]);

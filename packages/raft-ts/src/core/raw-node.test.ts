@@ -1,0 +1,290 @@
+import { describe, expect, test } from 'vitest';
+import { bytes, TestCluster, voters } from './test-cluster.ts';
+import type { ConfChange } from './types.ts';
+
+function cluster(n: number, config: Parameters<TestCluster['add']>[2] = {}): TestCluster {
+  const c = new TestCluster();
+  const ids = Array.from({ length: n }, (_, i) => i + 1);
+  for (const id of ids) c.add(id, voters(...ids), config);
+  return c;
+}
+
+const change = (type: ConfChange['changes'][number]['type'], nodeId: number): ConfChange => ({
+  transition: 'auto',
+  changes: [{ type, nodeId }],
+  context: new Uint8Array(0),
+});
+
+const terms = (c: TestCluster): number[] => [...c.members.values()].map((m) => m.node.status().term);
+const roles = (c: TestCluster): string[] => [...c.members.values()].map((m) => m.node.status().role);
+const applied = (c: TestCluster): string[] => [...c.members.values()].map((m) => m.applied.join(' '));
+
+describe('replication', () => {
+  test.each([1, 2, 3, 5])('%i members elect and commit', (n) => {
+    const c = cluster(n);
+    c.elect(1);
+    expect(c.node(1).status()).toMatchObject({ role: 'leader', term: 2 });
+    expect(c.node(1).propose(bytes('a'))).toBe('ok');
+    expect(c.node(n).propose(bytes('b'))).toBe('ok');
+    c.settle();
+    expect(applied(c)).toEqual(Array(n).fill('a b'));
+  });
+
+  test('a minority commits nothing, and catches up', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.drop = (m) => m.to === 1 || m.from === 1;
+    c.node(1).propose(bytes('lost'));
+    c.settle();
+    expect(applied(c)).toEqual(['', '', '']);
+    c.elect(2);
+    c.node(2).propose(bytes('kept'));
+    c.settle();
+    c.drop = () => false;
+    c.tick(2);
+    expect(applied(c)).toEqual(['kept', 'kept', 'kept']);
+    expect(roles(c)).toEqual(['follower', 'leader', 'follower']);
+  });
+
+  test('an entry of an older term is not committed by count alone', () => {
+    const c = cluster(3);
+    c.elect(1);
+    // 1 appends at term 2 and only 2 gets it; its acknowledgement is lost.
+    c.drop = (m) => m.to === 3 || (m.type === 'app-resp' && m.to === 1);
+    c.node(1).propose(bytes('old'));
+    c.settle();
+    // 1 leads again at term 3, and again nothing of its own term is acknowledged as 'old' reaches 3.
+    c.drop = (m) => m.type === 'app' && m.entries.some((e) => e.term === 3);
+    c.elect(1);
+    expect(c.node(1).status().role).toBe('leader');
+    expect(c.node(1).status().commit).toBeLessThan(3);
+  });
+
+  test('limits uncommitted bytes, but takes one of any size', () => {
+    const c = cluster(3, { maxUncommittedEntriesSize: 10 });
+    c.elect(1);
+    c.drop = () => true;
+    expect(c.node(1).propose(bytes('x'.repeat(20)))).toBe('ok');
+    expect(c.node(1).propose(bytes('y'))).toBe('too-much-uncommitted');
+  });
+
+  test('cuts appends at the size limit and pipelines up to the inflight limit', () => {
+    const c = cluster(3, { maxSizePerMsg: 20, maxInflightMsgs: 2 });
+    c.elect(1);
+    const sent: number[] = [];
+    c.drop = (m) => {
+      if (m.type === 'app' && m.to === 2) sent.push(m.entries.length);
+      return m.to === 2;
+    };
+    for (let i = 0; i < 5; i++) c.node(1).propose(bytes(`entry ${i} of sixteen`));
+    c.settle();
+    expect(sent).toEqual([1, 1]);
+    expect(c.node(1).status().progress.get(2)).toMatchObject({ state: 'replicate', inflight: 2, paused: true });
+    c.drop = () => false;
+    c.tick(1);
+    expect(c.members.get(2)!.applied).toHaveLength(5);
+  });
+
+  test('a follower that fell behind the log gets a snapshot', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.drop = (m) => m.to === 3;
+    for (let i = 0; i < 5; i++) c.node(1).propose(bytes(`e${i}`));
+    c.settle();
+    const { storage, confState } = c.members.get(1)!;
+    const { applied: index } = c.node(1).status();
+    storage.createSnapshot(index, confState, bytes('state'));
+    storage.compact(index);
+    c.drop = () => false;
+    c.tick(1);
+    c.node(1).propose(bytes('after'));
+    c.settle();
+    expect(c.members.get(3)!.applied).toEqual([`snapshot ${index}`, 'after']);
+    expect(c.node(1).status().progress.get(3)).toMatchObject({ state: 'replicate' });
+  });
+});
+
+describe('elections', () => {
+  test('a time-out leads to an election', () => {
+    const c = cluster(3);
+    c.tick(2, 10);
+    expect(roles(c)).toEqual(['follower', 'leader', 'follower']);
+  });
+
+  test('with pre-vote, a member that was cut off does not disturb', () => {
+    const c = cluster(3, { preVote: true, checkQuorum: true });
+    c.elect(1);
+    c.drop = (m) => m.to === 3 || m.from === 3;
+    c.tick(3, 50);
+    expect(roles(c)[2]).toBe('precandidate');
+    c.drop = () => false;
+    c.tick(1);
+    expect(terms(c)).toEqual([2, 2, 2]);
+    expect(roles(c)).toEqual(['leader', 'follower', 'follower']);
+  });
+
+  test('with check-quorum, a leader alone steps down', () => {
+    const c = cluster(3, { checkQuorum: true });
+    c.elect(1);
+    c.drop = () => true;
+    c.tick(1, 20);
+    expect(roles(c)[0]).toBe('follower');
+  });
+
+  test('a vote is not given twice in a term', () => {
+    const c = cluster(3);
+    c.node(1).campaign();
+    c.node(2).campaign();
+    c.settle();
+    expect(roles(c).filter((role) => role === 'leader')).toHaveLength(1);
+    expect(c.node(3).status().vote).toBe(1);
+  });
+
+  test('leadership is handed over once the other has everything', () => {
+    const c = cluster(3, { preVote: true, checkQuorum: true });
+    c.elect(1);
+    c.node(1).propose(bytes('a'));
+    c.node(1).transferLeader(3);
+    expect(c.node(1).propose(bytes('b'))).toBe('transferring');
+    c.settle();
+    expect(roles(c)).toEqual(['follower', 'follower', 'leader']);
+    expect(applied(c)).toEqual(['a', 'a', 'a']);
+  });
+});
+
+describe('membership', () => {
+  test('members are added and removed one by one', () => {
+    const c = cluster(1);
+    c.elect(1);
+    c.add(2, undefined);
+    c.add(3, undefined);
+    for (const id of [2, 3]) {
+      c.node(1).proposeConfChange(change('add-node', id));
+      c.settle();
+      c.tick(1);
+    }
+    expect(c.members.get(3)!.confState.voters).toEqual([1, 2, 3]);
+    c.node(1).proposeConfChange(change('remove-node', 2));
+    c.settle();
+    expect(c.members.get(3)!.confState.voters).toEqual([1, 3]);
+  });
+
+  test('a second change while one is pending becomes an empty entry', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.node(1).proposeConfChange(change('add-learner-node', 4));
+    c.node(1).proposeConfChange(change('add-learner-node', 5));
+    c.settle();
+    expect(c.members.get(2)!.confState.learners).toEqual([4]);
+  });
+
+  test('a joint change is left by itself', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.add(4, undefined);
+    const swap: ConfChange = {
+      transition: 'auto',
+      changes: [
+        { type: 'add-node', nodeId: 4 },
+        { type: 'remove-node', nodeId: 3 },
+      ],
+      context: new Uint8Array(0),
+    };
+    c.node(1).proposeConfChange(swap);
+    c.settle();
+    expect(c.members.get(4)!.confState).toEqual(voters(1, 2, 4));
+  });
+
+  test('a removed leader steps down if asked to', () => {
+    const c = cluster(3, { stepDownOnRemoval: true });
+    c.elect(1);
+    c.node(1).proposeConfChange(change('remove-node', 1));
+    c.settle();
+    expect(roles(c)[0]).toBe('follower');
+    expect(c.node(1).propose(bytes('x'))).toBe('no-leader');
+  });
+});
+
+describe('reads', () => {
+  test.each(['safe', 'lease-based'] as const)('%s: on any member, with the commit index', (readOnlyOption) => {
+    const c = cluster(3, { readOnlyOption, checkQuorum: true });
+    c.elect(1);
+    c.node(1).propose(bytes('a'));
+    c.settle();
+    const { commit } = c.node(1).status();
+    for (const id of [1, 3]) {
+      c.node(id).readIndex(bytes(`read ${id}`));
+      c.settle();
+      expect(c.members.get(id)!.reads).toEqual([{ index: commit, context: `read ${id}` }]);
+    }
+  });
+
+  test('a deposed leader confirms nothing', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.drop = (m) => m.to === 1 || m.from === 1;
+    c.elect(2);
+    c.node(2).propose(bytes('newer'));
+    c.settle();
+    c.node(1).readIndex(bytes('stale'));
+    c.tick(1, 3);
+    expect(c.members.get(1)!.reads).toEqual([]);
+  });
+
+  test('a new leader waits for its first commit', () => {
+    const c = cluster(3);
+    c.drop = (m) => m.type === 'app';
+    c.elect(1);
+    c.node(1).readIndex(bytes('early'));
+    c.tick(1);
+    expect(c.members.get(1)!.reads).toEqual([]);
+    c.drop = () => false;
+    c.tick(1);
+    c.tick(1);
+    expect(c.members.get(1)!.reads).toEqual([{ index: 2, context: 'early' }]);
+  });
+
+  test('without a leader a read is refused', () => {
+    expect(cluster(3).node(1).readIndex(bytes('r'))).toBe('no-leader');
+  });
+});
+
+describe('the door', () => {
+  test('refuses local messages and responses of strangers', () => {
+    const c = cluster(3);
+    const stranger = { ...emptyMessage, type: 'app-resp', from: 9 } as const;
+    expect(c.node(1).step(stranger)).toBe('unknown-peer');
+    expect(c.node(1).step({ ...emptyMessage, type: 'hup', from: 2 })).toBe('local-message');
+  });
+
+  test('the same inputs give the same outputs', () => {
+    const run = (): string => {
+      const c = cluster(3, { preVote: true });
+      const seen: unknown[] = [];
+      c.drop = (m) => {
+        seen.push(m);
+        return false;
+      };
+      c.tick(1, 10);
+      c.node(2).propose(bytes('a'));
+      c.settle();
+      return JSON.stringify(seen);
+    };
+    expect(run()).toBe(run());
+  });
+});
+
+const emptyMessage = {
+  to: 1,
+  from: 0,
+  term: 0,
+  logTerm: 0,
+  index: 0,
+  entries: [],
+  commit: 0,
+  vote: 0,
+  reject: false,
+  rejectHint: 0,
+  context: new Uint8Array(0),
+  responses: [],
+};
