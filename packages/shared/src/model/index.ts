@@ -7,4 +7,5 @@ export * from './objects.ts';
 export * from './process-support.ts';
 export * from './specs.ts';
 export * from './task-state.ts';
+export * from './task-up.ts';
 export * from './validate.ts';

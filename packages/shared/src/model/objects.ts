@@ -107,6 +107,20 @@ export interface Service extends Meta {
   readonly Endpoint: Endpoint;
   /** Writer: the updater; the API resets it with a new spec. */
   readonly UpdateStatus?: UpdateStatus;
+  /** Ours. Writer: the updater: how far the latest update got, so that a new leader goes on with it. */
+  readonly Update?: UpdateRun;
+}
+
+/** One run of the updater: it belongs to the service's UpdateStatus as long as SpecVersion and StartedAt are the same. */
+export interface UpdateRun {
+  /** Tasks made while it runs carry it. */
+  readonly ID: string;
+  readonly SpecVersion: string;
+  readonly StartedAt: Timestamp;
+  /** Slots (nodes of a global service) that it set out to replace. */
+  readonly Total: number;
+  /** The task that failed, by slot (node id of a global service). */
+  readonly Failed: Readonly<Record<string, string>>;
 }
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
@@ -161,6 +175,12 @@ export interface Task extends Meta {
   readonly StartAt?: number;
   /** Ours: stop this task only when that one (start-first replacement) is up. */
   readonly ReplacedBy?: string;
+  /** Ours. Writer: the restart supervisor: the restart policy lets no task follow this one. */
+  readonly Final?: boolean;
+  /** Ours: the update that was running when this task was made. */
+  readonly UpdateID?: string;
+  /** Ours. Writer: the updater: since when (ms) this task is seen up; its update's delay and monitor count from here. */
+  readonly UpSince?: number;
 }
 
 export interface Cluster extends Meta {
