@@ -1,0 +1,305 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import type { Node, Service, ServiceSpec, Task } from '@swarmctl/shared/model';
+import type { Argv } from 'yargs';
+import { isNotFound } from '../client.ts';
+import { renderInspect, renderList } from '../output.ts';
+import { apiFilters, explain, forEach, type Shell, shortId } from '../runtime.ts';
+import { buildCreateSpec, buildUpdateSpec } from '../service/build.ts';
+import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
+import { printLogs } from '../service/logs.ts';
+import { prettyService } from '../service/pretty.ts';
+import { watchService } from '../service/progress.ts';
+import { shortImage, taskColumns, taskRows } from '../task-table.ts';
+import { uint } from '../units.ts';
+import { byId } from './node.ts';
+import { type Args, type Command, inspectOptions, listOptions, taskListOptions } from './types.ts';
+
+// swarmctl service: create, ls, ps, inspect, update, scale, rollback, logs, rm.
+
+const progressOptions = (yargs: Argv) =>
+  yargs
+    .option('detach', { alias: 'd', type: 'boolean', describe: 'Do not wait for the service to converge' })
+    .option('quiet', { alias: 'q', type: 'boolean', describe: 'No progress output' });
+
+function specOptions(yargs: Argv, command: 'create' | 'update', env: Shell['env']): Argv {
+  for (const flag of scalarFlags) {
+    if (flag.only && flag.only !== command) continue;
+    yargs.option(flag.name, {
+      type: flag.type,
+      describe: flag.describe,
+      ...(flag.alias && { alias: flag.alias }),
+      ...(flag.type === 'string' && { requiresArg: true }),
+    });
+  }
+  for (const flag of listFlags(env)) {
+    const common = { type: 'string', array: true, nargs: 1 } as const;
+    if (command === 'create') {
+      yargs.option(flag.name, { ...common, describe: flag.describe, ...(flag.alias && { alias: flag.alias }) });
+    } else {
+      yargs.option(`${flag.name}-add`, { ...common, describe: `Add or change: ${flag.describe}` });
+      yargs.option(`${flag.name}-rm`, { ...common, describe: `Remove ${flag.removes}` });
+    }
+  }
+  for (const name of Object.keys(absentFlags)) yargs.option(name, { type: 'string', hidden: true });
+  return yargs;
+}
+
+/** The flags of `service create`, as typed, that take the next word as their value. */
+export const valuedCreateFlags = (env: Shell['env']): ReadonlySet<string> =>
+  new Set(
+    [
+      ...scalarFlags.filter((flag) => flag.type === 'string' && flag.only !== 'update'),
+      ...listFlags(env),
+      { name: 'env-file' },
+    ]
+      .flatMap((flag) => [`--${flag.name}`, ...('alias' in flag && flag.alias ? [`-${flag.alias}`] : [])])
+      .concat(Object.keys(absentFlags).map((name) => `--${name}`)),
+  );
+
+/** Every flag of `service create`, without dashes. */
+export const createFlagNames = (env: Shell['env']): readonly string[] =>
+  [
+    ...scalarFlags.filter((flag) => flag.only !== 'update'),
+    ...listFlags(env),
+    { name: 'env-file' },
+    { name: 'detach', alias: 'd' },
+    { name: 'quiet', alias: 'q' },
+    { name: 'help', alias: 'h' },
+    ...Object.keys(absentFlags).map((name) => ({ name })),
+  ].flatMap((flag) => [flag.name, ...('alias' in flag && flag.alias ? [flag.alias] : [])]);
+
+/** Flags that Docker has and this cluster has not: refused by name. */
+function refuseAbsent(args: Args): void {
+  for (const [name, why] of Object.entries(absentFlags)) {
+    if (args.all[name] !== undefined) throw new ClusterError('unimplemented', `--${name}: ${why}`);
+  }
+}
+
+const getService = (shell: Shell, reference: string) =>
+  shell.client().get<Service>(`/services/${encodeURIComponent(reference)}`, { insertDefaults: false });
+
+async function converge(args: Args, shell: Shell, id: string, rollback = false): Promise<void> {
+  if (args.flag('detach')) return;
+  const { clock, terminal, signal } = shell;
+  await watchService(shell.client(), id, { clock, terminal, signal, quiet: args.flag('quiet'), rollback });
+}
+
+async function create(args: Args, shell: Shell): Promise<void> {
+  refuseAbsent(args);
+  const spec = buildCreateSpec(args.text('image') ?? '', shell.trailing, args.all, shell.env);
+  const { ID: id, Warnings: warnings } = await shell
+    .client()
+    .post<{ ID: string; Warnings: string[] | null }>('/services/create', spec);
+  for (const warning of warnings ?? []) shell.err(`${warning}\n`);
+  shell.out(`${id}\n`);
+  await converge(args, shell, id);
+}
+
+async function post(
+  shell: Shell,
+  service: Service,
+  spec: ServiceSpec,
+  query: Record<string, string> = {},
+): Promise<void> {
+  const { Warnings: warnings } = await shell
+    .client()
+    .post<{ Warnings: string[] | null }>(`/services/${service.ID}/update`, spec, {
+      version: service.Version.Index,
+      ...query,
+    });
+  for (const warning of warnings ?? []) shell.err(`${warning}\n`);
+}
+
+async function update(args: Args, shell: Shell): Promise<void> {
+  refuseAbsent(args);
+  const reference = args.text('service') ?? '';
+  const service = await getService(shell, reference);
+  if (args.flag('rollback')) {
+    await post(shell, service, service.Spec, { rollback: 'previous' });
+  } else {
+    await post(shell, service, buildUpdateSpec(service.Spec, args.all, shell.env));
+  }
+  shell.out(`${reference}\n`);
+  await converge(args, shell, service.ID, args.flag('rollback'));
+}
+
+async function rollback(args: Args, shell: Shell): Promise<void> {
+  const reference = args.text('service') ?? '';
+  const service = await getService(shell, reference);
+  await post(shell, service, service.Spec, { rollback: 'previous' });
+  shell.out(`${reference}\n`);
+  await converge(args, shell, service.ID, true);
+}
+
+async function scale(args: Args, shell: Shell): Promise<void> {
+  const wanted = args.list('pairs').map((text) => {
+    const match = /^([^=]+)=(.+)$/.exec(text);
+    if (!match)
+      throw new ClusterError('invalid-argument', `invalid scale specifier '${text}': expected SERVICE=REPLICAS`);
+    return { reference: match[1] ?? '', replicas: uint('replicas', match[2] ?? '') };
+  });
+  const scaled: string[] = [];
+  await forEach(
+    shell,
+    wanted.map((one) => one.reference),
+    async (reference) => {
+      const replicas = wanted.find((one) => one.reference === reference)?.replicas ?? 0;
+      const service = await getService(shell, reference);
+      if (!service.Spec.Mode?.Replicated)
+        throw new ClusterError('invalid-argument', `${reference}: scale can only be used with replicated mode`);
+      await post(shell, service, { ...service.Spec, Mode: { Replicated: { Replicas: replicas } } });
+      scaled.push(service.ID);
+      return `${reference} scaled to ${replicas}`;
+    },
+  );
+  for (const id of scaled) await converge(args, shell, id);
+}
+
+type ListedService = Service & { ServiceStatus: { RunningTasks: number; DesiredTasks: number } };
+
+const columns = [
+  { header: 'ID', field: 'ID' },
+  { header: 'NAME', field: 'Name' },
+  { header: 'MODE', field: 'Mode' },
+  { header: 'REPLICAS', field: 'Replicas' },
+  { header: 'IMAGE', field: 'Image' },
+  { header: 'PORTS', field: 'Ports' },
+];
+
+async function list(args: Args, shell: Shell): Promise<void> {
+  const services = await shell
+    .client()
+    .get<ListedService[]>('/services', { status: true, filters: apiFilters(args.list('filter')) });
+  const noTrunc = args.flag('no-trunc');
+  const rows = [...services]
+    .sort((a, b) => a.Spec.Name.localeCompare(b.Spec.Name))
+    .map((service) => ({
+      ID: shortId(service.ID, noTrunc || args.flag('quiet')),
+      Name: service.Spec.Name,
+      Mode: service.Spec.Mode?.Global ? 'global' : 'replicated',
+      Replicas: `${service.ServiceStatus.RunningTasks}/${service.ServiceStatus.DesiredTasks}${perNode(service)}`,
+      Image: shortImage(service.Spec.TaskTemplate.ContainerSpec?.Image ?? '', noTrunc),
+      Ports: (service.Endpoint.Ports ?? [])
+        .filter((port) => port.PublishMode !== 'host')
+        .map((port) => `*:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
+        .join(', '),
+    }));
+  shell.out(renderList(rows, columns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));
+}
+
+const perNode = (service: Service) => {
+  const most = service.Spec.TaskTemplate.Placement?.MaxReplicas;
+  return most ? ` (max ${most} per node)` : '';
+};
+
+async function ps(args: Args, shell: Shell): Promise<void> {
+  const client = shell.client();
+  const services: Service[] = [];
+  for (const reference of args.list('service')) {
+    try {
+      services.push(await getService(shell, reference));
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      shell.fail(`no such service: ${reference}`);
+    }
+  }
+  if (services.length === 0) return;
+  const [tasks, nodes] = await Promise.all([
+    client.get<Task[]>('/tasks', {
+      filters: apiFilters(args.list('filter'), { service: services.map((service) => service.ID) }),
+    }),
+    client.get<Node[]>('/nodes'),
+  ]);
+  const rows = taskRows(
+    tasks,
+    { services: byId(services), nodes: byId(nodes) },
+    {
+      noTrunc: args.flag('no-trunc') || args.flag('quiet'),
+      noResolve: args.flag('no-resolve'),
+      nowMs: shell.clock.now(),
+    },
+  );
+  shell.out(renderList(rows, taskColumns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));
+}
+
+async function inspect(args: Args, shell: Shell): Promise<void> {
+  const found: Service[] = [];
+  for (const reference of args.list('service')) {
+    try {
+      found.push(
+        await shell.client().get<Service>(`/services/${encodeURIComponent(reference)}`, { insertDefaults: true }),
+      );
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      shell.fail(explain(error));
+    }
+  }
+  shell.out(args.flag('pretty') ? found.map(prettyService).join('\n') : renderInspect(found, args.text('format')));
+}
+
+const logOptions = (yargs: Argv) =>
+  yargs
+    .option('follow', { alias: 'f', type: 'boolean', describe: 'Go on with new output' })
+    .option('tail', { alias: 'n', type: 'string', describe: 'Lines from the end, for each task (all)' })
+    .option('since', { type: 'string', describe: 'From this time on (RFC 3339 or a duration ago)' })
+    .option('timestamps', { alias: 't', type: 'boolean', describe: 'Show timestamps' })
+    .option('raw', { type: 'boolean', describe: 'Without task names' })
+    .option('no-trunc', { type: 'boolean', describe: 'Do not shorten' })
+    .option('no-resolve', { type: 'boolean', describe: 'Ids instead of names' })
+    .option('no-task-ids', { type: 'boolean', describe: 'Without task ids' });
+
+export const serviceCommands = (env: Shell['env']): readonly Command[] => [
+  {
+    usage: 'create <image>',
+    describe: 'Create a service; what follows the image is its command',
+    options: (yargs) =>
+      progressOptions(specOptions(yargs, 'create', env)).option('env-file', {
+        type: 'string',
+        array: true,
+        nargs: 1,
+        describe: 'Read environment variables from a file',
+      }),
+    run: create,
+  },
+  {
+    usage: 'ls',
+    aliases: ['list'],
+    describe: 'List the services',
+    options: (yargs) => listOptions(yargs).option('no-trunc', { type: 'boolean', describe: 'Do not shorten' }),
+    run: list,
+  },
+  { usage: 'ps <service...>', describe: 'List the tasks of services', options: taskListOptions, run: ps },
+  { usage: 'inspect <service...>', describe: 'Show services in full', options: inspectOptions, run: inspect },
+  {
+    usage: 'update <service>',
+    describe: 'Change a service; its tasks are replaced as the update configuration says',
+    options: (yargs) =>
+      progressOptions(specOptions(yargs, 'update', env))
+        .option('force', { type: 'boolean', describe: 'Replace the tasks even if nothing changed' })
+        .option('rollback', { type: 'boolean', describe: 'Go back to the previous specification' }),
+    run: update,
+  },
+  {
+    usage: 'scale <pairs...>',
+    describe: 'Set the number of replicas: SERVICE=REPLICAS',
+    options: progressOptions,
+    run: scale,
+  },
+  {
+    usage: 'rollback <service>',
+    describe: 'Go back to the previous specification',
+    options: progressOptions,
+    run: rollback,
+  },
+  { usage: 'logs <service>', describe: 'Show the output of a service or a task', options: logOptions, run: printLogs },
+  {
+    usage: 'rm <service...>',
+    aliases: ['remove'],
+    describe: 'Remove services',
+    run: (args, shell) =>
+      forEach(shell, args.list('service'), async (reference) => {
+        await shell.client().delete(`/services/${encodeURIComponent(reference)}`);
+        return reference;
+      }),
+  },
+];

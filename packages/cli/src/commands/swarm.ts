@@ -1,0 +1,168 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import type { ClusterSpec } from '@swarmctl/shared/model';
+import type { Argv } from 'yargs';
+import type { Shell } from '../runtime.ts';
+import { durationNs, uint } from '../units.ts';
+import type { ShownNode } from './node.ts';
+import type { Args, Command } from './types.ts';
+
+// swarmctl swarm: init, join, leave, join-token, update, ca.
+
+interface Swarm {
+  ID: string;
+  Version: { Index: number };
+  Spec: ClusterSpec;
+  JoinTokens: { Worker: string; Manager: string };
+  TLSInfo: { TrustRoot: string };
+}
+interface Info {
+  Swarm: { NodeID: string; NodeAddr: string; ControlAvailable: boolean; LocalNodeState: string };
+}
+
+async function init(args: Args, shell: Shell): Promise<void> {
+  const spec = specFlags(args, {});
+  const id = await shell.client().post<string>('/swarm/init', {
+    ListenAddr: args.text('listen-addr') ?? '',
+    AdvertiseAddr: args.text('advertise-addr') ?? '',
+    Availability: args.text('availability') ?? 'active',
+    SubnetSize: 24,
+    Spec: { Labels: {}, ...spec },
+  });
+  shell.out(`Swarm initialized: current node (${id}) is now a manager.\n\n`);
+  await printToken(shell, 'worker', 'To add a worker to this swarm, run the following command:');
+  shell.out("To add a manager to this swarm, run 'swarmctl swarm join-token manager' and follow the instructions.\n");
+}
+
+async function printToken(shell: Shell, role: 'worker' | 'manager', heading: string): Promise<void> {
+  const [swarm, info] = await Promise.all([shell.client().get<Swarm>('/swarm'), shell.client().get<Info>('/info')]);
+  const node = await shell.client().get<ShownNode>(`/nodes/${info.Swarm.NodeID}`);
+  const token = role === 'worker' ? swarm.JoinTokens.Worker : swarm.JoinTokens.Manager;
+  shell.out(
+    `${heading}\n\n    swarmctl swarm join --token ${token} ${node.ManagerStatus?.Addr ?? info.Swarm.NodeAddr}\n\n`,
+  );
+}
+
+async function join(args: Args, shell: Shell): Promise<void> {
+  const token = args.text('token');
+  if (!token)
+    throw new ClusterError(
+      'invalid-argument',
+      '"swarmctl swarm join" needs --token; "swarmctl swarm join-token worker" on a manager prints it',
+    );
+  const client = shell.client();
+  await client.post('/swarm/join', {
+    ListenAddr: args.text('listen-addr') ?? '',
+    AdvertiseAddr: args.text('advertise-addr') ?? '',
+    RemoteAddrs: args.list('remote'),
+    JoinToken: token,
+    Availability: args.text('availability') ?? 'active',
+  });
+  const info = await client.get<Info>('/info');
+  shell.out(`This node joined a swarm as a ${info.Swarm.ControlAvailable ? 'manager' : 'worker'}.\n`);
+}
+
+async function leave(args: Args, shell: Shell): Promise<void> {
+  await shell.client().post('/swarm/leave', undefined, { force: args.flag('force') ? 1 : undefined });
+  shell.out('Node left the swarm.\n');
+}
+
+async function joinToken(args: Args, shell: Shell): Promise<void> {
+  const role = args.text('role');
+  if (role !== 'worker' && role !== 'manager')
+    throw new ClusterError('invalid-argument', `unknown role ${role}: expected worker or manager`);
+  const client = shell.client();
+  if (args.flag('rotate')) {
+    const swarm = await client.get<Swarm>('/swarm');
+    await client.post('/swarm/update', swarm.Spec, {
+      version: swarm.Version.Index,
+      rotateWorkerToken: role === 'worker',
+      rotateManagerToken: role === 'manager',
+      rotateManagerUnlockKey: false,
+    });
+  }
+  if (args.flag('quiet')) {
+    const { JoinTokens } = await client.get<Swarm>('/swarm');
+    shell.out(`${role === 'worker' ? JoinTokens.Worker : JoinTokens.Manager}\n`);
+    return;
+  }
+  if (args.flag('rotate')) shell.out(`Successfully rotated ${role} join token.\n\n`);
+  await printToken(shell, role, `To add a ${role} to this swarm, run the following command:`);
+}
+
+const withSpec = (yargs: Argv) =>
+  yargs
+    .option('task-history-limit', { type: 'string', describe: 'Finished tasks kept for each slot (5)' })
+    .option('cert-expiry', { type: 'string', describe: 'Life of node certificates (2160h)' });
+
+function specFlags(args: Args, base: ClusterSpec): ClusterSpec {
+  const limit = args.text('task-history-limit');
+  const expiry = args.text('cert-expiry');
+  return {
+    ...base,
+    ...(limit !== undefined && {
+      Orchestration: { ...base.Orchestration, TaskHistoryRetentionLimit: uint('task-history-limit', limit) },
+    }),
+    ...(expiry !== undefined && { CAConfig: { ...base.CAConfig, NodeCertExpiry: durationNs('cert-expiry', expiry) } }),
+  };
+}
+
+async function update(args: Args, shell: Shell): Promise<void> {
+  if (args.text('task-history-limit') === undefined && args.text('cert-expiry') === undefined) {
+    throw new ClusterError('invalid-argument', 'nothing to change: give --task-history-limit or --cert-expiry');
+  }
+  const swarm = await shell.client().get<Swarm>('/swarm');
+  await shell.client().post('/swarm/update', specFlags(args, swarm.Spec), {
+    version: swarm.Version.Index,
+    rotateWorkerToken: false,
+    rotateManagerToken: false,
+    rotateManagerUnlockKey: false,
+  });
+  shell.out('Swarm updated.\n');
+}
+
+const addresses = (yargs: Argv) =>
+  yargs
+    .option('listen-addr', { type: 'string', describe: "Must be the daemon's own, if given" })
+    .option('advertise-addr', { type: 'string', describe: 'Address that the other nodes reach this one at' })
+    .option('availability', {
+      type: 'string',
+      choices: ['active', 'pause', 'drain'],
+      describe: 'Whether tasks may run here (active)',
+    });
+
+export const swarmCommands: readonly Command[] = [
+  {
+    usage: 'init',
+    describe: 'Make this node the first manager of a new cluster',
+    options: (yargs) => withSpec(addresses(yargs)),
+    run: init,
+  },
+  {
+    usage: 'join <remote...>',
+    describe: 'Join a cluster through one of its managers (HOST:2377)',
+    options: (yargs) =>
+      addresses(yargs).option('token', { type: 'string', describe: 'Join token; it decides the role' }),
+    run: join,
+  },
+  {
+    usage: 'leave',
+    describe: 'Leave the cluster',
+    options: (yargs) => yargs.option('force', { alias: 'f', type: 'boolean', describe: 'Even as a manager' }),
+    run: leave,
+  },
+  {
+    usage: 'join-token <role>',
+    describe: 'Show the command that joins as worker or manager',
+    options: (yargs) =>
+      yargs
+        .option('rotate', { type: 'boolean', describe: 'Make a new token; the old one stops working' })
+        .option('quiet', { alias: 'q', type: 'boolean', describe: 'Only the token' }),
+    run: joinToken,
+  },
+  { usage: 'update', describe: 'Change cluster settings', options: withSpec, run: update },
+  {
+    usage: 'ca',
+    describe: "Show the cluster's root certificate",
+    run: async (_args, shell) => shell.out((await shell.client().get<Swarm>('/swarm')).TLSInfo.TrustRoot),
+  },
+];

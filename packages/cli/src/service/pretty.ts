@@ -1,0 +1,93 @@
+import { rollbackConfigOf, type Service, updateConfigOf } from '@swarmctl/shared/model';
+import { showBytes, showNs } from '../units.ts';
+
+// `service inspect --pretty`.
+
+export function prettyService(service: Service): string {
+  const { Spec: spec } = service;
+  const container = spec.TaskTemplate.ContainerSpec ?? {};
+  const resources = spec.TaskTemplate.Resources;
+  const lines: (string | undefined)[] = [
+    '',
+    `ID:\t\t${service.ID}`,
+    `Name:\t\t${spec.Name}`,
+    ...section(
+      'Labels:',
+      Object.entries(spec.Labels).map(([key, value]) => ` ${key}=${value}`),
+    ),
+    `Service Mode:\t${spec.Mode?.Global ? 'Global' : 'Replicated'}`,
+    spec.Mode?.Replicated ? ` Replicas:\t${spec.Mode.Replicated.Replicas ?? 1}` : undefined,
+    ...updateStatus(service),
+    'Placement:',
+    ...list(' Constraints:\t', spec.TaskTemplate.Placement?.Constraints),
+    spec.TaskTemplate.Placement?.MaxReplicas
+      ? ` Max Replicas Per Node: ${spec.TaskTemplate.Placement.MaxReplicas}`
+      : undefined,
+    ...config('UpdateConfig:', updateConfigOf(spec)),
+    ...config('RollbackConfig:', rollbackConfigOf(spec)),
+    'ContainerSpec:',
+    ` Image:\t\t${container.Image ?? ''}`,
+    ...list(' Entrypoint:\t', container.Command),
+    ...list(' Args:\t\t', container.Args),
+    ...list(' Env:\t\t', container.Env),
+    container.User ? ` User:\t\t${container.User}` : undefined,
+    container.Dir ? ` Dir:\t\t${container.Dir}` : undefined,
+    ...section(
+      'Mounts:',
+      (container.Mounts ?? []).map(
+        (mount) =>
+          ` Target:\t${mount.Target}\n  Source:\t${mount.Source ?? ''}\n  ReadOnly:\t${mount.ReadOnly ?? false}\n  Type:\t\t${mount.Type ?? 'volume'}`,
+      ),
+    ),
+    'Resources:',
+    ...limits(' Reservations:', resources?.Reservations),
+    ...limits(' Limits:', resources?.Limits),
+    `Endpoint Mode:\t${spec.EndpointSpec?.Mode ?? 'vip'}`,
+    ...section(
+      'Ports:',
+      (service.Endpoint.Ports ?? []).map(
+        (port) =>
+          ` PublishedPort = ${port.PublishedPort ?? 0}\n  Protocol = ${port.Protocol}\n  TargetPort = ${port.TargetPort}\n  PublishMode = ${port.PublishMode}`,
+      ),
+    ),
+  ];
+  return `${lines.filter((line) => line !== undefined).join('\n')}\n`;
+}
+
+const section = (title: string, lines: readonly string[]): string[] => (lines.length > 0 ? [title, ...lines] : []);
+const list = (title: string, items: readonly string[] | undefined): string[] =>
+  items && items.length > 0 ? [`${title}[${items.join(', ')}]`] : [];
+
+function updateStatus(service: Service): string[] {
+  const status = service.UpdateStatus;
+  if (!status) return [];
+  return [
+    'UpdateStatus:',
+    ` State:\t\t${status.State}`,
+    ...(status.StartedAt ? [` Started:\t${status.StartedAt}`] : []),
+    ...(status.CompletedAt ? [` Completed:\t${status.CompletedAt}`] : []),
+    ` Message:\t${status.Message ?? ''}`,
+  ];
+}
+
+const config = (title: string, value: ReturnType<typeof updateConfigOf>): string[] => [
+  title,
+  ` Parallelism:\t${value.parallelism}`,
+  ...(value.delayMs > 0 ? [` Delay:\t\t${showNs(value.delayMs * 1e6)}`] : []),
+  ` On failure:\t${value.failureAction}`,
+  ` Monitoring Period: ${showNs(value.monitorMs * 1e6)}`,
+  ` Max failure ratio: ${value.maxFailureRatio}`,
+  ` Order:      ${value.order}`,
+];
+
+function limits(
+  title: string,
+  value: { NanoCPUs?: number; MemoryBytes?: number; Pids?: number } | undefined,
+): string[] {
+  const lines = [
+    ...(value?.NanoCPUs ? [`  CPU:\t\t${value.NanoCPUs / 1e9}`] : []),
+    ...(value?.MemoryBytes ? [`  Memory:\t${showBytes(value.MemoryBytes)}`] : []),
+    ...(value?.Pids ? [`  PIDs:\t\t${value.Pids}`] : []),
+  ];
+  return section(title, lines);
+}

@@ -1,0 +1,213 @@
+import { type Clock, delay } from '@swarmctl/shared/kit';
+import type { Node, Service, Task } from '@swarmctl/shared/model';
+import { isTerminal, wantsLife } from '@swarmctl/shared/model';
+import type { Client } from '../client.ts';
+
+// Watches a service until it has converged, and says why when it cannot. What was seen goes in, what to print comes out: the judging is pure.
+
+const pollMs = 150;
+/** How long a task may be without any suitable node before that is the answer. */
+const unplacedMs = 10_000;
+/** Failed tasks that end the wait of a new service. */
+const failuresAllowed = 3;
+
+export interface Seen {
+  readonly service: Service;
+  /** Every task of the service, history included. */
+  readonly tasks: readonly Task[];
+  /** Ids of those that run the current spec. */
+  readonly current: ReadonlySet<string>;
+  readonly nodes: readonly Node[];
+  readonly nowMs: number;
+}
+
+export interface SlotLine {
+  readonly label: string;
+  readonly state: string;
+  readonly error: string;
+}
+
+export interface Progress {
+  readonly done: number;
+  readonly wanted: number;
+  readonly lines: readonly SlotLine[];
+  readonly verdict:
+    | { readonly kind: 'going' }
+    | { readonly kind: 'running' }
+    | { readonly kind: 'converged' }
+    | { readonly kind: 'failed'; readonly reason: string };
+}
+
+export function judge(seen: Seen, since: { readonly startedMs: number; readonly rollback: boolean }): Progress {
+  const { service } = seen;
+  const down = new Set(seen.nodes.filter((node) => node.Status.State === 'down').map((node) => node.ID));
+  const groups = groupBySlot(service, seen, down);
+  const wanted = service.Spec.Mode?.Global ? groups.size : (service.Spec.Mode?.Replicated?.Replicas ?? 1);
+  const lines = [...groups].map(([label, task]) => ({
+    label,
+    state: task ? task.Status.State : 'new',
+    error: task?.Status.Err ?? '',
+  }));
+  const done = [...groups.values()].filter((task) => task && isRunning(task, down)).length;
+  const surplus = seen.tasks.some(
+    (task) =>
+      !seen.current.has(task.ID) &&
+      wantsLife(task.DesiredState) &&
+      !isTerminal(task.Status.State) &&
+      !down.has(task.NodeID ?? ''),
+  );
+  return { done, wanted, lines, verdict: verdictOf(seen, since, done >= wanted && groups.size >= wanted && !surplus) };
+}
+
+const isRunning = (task: Task, down: ReadonlySet<string>) =>
+  task.Status.State === 'running' && wantsLife(task.DesiredState) && !down.has(task.NodeID ?? '');
+
+/** The task that speaks for each slot (or node): the current one that is meant to live, else the newest. */
+function groupBySlot(service: Service, seen: Seen, down: ReadonlySet<string>): Map<string, Task | undefined> {
+  const global = service.Spec.Mode?.Global !== undefined;
+  const groups = new Map<string, Task | undefined>();
+  const hostname = (id: string | undefined) =>
+    seen.nodes.find((node) => node.ID === id)?.Description?.Hostname ?? id ?? '';
+  const better = (a: Task, b: Task | undefined) =>
+    !b ||
+    Number(wantsLife(a.DesiredState)) > Number(wantsLife(b.DesiredState)) ||
+    (wantsLife(a.DesiredState) === wantsLife(b.DesiredState) && a.CreatedAt >= b.CreatedAt);
+  if (!global)
+    for (let slot = 1; slot <= (service.Spec.Mode?.Replicated?.Replicas ?? 1); slot++)
+      groups.set(String(slot), undefined);
+  for (const task of seen.tasks) {
+    if (!seen.current.has(task.ID) || task.DesiredState === 'remove' || (global && down.has(task.NodeID ?? '')))
+      continue;
+    const label = global ? hostname(task.NodeID) : String(task.Slot ?? 0);
+    if (!global && !groups.has(label)) continue;
+    if (better(task, groups.get(label))) groups.set(label, task);
+  }
+  return groups;
+}
+
+function verdictOf(seen: Seen, since: { startedMs: number; rollback: boolean }, allRun: boolean): Progress['verdict'] {
+  const update = seen.service.UpdateStatus;
+  const failed = (reason: string) => ({ kind: 'failed' as const, reason });
+  const state = update?.State;
+  switch (state) {
+    case 'paused':
+    case 'rollback_paused':
+      return failed(`service ${state === 'paused' ? 'update' : 'rollback'} paused: ${update?.Message ?? ''}`);
+    case 'rollback_completed':
+      return since.rollback ? { kind: 'converged' } : failed(`service rolled back: ${update?.Message ?? ''}`);
+    case 'completed':
+      return allRun ? { kind: 'converged' } : { kind: 'going' };
+    case 'updating':
+    case 'rollback_started':
+      return stuck(seen, since.startedMs) ?? { kind: 'going' };
+    case undefined:
+      return allRun ? { kind: 'running' } : (stuck(seen, since.startedMs) ?? { kind: 'going' });
+    default:
+      return state satisfies never;
+  }
+}
+
+/** Why the service will not get there by waiting. */
+function stuck(seen: Seen, startedMs: number): { kind: 'failed'; reason: string } | undefined {
+  const current = seen.tasks.filter((task) => seen.current.has(task.ID));
+  const broken = current.filter(
+    (task) =>
+      (task.Status.State === 'failed' || task.Status.State === 'rejected') &&
+      Date.parse(task.CreatedAt) >= startedMs - 1000,
+  );
+  const worst = broken.at(-1);
+  if (
+    worst &&
+    (broken.length >= failuresAllowed || seen.service.Spec.TaskTemplate.RestartPolicy?.Condition === 'none')
+  ) {
+    return {
+      kind: 'failed',
+      reason: `${broken.length} task${broken.length === 1 ? '' : 's'} failed: ${worst.Status.Err || worst.Status.Message || worst.Status.State}`,
+    };
+  }
+  const unplaced = current.find(
+    (task) => task.Status.State === 'pending' && task.Status.Err && wantsLife(task.DesiredState),
+  );
+  if (unplaced && seen.nowMs - startedMs >= unplacedMs) return { kind: 'failed', reason: unplaced.Status.Err ?? '' };
+  return undefined;
+}
+
+export interface Terminal {
+  readonly isTty: boolean;
+  readonly columns: number;
+  write(text: string): void;
+}
+
+/** Resolves when the service has converged; rejects with the reason when it cannot. */
+export async function watchService(
+  client: Client,
+  id: string,
+  modules: { clock: Clock; terminal: Terminal; quiet: boolean; signal: AbortSignal; rollback?: boolean },
+): Promise<void> {
+  const { clock, signal } = modules;
+  const startedMs = clock.now();
+  const print = printer(modules.terminal, modules.quiet);
+  let runningSince: number | undefined;
+  for (;;) {
+    const seen = await look(client, id, clock);
+    const progress = judge(seen, { startedMs, rollback: modules.rollback ?? false });
+    const monitorMs = (seen.service.Spec.UpdateConfig?.Monitor ?? 5e9) / 1e6;
+    runningSince = progress.verdict.kind === 'running' ? (runningSince ?? clock.now()) : undefined;
+    const stable = runningSince !== undefined && clock.now() - runningSince >= monitorMs;
+    const leftMs = runningSince === undefined ? undefined : Math.max(0, monitorMs - (clock.now() - runningSince));
+    print(progress, progress.verdict.kind === 'converged' || stable, leftMs);
+    if (progress.verdict.kind === 'failed') throw new Error(progress.verdict.reason);
+    if (progress.verdict.kind === 'converged' || stable) return;
+    await delay(clock, pollMs, signal);
+  }
+}
+
+async function look(client: Client, id: string, clock: Clock): Promise<Seen> {
+  const filters = (more: object) => JSON.stringify({ service: { [id]: true }, ...more });
+  const [service, tasks, upToDate, nodes] = await Promise.all([
+    client.get<Service>(`/services/${id}`, { insertDefaults: false }),
+    client.get<Task[]>('/tasks', { filters: filters({}) }),
+    client.get<Task[]>('/tasks', { filters: filters({ '_up-to-date': { true: true } }) }),
+    client.get<Node[]>('/nodes'),
+  ]);
+  return { service, tasks, current: new Set(upToDate.map((task) => task.ID)), nodes, nowMs: clock.now() };
+}
+
+/** Redraws in place on a terminal; prints only what changed elsewhere. */
+function printer(
+  terminal: Terminal,
+  quiet: boolean,
+): (progress: Progress, converged: boolean, leftMs: number | undefined) => void {
+  let drawn = 0;
+  const shown = new Map<string, string>();
+  const most = 20;
+  return (progress, converged, leftMs) => {
+    if (quiet) return;
+    const overall = `overall progress: ${progress.done} out of ${progress.wanted} tasks`;
+    const slots = progress.lines
+      .slice(0, most)
+      .map((line) => `${line.label}/${progress.wanted}: ${line.state}${line.error ? ` (${line.error})` : ''}`);
+    const more = progress.lines.length > most ? [`… and ${progress.lines.length - most} more`] : [];
+    const verify = converged
+      ? ['verify: Service converged']
+      : leftMs === undefined
+        ? []
+        : [`verify: Waiting ${Math.ceil(leftMs / 1000)} seconds to verify that tasks are stable...`];
+    if (terminal.isTty) {
+      const all = [overall, ...slots, ...more, ...verify].map((line) =>
+        line.slice(0, Math.max(20, terminal.columns - 1)),
+      );
+      terminal.write(`${drawn > 0 ? `\x1b[${drawn}A` : ''}${all.map((line) => `\x1b[2K${line}\n`).join('')}\x1b[J`);
+      drawn = all.length;
+      return;
+    }
+    const say = (key: string, line: string) => {
+      if (shown.get(key) === line) return;
+      shown.set(key, line);
+      terminal.write(`${line}\n`);
+    };
+    for (const [i, line] of slots.entries()) say(`slot ${progress.lines[i]?.label}`, line);
+    say('overall', overall);
+    if (converged) say('verify', 'verify: Service converged');
+  };
+}

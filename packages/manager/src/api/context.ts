@@ -1,0 +1,56 @@
+import { type Clock, ClusterError, type Logger, type NewId, type Random } from '@swarmctl/shared/kit';
+import type { Cluster } from '@swarmctl/shared/model';
+import type { View } from '../store/types.ts';
+import type { LocalAccess, ManagerAccess } from './ports.ts';
+
+// What every route is handed: the node, and how to get at the cluster through it or refuse with the text that clients know.
+
+export interface ApiContext {
+  readonly local: LocalAccess;
+  readonly clock: Clock;
+  readonly newId: NewId;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly version: string;
+}
+
+const notManager = 'This node is not a swarm manager.';
+
+/** The manager on this node; throws the 503 that says why there is none. */
+export function managerOf(context: ApiContext): ManagerAccess {
+  const manager = context.local.manager();
+  if (manager) return manager;
+  throw new ClusterError(
+    'not-in-swarm',
+    context.local.state() === 'active' || context.local.state() === 'pending'
+      ? `${notManager} Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
+      : `${notManager} Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`,
+  );
+}
+
+/** A linearizable view: everything committed before the call is in it. */
+export async function readView(context: ApiContext): Promise<View> {
+  const manager = managerOf(context);
+  await manager.readIndex();
+  return manager.view();
+}
+
+/** The leader, for a write or a log; followers have forwarded the request before it gets here. */
+export async function leading(context: ApiContext): Promise<ManagerAccess> {
+  const manager = managerOf(context);
+  if (!manager.isLeader()) throw noLeader();
+  await manager.readIndex();
+  return manager;
+}
+
+export const noLeader = (): ClusterError =>
+  new ClusterError(
+    'no-leader',
+    "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.",
+  );
+
+export function clusterOf(view: View): Cluster {
+  const cluster = view.cluster();
+  if (!cluster) throw noLeader();
+  return cluster;
+}

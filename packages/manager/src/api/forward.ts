@@ -1,0 +1,47 @@
+import { request as httpRequest } from 'node:http';
+import { messageOf } from '@swarmctl/shared/kit';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { type ApiContext, managerOf, noLeader } from './context.ts';
+
+// A follower passes what only the leader can do on to it, as it came, over the managers' own mutual TLS.
+
+const forwardedBy = 'x-swarmd-forwarded-by';
+
+export async function forwardToLeader(
+  context: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  // One hop only: two managers that each believe the other leads must not pass a request back and forth.
+  if (request.headers[forwardedBy] !== undefined) throw noLeader();
+  const manager = managerOf(context);
+  const abort = new AbortController();
+  request.raw.once('close', () => abort.abort());
+  reply.raw.once('close', () => abort.abort());
+  const socket = await manager.dialLeader(abort.signal).catch((error) => {
+    context.log.warn({ error: messageOf(error) }, 'cannot reach the leader');
+    throw noLeader();
+  });
+  reply.hijack();
+  const upstream = httpRequest({
+    createConnection: () => socket,
+    method: request.method,
+    path: request.originalUrl,
+    headers: { ...request.headers, [forwardedBy]: context.local.info().nodeId, connection: 'close' },
+  });
+  reply.raw.once('close', () => upstream.destroy());
+  upstream.on('response', (response) => {
+    reply.raw.writeHead(response.statusCode ?? 502, response.headers);
+    reply.raw.flushHeaders();
+    response.pipe(reply.raw);
+    response.on('error', () => reply.raw.destroy());
+  });
+  upstream.on('error', (error) => {
+    if (reply.raw.headersSent) return reply.raw.destroy();
+    const body = `${JSON.stringify({ message: `rpc error: code = Unavailable desc = the leader did not answer: ${error.message}` })}\n`;
+    return reply.raw
+      .writeHead(503, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
+      .end(body);
+  });
+  request.raw.pipe(upstream);
+}

@@ -1,0 +1,109 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import type { Task } from '@swarmctl/shared/model';
+import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { ApiContext } from './context.ts';
+import type { LogEntry, ManagerAccess } from './ports.ts';
+import { flag, type Query, single } from './query.ts';
+
+// Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr | 3 notice] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
+
+export async function sendLogs(
+  context: ApiContext,
+  manager: ManagerAccess,
+  tasks: readonly Task[],
+  request: FastifyRequest<{ Querystring: Query }>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const options = logOptions(request.query);
+  const format = { details: flag(request.query, 'details'), timestamps: flag(request.query, 'timestamps') };
+  const tty = tasks.some((task) => task.Spec.ContainerSpec?.TTY);
+  const abort = new AbortController();
+  reply.raw.once('close', () => abort.abort());
+  reply.hijack();
+  reply.raw.writeHead(200, {
+    ...Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)])),
+    'Content-Type': tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
+  });
+  reply.raw.flushHeaders();
+  const known = new Map(tasks.map((task) => [task.ID, task]));
+  try {
+    const assigned = tasks.filter((task) => task.NodeID !== undefined).map((task) => task.ID);
+    for await (const entry of manager.logs(assigned, options, abort.signal)) {
+      const bytes = frame(entry, known, format, tty);
+      if (!reply.raw.write(bytes)) await drained(reply, abort.signal);
+      if (abort.signal.aborted) break;
+    }
+    reply.raw.end();
+  } catch (error) {
+    if (!abort.signal.aborted) context.log.warn({ error: String(error) }, 'log stream broke');
+    reply.raw.destroy();
+  }
+  return reply;
+}
+
+const drained = (reply: FastifyReply, signal: AbortSignal) =>
+  new Promise<void>((resolve) => {
+    reply.raw.once('drain', resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+function logOptions(query: Query): LogOptions {
+  const stdout = flag(query, 'stdout');
+  const stderr = flag(query, 'stderr');
+  if (!stdout && !stderr) throw new ClusterError('unknown', 'Bad parameters: you must choose at least one stream');
+  const tail = single(query, 'tail') ?? 'all';
+  if (tail !== 'all' && tail !== '' && !/^\d+$/.test(tail)) {
+    throw new ClusterError('invalid-argument', `tail must be a number of lines or 'all', not '${tail}'`);
+  }
+  const since = timeOf(query, 'since');
+  const until = timeOf(query, 'until');
+  return {
+    stdout,
+    stderr,
+    follow: flag(query, 'follow'),
+    ...(tail !== 'all' && tail !== '' && { tail: Number(tail) }),
+    ...(since !== undefined && { since }),
+    ...(until !== undefined && { until }),
+  };
+}
+
+/** Seconds since the epoch with an optional fraction, or RFC 3339. */
+function timeOf(query: Query, key: string): number | undefined {
+  const text = single(query, key);
+  if (!text || text === '0') return undefined;
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  if (Number.isNaN(ms))
+    throw new ClusterError('invalid-argument', `${key} must be a Unix time or RFC 3339, not '${text}'`);
+  return ms;
+}
+
+const streamNumber = { stdout: 1, stderr: 2 } as const;
+const newline = Buffer.from('\n');
+
+function frame(
+  entry: LogEntry,
+  tasks: ReadonlyMap<string, Task>,
+  format: { details: boolean; timestamps: boolean },
+  tty: boolean,
+): Buffer {
+  if ('notice' in entry) return withHead(3, [Buffer.from(`${entry.notice}\n`)]);
+  const prefix = `${format.timestamps ? `${entry.time} ` : ''}${format.details ? `${detailsOf(entry, tasks)} ` : ''}`;
+  const payload = [Buffer.from(prefix), entry.line, newline];
+  return tty ? Buffer.concat(payload) : withHead(streamNumber[entry.stream], payload);
+}
+
+function detailsOf(line: LogLine, tasks: ReadonlyMap<string, Task>): string {
+  const task = tasks.get(line.taskId);
+  return `com.docker.swarm.node.id=${task?.NodeID ?? ''},com.docker.swarm.service.id=${task?.ServiceID ?? ''},com.docker.swarm.task.id=${line.taskId}`;
+}
+
+function withHead(stream: number, parts: readonly Uint8Array[]): Buffer {
+  const head = Buffer.alloc(8);
+  head[0] = stream;
+  head.writeUInt32BE(
+    parts.reduce((sum, part) => sum + part.length, 0),
+    4,
+  );
+  return Buffer.concat([head, ...parts]);
+}

@@ -1,0 +1,58 @@
+import type { Duplex } from 'node:stream';
+import type { InitRequest, JoinRequest, Service, StoreChange } from '@swarmctl/shared/model';
+import type { LogLine, LogOptions, Peer } from '@swarmctl/shared/wire';
+import type { View } from '../store/types.ts';
+
+// What the API door needs of the node it stands on, and of the manager when one runs there.
+
+/** A line of a task's log, or a notice such as a node being away. */
+export type LogEntry = LogLine | { readonly notice: string };
+
+export interface ManagerAccess {
+  isLeader(): boolean;
+  leader(): Peer | undefined;
+  view(): View;
+  /** Resolves once the local view reflects everything committed before the call; rejects `no-leader`. */
+  readIndex(): Promise<void>;
+  /** Leader only. */
+  propose(changes: readonly StoreChange[]): Promise<{ readonly index: number }>;
+  /** What raft says of a manager: does it lead, was it heard of. */
+  raftStatus(nodeId: string): { readonly leader: boolean; readonly reachable: boolean };
+  /** The message to refuse a spec with when one of its ports is taken; `selfId` is the service being updated. */
+  portConflict(view: View, spec: Service['Spec'], selfId?: string): string | undefined;
+  /** Leader only. */
+  logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
+  /** An authenticated stream to the leader's API. */
+  dialLeader(signal: AbortSignal): Promise<Duplex>;
+}
+
+export interface NodeInfo {
+  readonly nodeId: string;
+  readonly addr: string;
+  readonly hostname: string;
+  readonly error: string;
+  readonly managers: readonly Peer[];
+  readonly runtime: string;
+  readonly runtimeReady: boolean;
+  readonly engineVersion: string;
+  readonly ingress: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly architecture: string;
+  readonly kernel: string;
+  readonly operatingSystem: string;
+  readonly labels: readonly string[];
+  readonly dataDir: string;
+}
+
+export type LocalState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
+
+export interface LocalAccess {
+  state(): LocalState;
+  manager(): ManagerAccess | undefined;
+  info(): NodeInfo;
+  /** Resolves with the node's id. */
+  init(request: InitRequest): Promise<string>;
+  join(request: JoinRequest): Promise<void>;
+  leave(force: boolean): Promise<void>;
+}

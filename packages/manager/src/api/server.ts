@@ -1,0 +1,87 @@
+import { ClusterError, isClusterError, messageOf, statusByCode } from '@swarmctl/shared/kit';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { absentRoutes } from './absent.ts';
+import type { ApiContext } from './context.ts';
+import { forwardToLeader } from './forward.ts';
+import { nodeRoutes } from './nodes.ts';
+import { serviceRoutes } from './services.ts';
+import { swarmRoutes } from './swarm.ts';
+import { systemRoutes } from './system.ts';
+import { taskRoutes } from './tasks.ts';
+
+// The API door: the Docker Engine API's swarm dialect over HTTP, versions 1.24 to 1.50, with or without the version in the path. Fastify's
+// own coercion and validation are not used; bodies pass `normalise`.
+
+export const apiVersion = '1.50';
+export const minApiVersion = '1.24';
+const maxBodyBytes = 4 * 1024 * 1024;
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Only the leader can serve it: a follower forwards the request as it came. */
+    leaderOnly?: boolean;
+  }
+}
+
+export async function createApi(context: ApiContext): Promise<FastifyInstance> {
+  const app = fastify({
+    bodyLimit: maxBodyBytes,
+    exposeHeadRoutes: false,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
+    rewriteUrl: (request) => (request.url ?? '/').replace(/^\/v\d+\.\d+(?=\/)/, ''),
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.setSerializerCompiler(() => (data) => `${JSON.stringify(data)}\n`);
+  app.setReplySerializer((data) => `${JSON.stringify(data)}\n`);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'Api-Version': apiVersion,
+      'Docker-Experimental': 'false',
+      Ostype: 'linux',
+      Server: `swarmd/${context.version} (linux)`,
+    });
+    checkVersion(request);
+    if (request.routeOptions.config.leaderOnly && context.local.manager()?.isLeader() === false) {
+      await forwardToLeader(context, request, reply);
+    }
+  });
+  app.setErrorHandler((error, request, reply) => sendError(context, error, request, reply));
+  app.setNotFoundHandler((_request, reply) => reply.status(404).send({ message: 'page not found' }));
+  for (const routes of [systemRoutes, swarmRoutes, nodeRoutes, serviceRoutes, taskRoutes, absentRoutes]) {
+    await app.register(async (scope) => routes(scope, context));
+  }
+  await app.ready();
+  return app;
+}
+
+function checkVersion(request: FastifyRequest): void {
+  const given = /^\/v(\d+)\.(\d+)\//.exec(request.originalUrl);
+  if (!given) return;
+  const [major, minor] = [Number(given[1]), Number(given[2])];
+  const text = `${given[1]}.${given[2]}`;
+  if (major > 1 || (major === 1 && minor > 50)) {
+    throw new ClusterError(
+      'invalid-argument',
+      `client version ${text} is too new. Maximum supported API version is ${apiVersion}`,
+    );
+  }
+  if (major < 1 || minor < 24) {
+    throw new ClusterError(
+      'invalid-argument',
+      `client version ${text} is too old. Minimum supported API version is ${minApiVersion}, please upgrade your client to a newer version`,
+    );
+  }
+}
+
+function sendError(context: ApiContext, error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  if (isClusterError(error)) return reply.status(statusByCode[error.code]).send({ message: error.message });
+  const status = (error as { statusCode?: number }).statusCode ?? 500;
+  if (status >= 500)
+    context.log.error(
+      { error: messageOf(error), stack: (error as Error).stack, method: request.method, url: request.url },
+      'request failed',
+    );
+  return reply.status(status).send({ message: messageOf(error) });
+}

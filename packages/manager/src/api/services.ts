@@ -1,0 +1,160 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import {
+  completeServiceSpec,
+  normalise,
+  parseJson,
+  type Service,
+  ServiceSpec,
+  toTimestamp,
+} from '@swarmctl/shared/model';
+import type { FastifyInstance } from 'fastify';
+import type { View } from '../store/types.ts';
+import { type ApiContext, leading, readView } from './context.ts';
+import { randomName } from './names.ts';
+import type { ManagerAccess } from './ports.ts';
+import { showService } from './projection.ts';
+import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
+
+// Services: the wanted state. Each write is one checked spec and one proposal.
+
+export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
+  app.get<{ Querystring: Query }>('/services', async (request) => {
+    const filters = filtersOf(request.query, ['id', 'label', 'mode', 'name', 'runtime']);
+    const view = await readView(context);
+    const options = { insertDefaults: flag(request.query, 'insertDefaults'), status: flag(request.query, 'status') };
+    return view
+      .list('services')
+      .filter(
+        (service) =>
+          passes(filters, 'id', (id) => service.ID.startsWith(id)) &&
+          passes(filters, 'name', (name) => service.Spec.Name.startsWith(name)) &&
+          passes(filters, 'mode', (mode) => modeOf(service.Spec) === mode) &&
+          passes(filters, 'runtime', (runtime) => runtime === 'container') &&
+          passesLabels(filters, 'label', service.Spec.Labels),
+      )
+      .map((service) => showService(service, view, options));
+  });
+
+  app.get<{ Params: { id: string }; Querystring: Query }>('/services/:id', async (request) => {
+    const view = await readView(context);
+    return showService(findService(view, request.params.id), view, {
+      insertDefaults: flag(request.query, 'insertDefaults'),
+    });
+  });
+
+  app.post('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
+    const given = normalise(ServiceSpec, parseJson(request.body as Buffer));
+    const spec = completeServiceSpec({ ...given, Name: given.Name || randomName(context.random) });
+    const manager = await leading(context);
+    const view = manager.view();
+    if (view.serviceByName(spec.Name)) {
+      throw new ClusterError(
+        'already-exists',
+        `rpc error: code = AlreadyExists desc = name conflicts with an existing object: service ${spec.Name} already exists`,
+      );
+    }
+    checkPorts(manager, view, spec);
+    const id = context.newId();
+    const draft = { ID: id, Spec: spec, SpecVersion: context.newId(), Endpoint: { Spec: {} } };
+    await manager.propose([{ op: 'create', table: 'services', object: draft }]);
+    return reply.status(201).send({ ID: id, Warnings: null });
+  });
+
+  app.post<{ Params: { id: string }; Querystring: Query }>(
+    '/services/:id/update',
+    { config: { leaderOnly: true } },
+    async (request, reply) => {
+      const version = versionOf(request.query, 'service');
+      const rollback = single(request.query, 'rollback') ?? '';
+      if (rollback !== '' && rollback !== 'none' && rollback !== 'previous') {
+        throw new ClusterError(
+          'unknown',
+          `rpc error: code = InvalidArgument desc = unrecognized rollback option ${rollback}`,
+        );
+      }
+      const given = normalise(ServiceSpec, parseJson(request.body as Buffer));
+      const manager = await leading(context);
+      const view = manager.view();
+      const service = findService(view, request.params.id);
+      const set = rollback === 'previous' ? rolledBack(context, service) : updated(context, service, given);
+      checkPorts(manager, view, set.Spec, service.ID);
+      await manager.propose([
+        {
+          op: 'update',
+          table: 'services',
+          id: service.ID,
+          version,
+          set,
+          ...('UpdateStatus' in set ? {} : { unset: ['UpdateStatus'] as const }),
+        },
+      ]);
+      return reply.status(200).send({ Warnings: null });
+    },
+  );
+
+  app.delete<{ Params: { id: string } }>('/services/:id', { config: { leaderOnly: true } }, async (request, reply) => {
+    const manager = await leading(context);
+    const service = findService(manager.view(), request.params.id);
+    await manager.propose([{ op: 'remove', table: 'services', id: service.ID }]);
+    return reply.status(200).send();
+  });
+}
+
+export const findService = (view: View, reference: string): Service =>
+  lookUp(
+    'service',
+    reference,
+    (id) => view.get('services', id),
+    view.list('services'),
+    (service) => service.Spec.Name,
+  );
+
+export const modeOf = (spec: ServiceSpec): string => (spec.Mode?.Global ? 'global' : 'replicated');
+
+function checkPorts(manager: ManagerAccess, view: View, spec: Service['Spec'], selfId?: string): void {
+  const conflict = manager.portConflict(view, spec, selfId);
+  if (conflict) throw new ClusterError('invalid-argument', `rpc error: code = InvalidArgument desc = ${conflict}`);
+}
+
+function updated(context: ApiContext, service: Service, given: ServiceSpec) {
+  const spec = completeServiceSpec(given);
+  if (spec.Name !== service.Spec.Name) {
+    throw new ClusterError(
+      'unimplemented',
+      'rpc error: code = Unimplemented desc = renaming services is not supported',
+    );
+  }
+  if (modeOf(spec) !== modeOf(service.Spec)) {
+    throw new ClusterError(
+      'unimplemented',
+      'rpc error: code = Unimplemented desc = service mode change is not allowed',
+    );
+  }
+  return {
+    Spec: spec,
+    SpecVersion: context.newId(),
+    PreviousSpec: service.Spec,
+    PreviousSpecVersion: service.SpecVersion,
+  };
+}
+
+/** The two specs change places, versions included, so that tasks of the old one count as up to date again. */
+function rolledBack(context: ApiContext, service: Service) {
+  if (!service.PreviousSpec) {
+    throw new ClusterError(
+      'failed-precondition',
+      `rpc error: code = FailedPrecondition desc = service ${service.ID} does not have a previous spec`,
+    );
+  }
+  return {
+    Spec: service.PreviousSpec,
+    SpecVersion: service.PreviousSpecVersion ?? context.newId(),
+    PreviousSpec: service.Spec,
+    PreviousSpecVersion: service.SpecVersion,
+    UpdateStatus: {
+      State: 'rollback_started' as const,
+      StartedAt: toTimestamp(context.clock.now()),
+      Message: 'manually requested rollback',
+    },
+  };
+}

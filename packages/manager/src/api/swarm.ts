@@ -1,0 +1,118 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import {
+  type Cluster,
+  ClusterSpec,
+  checkReservedLabels,
+  InitRequest,
+  JoinRequest,
+  normalise,
+  parseJson,
+} from '@swarmctl/shared/model';
+import type { FastifyInstance } from 'fastify';
+import { type ApiContext, clusterOf, leading, managerOf, readView } from './context.ts';
+import { showSwarm } from './projection.ts';
+import { flag, type Query, versionOf } from './query.ts';
+import { newTokenSecret, tokenWith } from './tokens.ts';
+
+// The cluster as one object: init, join and leave act on this node, the rest on the replicated state.
+
+export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
+  app.post('/swarm/init', async (request) => {
+    const body = normalise(InitRequest, parseJson(request.body as Buffer) ?? {});
+    if (body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers) throw notYet('autolock is');
+    if (body.ForceNewCluster) throw notYet('force-new-cluster is');
+    if (body.Spec) checkSpec(body.Spec);
+    return context.local.init(body);
+  });
+
+  app.post('/swarm/join', async (request, reply) => {
+    await context.local.join(normalise(JoinRequest, parseJson(request.body as Buffer) ?? {}));
+    return reply.status(200).send();
+  });
+
+  app.post<{ Querystring: Query }>('/swarm/leave', async (request, reply) => {
+    await context.local.leave(flag(request.query, 'force'));
+    return reply.status(200).send();
+  });
+
+  app.get('/swarm', async () => showSwarm(clusterOf(await readView(context))));
+
+  app.post<{ Querystring: Query }>('/swarm/update', { config: { leaderOnly: true } }, async (request, reply) => {
+    const version = versionOf(request.query, 'swarm');
+    const spec = normalise(ClusterSpec, parseJson(request.body as Buffer) ?? {});
+    const manager = await leading(context);
+    const cluster = clusterOf(manager.view());
+    if (flag(request.query, 'rotateManagerUnlockKey') || spec.EncryptionConfig?.AutoLockManagers)
+      throw notYet('autolock is');
+    if ((spec.CAConfig?.ForceRotate ?? 0) > (cluster.Spec.CAConfig?.ForceRotate ?? 0)) throw notYet('CA rotation is');
+    checkSpec(spec);
+    await manager.propose([
+      {
+        op: 'update',
+        table: 'cluster',
+        id: cluster.ID,
+        version,
+        set: { Spec: mergeSpec(cluster, spec), RootCA: rotateTokens(cluster, request.query) },
+      },
+    ]);
+    return reply.status(200).send();
+  });
+
+  app.get('/swarm/unlockkey', async () => {
+    managerOf(context);
+    return { UnlockKey: '' };
+  });
+
+  app.post('/swarm/unlock', async () => {
+    throw new ClusterError('conflict', 'swarm is not locked');
+  });
+}
+
+const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
+const minCertExpiry = 3_600 * 1e9;
+
+function checkSpec(spec: ClusterSpec): void {
+  if (spec.Name !== undefined && spec.Name !== '' && spec.Name !== 'default') {
+    throw new ClusterError(
+      'invalid-argument',
+      'rpc error: code = InvalidArgument desc = swarm spec must be named "default"',
+    );
+  }
+  checkReservedLabels('cluster', spec.Labels ?? {});
+  if (spec.CAConfig?.ExternalCAs?.length) throw notYet('external CAs are');
+  if (spec.CAConfig?.SigningCACert || spec.CAConfig?.SigningCAKey) throw notYet('bringing your own CA is');
+  const expiry = spec.CAConfig?.NodeCertExpiry;
+  if (expiry !== undefined && expiry !== 0 && expiry < minCertExpiry) {
+    throw new ClusterError(
+      'invalid-argument',
+      'rpc error: code = InvalidArgument desc = minimum certificate expiry time is: 1h0m0s',
+    );
+  }
+}
+
+/** Zero values mean "keep what is". */
+function mergeSpec(cluster: Cluster, spec: ClusterSpec): Cluster['Spec'] {
+  const given = Object.fromEntries(
+    Object.entries(spec).filter(([, value]) => typeof value !== 'object' || Object.keys(value).length > 0),
+  );
+  const merged: Record<string, unknown> = { ...cluster.Spec };
+  for (const [key, value] of Object.entries(given)) {
+    const before = merged[key];
+    merged[key] =
+      key !== 'Labels' && typeof value === 'object' && typeof before === 'object'
+        ? { ...before, ...Object.fromEntries(Object.entries(value as object).filter(([, one]) => one !== 0)) }
+        : value || before;
+  }
+  return { ...(merged as Cluster['Spec']), Name: cluster.Spec.Name, Labels: spec.Labels ?? cluster.Spec.Labels };
+}
+
+function rotateTokens(cluster: Cluster, query: Query): Cluster['RootCA'] {
+  const { JoinTokens: tokens, Digest: digest } = cluster.RootCA;
+  return {
+    ...cluster.RootCA,
+    JoinTokens: {
+      Worker: flag(query, 'rotateWorkerToken') ? tokenWith(digest, newTokenSecret()) : tokens.Worker,
+      Manager: flag(query, 'rotateManagerToken') ? tokenWith(digest, newTokenSecret()) : tokens.Manager,
+    },
+  };
+}
