@@ -119,8 +119,8 @@ export interface UpdateRun {
   readonly StartedAt: Timestamp;
   /** Slots (nodes of a global service) that it set out to replace. */
   readonly Total: number;
-  /** The task that failed, by slot (node id of a global service). */
-  readonly Failed: Readonly<Record<string, string>>;
+  /** The task that failed and when (ms), by slot (node id of a global service). */
+  readonly Failed: Readonly<Record<string, { readonly TaskID: string; readonly At: number }>>;
 }
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';

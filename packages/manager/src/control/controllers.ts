@@ -1,0 +1,26 @@
+import { endpointAllocator } from './allocator/endpoints.ts';
+import { taskAllocator } from './allocator/tasks.ts';
+import { globalOrchestrator } from './global.ts';
+import { orphanSupervisor } from './orphans.ts';
+import { taskReaper } from './reaper.ts';
+import { serviceRemoval } from './removal.ts';
+import { replicatedOrchestrator } from './replicated.ts';
+import { restartSupervisor } from './supervisor.ts';
+import type { Controller } from './types.ts';
+import { updater } from './updater.ts';
+
+// All that decides, in the order of asking. The updater comes before the restart supervisor, so that it sees a task fail before
+// another takes its place.
+
+export const standardControllers = (scheduler: Controller): readonly Controller[] => [
+  endpointAllocator(),
+  serviceRemoval(),
+  replicatedOrchestrator(),
+  globalOrchestrator(),
+  orphanSupervisor(),
+  updater(),
+  restartSupervisor(),
+  taskAllocator(),
+  scheduler,
+  taskReaper(),
+];
