@@ -1,0 +1,105 @@
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { helloScript } from './layout.ts';
+import { run } from './sh.ts';
+
+// Docker where an engine answers and an image can be had, else plain processes; and why.
+
+export interface Choice {
+  readonly runtime: 'docker' | 'process';
+  readonly why: string;
+  /** Arguments of `swarmctl service create` that make the web service. */
+  readonly service: (port: number) => readonly string[];
+  readonly dockerHost?: string;
+}
+
+const image = 'swarmctl/hello:1';
+const busyboxes = ['/bin/busybox', '/usr/bin/busybox'];
+
+export async function chooseRuntime(env: NodeJS.ProcessEnv): Promise<Choice> {
+  const wanted = env['SWARMCTL_LOCAL_RUNTIME'];
+  if (wanted === 'process') return processes('SWARMCTL_LOCAL_RUNTIME asks for it');
+  const dockerHost = env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock';
+  const engine = await run('docker', ['-H', dockerHost, 'version', '--format', '{{.Server.Version}}'], {
+    timeoutMs: 5_000,
+  });
+  if (engine.code !== 0)
+    return processes(
+      engine.code === 127 ? 'there is no docker command here' : `no Docker engine answers at ${dockerHost}`,
+    );
+  const version = engine.stdout.trim();
+  const has = await run('docker', ['-H', dockerHost, 'image', 'inspect', image]);
+  if (has.code === 0)
+    return containers(`Docker ${version} answers at ${dockerHost} and has the image ${image}`, dockerHost, image);
+  const built = await buildImage(dockerHost);
+  if (built === undefined)
+    return containers(
+      `Docker ${version} answers at ${dockerHost}; the image ${image} was made from this machine's busybox`,
+      dockerHost,
+      image,
+    );
+  const pulled = await run('docker', ['-H', dockerHost, 'pull', '-q', 'traefik/whoami'], { timeoutMs: 60_000 });
+  if (pulled.code === 0)
+    return containers(
+      `Docker ${version} answers at ${dockerHost}; the image traefik/whoami was pulled`,
+      dockerHost,
+      'traefik/whoami',
+    );
+  return processes(
+    `Docker ${version} answers at ${dockerHost}, but no image can be had: ${built}, and traefik/whoami cannot be pulled`,
+  );
+}
+
+const containers = (why: string, dockerHost: string, name: string): Choice => ({
+  runtime: 'docker',
+  why,
+  dockerHost,
+  service: (port) => ['--publish', `${port}:${name === image ? 8080 : 80}`, '--env', 'TASK_NAME={{.Task.Name}}', name],
+});
+
+const processes = (why: string): Choice => ({
+  runtime: 'process',
+  why,
+  service: (port) => [
+    '--runtime',
+    'process',
+    '--publish',
+    `${port}:8080`,
+    '--env',
+    'TASK_NAME={{.Task.Name}}',
+    'process',
+    process.execPath,
+    helloScript,
+  ],
+});
+
+/** A tiny web server image out of a static busybox. Resolves with undefined, or with what stood in the way. */
+async function buildImage(dockerHost: string): Promise<string | undefined> {
+  const busybox = busyboxes.find((path) => existsSync(path));
+  if (!busybox) return 'there is no busybox on this machine to make one from';
+  const loader = await run('ldd', [busybox]);
+  if (loader.code === 0 && /=>/.test(loader.stdout)) return 'the busybox on this machine is not static';
+  const folder = mkdtempSync(join(tmpdir(), 'swarmctl-image-'));
+  try {
+    mkdirSync(join(folder, 'bin'));
+    mkdirSync(join(folder, 'www/cgi-bin'), { recursive: true });
+    await copyFile(busybox, join(folder, 'bin/busybox'));
+    for (const applet of ['sh', 'httpd', 'hostname']) await run('ln', ['-s', 'busybox', join(folder, 'bin', applet)]);
+    const script = '#!/bin/sh\nprintf "Content-Type: text/plain\\r\\n\\r\\nHello from %s\\n" "$TASK_NAME"\n';
+    writeFileSync(join(folder, 'www/cgi-bin/hello'), script, { mode: 0o755 });
+    writeFileSync(join(folder, 'www/index.html'), 'see /cgi-bin/hello\n');
+    const tar = await run('sh', [
+      '-c',
+      'tar -C "$1" -c . | docker -H "$2" import -c \'CMD ["httpd","-f","-p","8080","-h","/www"]\' - "$3"',
+      'sh',
+      folder,
+      dockerHost,
+      image,
+    ]);
+    return tar.code === 0 ? undefined : `docker import failed: ${tar.stderr.trim()}`;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

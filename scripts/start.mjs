@@ -1,0 +1,3 @@
+// `npm start`: set-up, then the local cluster of deploy/local.
+await import('./setup.mjs');
+await import('../deploy/local/dist/main.js');
