@@ -1,0 +1,126 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { run } from './main.ts';
+
+let server: Server;
+let folder: string;
+const requests: { method: string; url: string; body: string }[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
+  server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      requests.push({ method: request.method ?? '', url: request.url ?? '', body });
+      if (request.url === '/v1.50/services/create') return response.writeHead(201).end('{"ID":"abc","Warnings":null}');
+      if (request.url?.startsWith('/v1.50/services?')) return response.end('[]');
+      return response.writeHead(404).end('{"message":"service nope not found"}');
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(join(folder, 'api.sock'), resolve));
+});
+afterAll(() => {
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function swarmctl(...argv: string[]) {
+  let out = '';
+  let err = '';
+  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
+  const status = await run(
+    argv,
+    env,
+    new AbortController().signal,
+    (text) => (out += text),
+    (text) => (err += text),
+  );
+  return { status, out, err };
+}
+
+describe('swarmctl', () => {
+  test('what follows the image is the command, flags included', async () => {
+    const { status, out } = await swarmctl(
+      'service',
+      'create',
+      '-d',
+      '--name',
+      'web',
+      '-p',
+      '80:80',
+      'img',
+      'sh',
+      '-c',
+      'x',
+      '--name',
+      'y',
+    );
+    expect({ status, out }).toEqual({ status: 0, out: 'abc\n' });
+    const spec = JSON.parse(requests.at(-1)?.body ?? '');
+    expect(spec).toMatchObject({
+      Name: 'web',
+      TaskTemplate: { ContainerSpec: { Image: 'img', Args: ['sh', '-c', 'x', '--name', 'y'] } },
+    });
+  });
+
+  test('a list that is empty has a head', async () => {
+    expect((await swarmctl('service', 'ls')).out).toBe('ID   NAME   MODE   REPLICAS   IMAGE   PORTS\n');
+  });
+
+  test('filters go as the API wants them', async () => {
+    await swarmctl('service', 'ls', '-f', 'name=web', '--filter', 'label=a=b');
+    const url = new URL(requests.at(-1)?.url ?? '', 'http://x');
+    expect(JSON.parse(url.searchParams.get('filters') ?? '')).toEqual({ name: { web: true }, label: { 'a=b': true } });
+  });
+
+  test("the daemon's refusal is printed and fails", async () => {
+    expect(await swarmctl('service', 'rm', 'nope')).toEqual({
+      status: 1,
+      out: '',
+      err: 'Error response from daemon: service nope not found\n',
+    });
+  });
+
+  test.each([
+    [['service', 'creat'], "unknown command 'creat'; did you mean 'create'?", 125],
+    [['service', 'create', '--replicsa', '3', 'x'], 'unknown flag: --replicsa; did you mean --replicas?', 125],
+    [['service', 'update', 'x', '--imag', 'y'], 'unknown flag: --imag; did you mean --image?', 125],
+    [['service', 'create', '--secret', 'a', 'b'], '--secret: secrets are not supported yet', 1],
+    [['stack', 'deploy', '-c', 'x'], 'swarmctl stack: stacks are not supported yet', 1],
+    [['service', 'ls', '-f', 'nonsense'], "invalid filter 'nonsense': expected KEY=VALUE", 125],
+    [['--context', 'nowhere', 'info'], "context 'nowhere' not found", 1],
+    [
+      ['-H', 'http://x', 'info'],
+      "'http://x' (from the option --host): the protocol http:// is not supported; use unix:// or tcp://",
+      125,
+    ],
+  ])('%j', async (argv, message, status) => {
+    const ran = await swarmctl(...argv);
+    expect(ran.err.trim()).toBe(message);
+    expect(ran.status).toBe(status);
+  });
+
+  test('no daemon: says where it looked and why', async () => {
+    const { err, status } = await swarmctl('-H', `unix://${folder}/none.sock`, 'node', 'ls');
+    expect(err).toMatch(
+      /^Cannot connect to swarmd at unix:.*none\.sock: there is no such socket\. Is swarmd running\?/,
+    );
+    expect(status).toBe(1);
+  });
+
+  test('contexts are recorded, used and forgotten', async () => {
+    await swarmctl('context', 'create', 'c1', '--endpoint', 'unix:///x');
+    await swarmctl('context', 'use', 'c1');
+    expect((await swarmctl('context', 'ls', '--format', '{{.Name}} {{.Current}} {{.Host}}')).out).toBe(
+      'c1 true unix:///x\n',
+    );
+    await swarmctl('context', 'rm', 'c1');
+    expect((await swarmctl('context', 'ls', '-q')).out).toBe('');
+  });
+});

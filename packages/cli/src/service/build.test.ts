@@ -1,0 +1,111 @@
+import { describe, expect, test } from 'vitest';
+import { buildCreateSpec, buildUpdateSpec } from './build.ts';
+
+const create = (given: Record<string, unknown>) => buildCreateSpec('web:1', [], given, { FROM_HERE: 'x' });
+
+describe('create', () => {
+  test.each<[Record<string, unknown>, object]>([
+    [
+      { name: 'web', replicas: '3' },
+      { Name: 'web', Mode: { Replicated: { Replicas: 3 } } },
+    ],
+    [{ mode: 'global' }, { Mode: { Global: {} } }],
+    [
+      { publish: ['8080:80', '53:53/udp'] },
+      {
+        EndpointSpec: {
+          Ports: [
+            { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' },
+            { Protocol: 'udp', TargetPort: 53, PublishedPort: 53, PublishMode: 'ingress' },
+          ],
+        },
+      },
+    ],
+    [{ publish: ['80'] }, { EndpointSpec: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishMode: 'ingress' }] } }],
+    [
+      { publish: ['mode=host,target=80,published=8080'] },
+      { EndpointSpec: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' }] } },
+    ],
+    [
+      { env: ['A=1', 'A=2', 'FROM_HERE', 'NOT_HERE'] },
+      { TaskTemplate: { ContainerSpec: { Image: 'web:1', Env: ['A=2', 'FROM_HERE=x'] } } },
+    ],
+    [
+      { mount: ['type=bind,source=/a,target=/b,readonly'] },
+      {
+        TaskTemplate: {
+          ContainerSpec: { Image: 'web:1', Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', ReadOnly: true }] },
+        },
+      },
+    ],
+    [
+      { 'limit-cpu': '0.5', 'limit-memory': '64m', 'reserve-memory': '1g' },
+      {
+        TaskTemplate: {
+          ContainerSpec: { Image: 'web:1' },
+          Resources: { Limits: { NanoCPUs: 5e8, MemoryBytes: 67108864 }, Reservations: { MemoryBytes: 1073741824 } },
+        },
+      },
+    ],
+    [
+      { 'update-order': 'start-first', 'update-delay': '1m30s' },
+      { UpdateConfig: { Parallelism: 1, Order: 'start-first', Delay: 9e10 } },
+    ],
+    [{ 'drain-timeout': '30s' }, { Labels: { 'swarmctl.drain-timeout': '30s' } }],
+    [
+      { entrypoint: 'sh -c "a b"' },
+      { TaskTemplate: { ContainerSpec: { Image: 'web:1', Command: ['sh', '-c', 'a b'] } } },
+    ],
+  ])('%j', (given, wanted) => {
+    expect(create(given)).toMatchObject(wanted);
+  });
+
+  test.each<[Record<string, unknown>, RegExp]>([
+    [{ replicas: 'x' }, /invalid argument "x" for "--replicas": expected a whole number/],
+    [{ mode: 'global', replicas: '2' }, /can only be used with replicated mode/],
+    [{ mode: 'global-job' }, /jobs are not supported yet/],
+    [{ publish: ['1.2.3.4:80:80'] }, /publishing on one address is not supported yet/],
+    [{ publish: ['8000-8001:80'] }, /2 published ports do not fit 1 target ports/],
+    [{ mount: ['type=bind,sorce=/a,target=/b'] }, /unknown field 'sorce'; did you mean 'source'/],
+    [{ mount: ['type=tmpfs,target=/b,volume-nocopy=true'] }, /volume options do not fit a mount of type tmpfs/],
+    [{ 'limit-memory': 'lots' }, /expected a size such as 512m/],
+    [{ 'update-delay': '5' }, /expected a duration such as 10s/],
+    [{ ulimit: ['nofile'] }, /expected NAME=SOFT/],
+  ])('%j is refused', (given, message) => {
+    expect(() => create(given)).toThrow(message);
+  });
+});
+
+describe('update', () => {
+  const current = {
+    Name: 'web',
+    Labels: { a: '1' },
+    TaskTemplate: { ContainerSpec: { Image: 'web:1', Env: ['A=1', 'B=2'] }, ForceUpdate: 2 },
+    Mode: { Replicated: { Replicas: 2 } },
+    EndpointSpec: { Ports: [{ Protocol: 'tcp' as const, TargetPort: 80, PublishedPort: 8080 }] },
+  };
+  const update = (given: Record<string, unknown>) => buildUpdateSpec(current, given, {});
+
+  test('changes what was given and nothing else, and leaves the original alone', () => {
+    const before = structuredClone(current);
+    const after = update({
+      image: 'web:2',
+      'env-add': ['A=3'],
+      'env-rm': ['B'],
+      'publish-rm': ['80'],
+      'label-add': ['b=2'],
+      force: true,
+    });
+    expect(after).toEqual({
+      ...current,
+      Labels: { a: '1', b: '2' },
+      TaskTemplate: { ContainerSpec: { Image: 'web:2', Env: ['A=3'] }, ForceUpdate: 3 },
+      EndpointSpec: { Ports: [] },
+    });
+    expect(current).toEqual(before);
+  });
+
+  test('without flags it is the same spec', () => {
+    expect(update({})).toEqual(current);
+  });
+});
