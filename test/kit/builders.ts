@@ -1,0 +1,235 @@
+import {
+  type Cluster,
+  type ContainerSpec,
+  type Node,
+  type NodeState,
+  type Placement,
+  type PortConfig,
+  type Resources,
+  type Service,
+  type ServiceSpec,
+  type Task,
+  type TaskSpec,
+  type TaskState,
+  toTimestamp,
+} from '@swarmctl/shared/model';
+
+// Builders: valid objects of the replicated state from the few words that a test is about. What they return serves as a draft as well.
+
+/** The time at which built objects were made: `ManualClock`'s start. */
+export const builtAt = 1_700_000_000_000;
+
+const meta = (ID: string) => ({
+  ID,
+  Version: { Index: 1 },
+  CreatedAt: toTimestamp(builtAt),
+  UpdatedAt: toTimestamp(builtAt),
+});
+
+let made = 0;
+const nextId = (prefix: string): string => `${prefix}${String(++made).padStart(4, '0')}`;
+
+/** The members that are there; `undefined` counts as absent. */
+function given<T extends object>(members: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as never;
+}
+
+export interface NodeWords {
+  id?: string;
+  hostname?: string;
+  role?: 'worker' | 'manager';
+  availability?: 'active' | 'pause' | 'drain';
+  state?: NodeState;
+  labels?: Record<string, string>;
+  engineLabels?: Record<string, string>;
+  plugins?: readonly { Type: string; Name: string }[];
+  os?: string;
+  arch?: string;
+  cpus?: number;
+  memoryMb?: number;
+  generic?: Resources['GenericResources'];
+  runtimes?: readonly ('docker' | 'process')[];
+  runtimeReady?: boolean;
+  addr?: string;
+  raftId?: number;
+  /** False: it has joined, and no agent has reported yet. */
+  described?: boolean;
+  /** Laid over the node as built. */
+  set?: Partial<Node>;
+}
+
+/** A ready, active worker with 4 CPUs and 8 GiB on linux/x86_64. */
+export function aNode(words: NodeWords = {}): Node {
+  const ID = words.id ?? nextId('node');
+  const addr = words.addr ?? '127.0.0.1';
+  return {
+    ...meta(ID),
+    Spec: {
+      Role: words.role ?? 'worker',
+      Availability: words.availability ?? 'active',
+      Labels: words.labels ?? {},
+    },
+    Status: { State: words.state ?? 'ready', Addr: addr },
+    ...(words.described !== false && { Description: description(ID, words) }),
+    ...(words.raftId !== undefined && { ManagerStatus: { RaftID: words.raftId, Addr: `${addr}:2377` } }),
+    ...words.set,
+  };
+}
+
+function description(id: string, words: NodeWords): NonNullable<Node['Description']> {
+  return {
+    Hostname: words.hostname ?? id,
+    Platform: { OS: words.os ?? 'linux', Architecture: words.arch ?? 'x86_64' },
+    Resources: {
+      NanoCPUs: (words.cpus ?? 4) * 1e9,
+      MemoryBytes: (words.memoryMb ?? 8192) * 2 ** 20,
+      ...(words.generic && { GenericResources: words.generic }),
+    },
+    Engine: { ...given({ Labels: words.engineLabels, Plugins: words.plugins }), EngineVersion: '28.0.0' },
+    Runtimes: words.runtimes ?? ['docker', 'process'],
+    RuntimeReady: words.runtimeReady ?? true,
+  };
+}
+
+export interface TaskSpecWords {
+  image?: string;
+  container?: ContainerSpec;
+  constraints?: string[];
+  /** Spread descriptors, outermost first. */
+  spread?: string[];
+  maxReplicas?: number;
+  platforms?: Placement['Platforms'];
+  cpus?: number;
+  memoryMb?: number;
+  generic?: Resources['GenericResources'];
+  restart?: TaskSpec['RestartPolicy'];
+  logDriver?: string;
+}
+
+/** What a service's tasks run; nothing is reserved or constrained unless it is said. */
+export function aTaskSpec(words: TaskSpecWords = {}): TaskSpec {
+  const placement = given({
+    Constraints: words.constraints,
+    Preferences: words.spread?.map((SpreadDescriptor) => ({ Spread: { SpreadDescriptor } })),
+    MaxReplicas: words.maxReplicas,
+    Platforms: words.platforms,
+  });
+  const reservations = given({
+    NanoCPUs: words.cpus === undefined ? undefined : words.cpus * 1e9,
+    MemoryBytes: words.memoryMb === undefined ? undefined : words.memoryMb * 2 ** 20,
+    GenericResources: words.generic,
+  });
+  return {
+    ContainerSpec: { Image: words.image ?? 'web:1', ...words.container },
+    ForceUpdate: 0,
+    Runtime: 'container',
+    ...(Object.keys(placement).length > 0 && { Placement: placement }),
+    ...(Object.keys(reservations).length > 0 && { Resources: { Reservations: reservations } }),
+    ...(words.restart && { RestartPolicy: words.restart }),
+    ...(words.logDriver && { LogDriver: { Name: words.logDriver } }),
+  };
+}
+
+export interface ServiceWords extends TaskSpecWords {
+  id?: string;
+  name?: string;
+  labels?: Record<string, string>;
+  /** 1 unless `global`. */
+  replicas?: number;
+  global?: boolean;
+  ports?: PortConfig[];
+  update?: ServiceSpec['UpdateConfig'];
+  rollback?: ServiceSpec['RollbackConfig'];
+  specVersion?: string;
+  /** Laid over the service as built. */
+  set?: Partial<Service>;
+}
+
+/** A replicated service of one replica. Its ports count as allocated as they are written. */
+export function aService(words: ServiceWords = {}): Service {
+  const ID = words.id ?? nextId('service');
+  const endpoint = words.ports && { Mode: 'vip' as const, Ports: words.ports };
+  return {
+    ...meta(ID),
+    Spec: {
+      Name: words.name ?? ID,
+      Labels: words.labels ?? {},
+      TaskTemplate: aTaskSpec(words),
+      Mode: words.global ? { Global: {} } : { Replicated: { Replicas: words.replicas ?? 1 } },
+      ...given({ UpdateConfig: words.update, RollbackConfig: words.rollback, EndpointSpec: endpoint }),
+    },
+    SpecVersion: words.specVersion ?? `${ID}-v1`,
+    Endpoint: endpoint ? { Spec: endpoint, Ports: words.ports ?? [] } : { Spec: {} },
+    ...words.set,
+  };
+}
+
+export interface TaskWords {
+  id?: string;
+  /** The service that it was made from; a new one that is in no store when absent. */
+  service?: Service;
+  slot?: number;
+  node?: string | Node;
+  state?: TaskState;
+  desired?: TaskState;
+  message?: string;
+  err?: string;
+  /** ms since the epoch: when it got into its state. */
+  at?: number;
+  status?: Partial<Task['Status']>;
+  /** Laid over the task as built. */
+  set?: Partial<Task>;
+}
+
+/** A task of the service, in slot 1 unless the service is global: `running` when it has a node, else `pending`. */
+export function aTask(words: TaskWords = {}): Task {
+  const service = words.service ?? aService();
+  const nodeId = typeof words.node === 'object' ? words.node.ID : words.node;
+  const state = words.state ?? (nodeId === undefined ? 'pending' : 'running');
+  return {
+    ...meta(words.id ?? nextId('task')),
+    Labels: {},
+    Spec: service.Spec.TaskTemplate,
+    ServiceID: service.ID,
+    ...(!service.Spec.Mode?.Global && { Slot: words.slot ?? 1 }),
+    ...(nodeId !== undefined && { NodeID: nodeId }),
+    Status: {
+      Timestamp: toTimestamp(words.at ?? builtAt),
+      State: state,
+      ...given({ Message: words.message, Err: words.err }),
+      ...words.status,
+    },
+    DesiredState: words.desired ?? 'running',
+    SpecVersion: service.SpecVersion,
+    ServiceAnnotations: { Name: service.Spec.Name, Labels: service.Spec.Labels },
+    ...(service.Endpoint.Ports && state !== 'new' && { Ports: service.Endpoint.Ports }),
+    ...words.set,
+  };
+}
+
+/** `count` tasks of the service in the slots from 1, with ids that sort by their slot. */
+export const tasksOf = (service: Service, count: number, words: Omit<TaskWords, 'service' | 'slot' | 'id'> = {}) =>
+  Array.from({ length: count }, (_, i) =>
+    aTask({ ...words, service, slot: i + 1, id: `${service.ID}.${String(i + 1).padStart(5, '0')}` }),
+  );
+
+export function aCluster(set: Partial<Cluster> = {}): Cluster {
+  return {
+    ...meta('cluster1'),
+    Spec: { Name: 'default', Labels: {} },
+    DefaultAddrPool: ['10.0.0.0/8'],
+    SubnetSize: 24,
+    DataPathPort: 4789,
+    RootCA: {
+      Certificate: 'certificate of the test cluster',
+      Key: 'key of the test cluster',
+      Digest: 'd'.repeat(50),
+      JoinTokens: {
+        Worker: `SWMTKN-1-${'d'.repeat(50)}-${'w'.repeat(25)}`,
+        Manager: `SWMTKN-1-${'d'.repeat(50)}-${'m'.repeat(25)}`,
+      },
+    },
+    RemovedRaftIDs: [],
+    ...set,
+  };
+}
