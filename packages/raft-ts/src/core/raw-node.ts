@@ -112,9 +112,12 @@ export class RawNode {
     step(this.#raft, message({ type: 'forget-leader', to: 0 }));
   }
 
-  /** The host applied this committed change. A change that it decides not to make is not applied here either. */
-  applyConfChange(change: ConfChange): ConfState {
-    return applyConfChange(this.#raft, change);
+  /**
+   * The host applies this committed change. A change that it decides not to make is not applied here either. Hosts that
+   * step messages while they apply give the entry's index: a change that a snapshot has overtaken is then left alone.
+   */
+  applyConfChange(change: ConfChange, index: number = Number.POSITIVE_INFINITY): ConfState {
+    return applyConfChange(this.#raft, change, index);
   }
 
   hasReady(): boolean {

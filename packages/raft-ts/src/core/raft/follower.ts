@@ -147,6 +147,7 @@ function restore(r: Raft, snapshot: Snapshot): boolean {
   }
   r.log.restore(snapshot);
   r.restoreTracker(confState);
+  r.restoredIndex = index;
   const now = r.log.lastId();
   r.say(
     'info',

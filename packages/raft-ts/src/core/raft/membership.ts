@@ -8,7 +8,9 @@ import type { Raft } from './state.ts';
 
 // The configuration changes when a committed conf change is applied.
 
-export function applyConfChange(r: Raft, change: ConfChange): ConfState {
+/** `index` is the change's entry: one that a snapshot has overtaken is in the configuration already. */
+export function applyConfChange(r: Raft, change: ConfChange, index: number): ConfState {
+  if (index <= r.restoredIndex) return r.tracker.confState();
   return switchTo(r, nextMembership(r, change));
 }
 

@@ -26,6 +26,8 @@ export class Raft {
   leader = 0;
   /** Follows from the configuration: this member is in it, as a learner. */
   isLearner = false;
+  /** The index of the last snapshot that the configuration was taken from. */
+  restoredIndex = 0;
 
   /** To other members, at once. */
   messages: Message[] = [];
