@@ -1,14 +1,30 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 
 // Tests run on the sources: the `source` export condition leads every package import to its `src` folder.
 const resolve = { conditions: ['source'] };
 const ssr = { resolve: { conditions: ['source'] } };
 
+/** Tests that start a private Docker engine (root and dockerd). */
+const docker = ['packages/*/src/**/*.docker.test.ts', 'test/kit/**/*.docker.test.ts'];
+
 export default defineConfig({
   test: {
     projects: [
-      { resolve, ssr, test: { name: 'unit', include: ['packages/*/src/**/*.test.ts', 'test/kit/**/*.test.ts'] } },
+      {
+        resolve,
+        ssr,
+        test: {
+          name: 'unit',
+          include: ['packages/*/src/**/*.test.ts', 'test/kit/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...docker],
+        },
+      },
       { resolve, ssr, test: { name: 'sim', include: ['test/sim/**/*.test.ts'], testTimeout: 120_000 } },
+      {
+        resolve,
+        ssr,
+        test: { name: 'docker', include: docker, fileParallelism: false, testTimeout: 30_000, hookTimeout: 60_000 },
+      },
     ],
   },
 });
