@@ -8,11 +8,13 @@ import {
   type Resources,
   type Service,
   type ServiceSpec,
+  type StoreChange,
   type Task,
   type TaskSpec,
   type TaskState,
   toTimestamp,
 } from '@swarmctl/shared/model';
+import { Store } from '../../packages/manager/src/store/store.ts';
 
 // Builders: valid objects of the replicated state from the few words that a test is about. What they return serves as a draft as well.
 
@@ -232,4 +234,25 @@ export function aCluster(set: Partial<Cluster> = {}): Cluster {
     RemovedRaftIDs: [],
     ...set,
   };
+}
+
+export interface StoreWords {
+  cluster?: Cluster;
+  nodes?: readonly Node[];
+  services?: readonly Service[];
+  tasks?: readonly Task[];
+}
+
+/** A store that holds these objects, as of index 1. */
+export function aStore(words: StoreWords = {}): Store {
+  const store = new Store();
+  const changes: StoreChange[] = [
+    ...(words.cluster ? [{ op: 'create', table: 'cluster', object: words.cluster } as const] : []),
+    ...(words.nodes ?? []).map((object) => ({ op: 'create', table: 'nodes', object }) as const),
+    ...(words.services ?? []).map((object) => ({ op: 'create', table: 'services', object }) as const),
+    ...(words.tasks ?? []).map((object) => ({ op: 'create', table: 'tasks', object }) as const),
+  ];
+  const outcome = store.apply(1, { now: builtAt, changes });
+  if (!outcome.ok) throw new Error(outcome.message);
+  return store;
 }

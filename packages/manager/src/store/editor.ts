@@ -1,0 +1,249 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import {
+  isTaskState,
+  type Meta,
+  type Node,
+  type Objects,
+  type Service,
+  type StoreChange,
+  type StoreEvent,
+  stateOrder,
+  type Table,
+  type Task,
+  type TaskState,
+  toTimestamp,
+} from '@swarmctl/shared/model';
+import { OrderedMap } from './ordered-map.ts';
+import { type Indexes, State, slotKey, type Tables } from './state.ts';
+
+// One edit of a state: changes go in, a new state comes out. The state that it starts from stays as it is, so that an edit that is
+// refused half-way is simply dropped.
+
+/** When and where the edit happens. Without an index (an overlay), objects keep the version that they have in the store, and new ones have 0. */
+export interface Stamp {
+  readonly index?: number;
+  readonly now: number;
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+const label = { cluster: 'cluster', nodes: 'node', services: 'service', tasks: 'task' } as const;
+
+const metaKeys: ReadonlySet<string> = new Set(['ID', 'Version', 'CreatedAt', 'UpdatedAt'] satisfies (keyof Meta)[]);
+
+export class StateEditor {
+  readonly #owner = {};
+  readonly #base: State;
+  readonly #tables: Mutable<Tables>;
+  readonly #indexes: Mutable<Indexes>;
+  readonly #stamp: Stamp;
+  readonly #time: string;
+
+  constructor(base: State, stamp: Stamp) {
+    this.#base = base;
+    this.#tables = { ...base.tables };
+    this.#indexes = { ...base.indexes };
+    this.#stamp = stamp;
+    this.#time = toTimestamp(stamp.now);
+  }
+
+  /** The outcome; the editor must not be used afterwards. */
+  done(): State {
+    return new State(
+      { index: this.#stamp.index ?? this.#base.index, now: this.#stamp.now },
+      this.#tables,
+      this.#indexes,
+    );
+  }
+
+  /** Makes one change. Undefined when it was skipped; throws ClusterError when it is refused. */
+  apply(change: StoreChange): StoreEvent | undefined {
+    switch (change.op) {
+      case 'create':
+        return this.#create(change.table, change.object);
+      case 'update':
+        return this.#update(change);
+      case 'remove':
+        return this.#remove(change);
+      default:
+        return change satisfies never;
+    }
+  }
+
+  /** An object as a snapshot holds it. */
+  load<T extends Table>(table: T, object: Objects[T]): void {
+    this.#replace(table, undefined, object);
+  }
+
+  #create<T extends Table>(table: T, draft: object): StoreEvent {
+    const Index = this.#stamp.index ?? 0;
+    const meta = { Version: { Index }, CreatedAt: this.#time, UpdatedAt: this.#time };
+    const after = withoutUndefined({ ...draft, ...meta }) as unknown as Objects[T];
+    if (this.#tables[table].get(after.ID)) {
+      throw new ClusterError('already-exists', `${label[table]} ${after.ID} already exists`, { id: after.ID });
+    }
+    if (table === 'cluster' && this.#tables.cluster.size > 0) {
+      throw new ClusterError('already-exists', 'there is a cluster already, and a store holds one');
+    }
+    this.#check(table, undefined, after);
+    this.#replace(table, undefined, after);
+    return this.#event(table, 'create', undefined, after);
+  }
+
+  #update(change: Extract<StoreChange, { op: 'update' }>): StoreEvent | undefined {
+    const { table, id } = change;
+    const before = this.#expected(change);
+    if (!before) return undefined;
+    const set = table === 'tasks' ? forwardOnly(before as Task, change.set as Partial<Task>) : change.set;
+    if (Object.keys(set).length === 0 && !change.unset?.length) return undefined;
+    const Version = this.#stamp.index === undefined ? before.Version : { Index: this.#stamp.index };
+    const { CreatedAt } = before;
+    const after: Record<string, unknown> = { ...before, ...set, ID: id, Version, CreatedAt, UpdatedAt: this.#time };
+    for (const key of change.unset ?? []) if (!metaKeys.has(key)) delete after[key];
+    withoutUndefined(after);
+    this.#check(table, before, after as never);
+    this.#replace(table, before, after as never);
+    return this.#event(table, 'update', before, after as never);
+  }
+
+  #remove(change: Extract<StoreChange, { op: 'remove' }>): StoreEvent | undefined {
+    const before = this.#expected(change);
+    if (!before) return undefined;
+    this.#replace(change.table, before, undefined);
+    return this.#event(change.table, 'remove', before, undefined);
+  }
+
+  /** The object that the change is about, undefined when the change is to be skipped. */
+  #expected(change: Extract<StoreChange, { op: 'update' | 'remove' }>): Objects[Table] | undefined {
+    const { table, id, version } = change;
+    const before = this.#tables[table].get(id);
+    if (!before) {
+      if (change.ifExists) return undefined;
+      throw new ClusterError('not-found', `${label[table]} ${id} not found`, { id });
+    }
+    // Whoever decided on several changes of one object expects of each the version that he saw: the one before the batch.
+    if (version !== undefined && version !== before.Version.Index && version !== this.#versionBefore(table, id)) {
+      throw new ClusterError('out-of-sequence', 'update out of sequence', {
+        id,
+        version,
+        current: before.Version.Index,
+      });
+    }
+    return before;
+  }
+
+  #versionBefore(table: Table, id: string): number {
+    return this.#base.get(table, id)?.Version.Index ?? 0;
+  }
+
+  #check<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T]): void {
+    if (table !== 'services') return;
+    const name = (after as Service).Spec.Name;
+    if ((before as Service | undefined)?.Spec.Name === name) return;
+    if (this.#indexes.servicesByName.get(name)) {
+      throw new ClusterError(
+        'already-exists',
+        `name conflicts with an existing object: service ${name} already exists`,
+        { name },
+      );
+    }
+  }
+
+  #replace<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T] | undefined): void {
+    const map = this.#tables[table] as OrderedMap<Objects[T]>;
+    const next = after ? map.set(this.#owner, after.ID, after) : map.delete(this.#owner, (before as Objects[T]).ID);
+    (this.#tables as Record<Table, unknown>)[table] = next;
+    if (table === 'tasks') this.#indexTask(before as Task | undefined, after as Task | undefined);
+    else if (table === 'services') this.#indexService(before as Service | undefined, after as Service | undefined);
+    else if (table === 'nodes') this.#indexNode(before as Node | undefined, after as Node | undefined);
+  }
+
+  #indexService(before: Service | undefined, after: Service | undefined): void {
+    let map = this.#indexes.servicesByName;
+    if (before && before.Spec.Name !== after?.Spec.Name) map = map.delete(this.#owner, before.Spec.Name);
+    if (after) map = map.set(this.#owner, after.Spec.Name, after);
+    this.#indexes.servicesByName = map;
+  }
+
+  #indexNode(before: Node | undefined, after: Node | undefined): void {
+    const keys = [before?.Description?.Hostname, after?.Description?.Hostname] as const;
+    this.#indexes.nodesByHostname = this.#inList(this.#indexes.nodesByHostname, keys, before, after);
+  }
+
+  #indexTask(before: Task | undefined, after: Task | undefined): void {
+    const services = [before?.ServiceID, after?.ServiceID] as const;
+    this.#indexes.tasksByService = this.#inMap(this.#indexes.tasksByService, services, before, after);
+    const nodes = [before?.NodeID, after?.NodeID] as const;
+    this.#indexes.tasksByNode = this.#inMap(this.#indexes.tasksByNode, nodes, before, after);
+    const slots = [slotOf(before), slotOf(after)] as const;
+    this.#indexes.tasksBySlot = this.#inList(this.#indexes.tasksBySlot, slots, before, after);
+  }
+
+  /** An index whose lists may be long. `keys`: where the object was, and where it belongs. */
+  #inMap<V extends Meta>(
+    index: OrderedMap<OrderedMap<V>>,
+    [from, to]: readonly [string | undefined, string | undefined],
+    before: V | undefined,
+    after: V | undefined,
+  ): OrderedMap<OrderedMap<V>> {
+    if (before && from !== undefined && from !== to) {
+      const left = (index.get(from) ?? OrderedMap.empty<V>()).delete(this.#owner, before.ID);
+      index = left.size > 0 ? index.set(this.#owner, from, left) : index.delete(this.#owner, from);
+    }
+    if (!after || to === undefined) return index;
+    const known = index.get(to) ?? OrderedMap.empty<V>();
+    const next = known.set(this.#owner, after.ID, after);
+    return next === known ? index : index.set(this.#owner, to, next);
+  }
+
+  /** An index whose lists are short. */
+  #inList<V extends Meta>(
+    index: OrderedMap<readonly V[]>,
+    [from, to]: readonly [string | undefined, string | undefined],
+    before: V | undefined,
+    after: V | undefined,
+  ): OrderedMap<readonly V[]> {
+    if (before && from !== undefined && from !== to) {
+      const left = (index.get(from) ?? []).filter((one) => one.ID !== before.ID);
+      index = left.length > 0 ? index.set(this.#owner, from, left) : index.delete(this.#owner, from);
+    }
+    if (!after || to === undefined) return index;
+    const others = (index.get(to) ?? []).filter((one) => one.ID !== after.ID);
+    const at = others.findIndex((one) => one.ID > after.ID);
+    return index.set(this.#owner, to, others.toSpliced(at < 0 ? others.length : at, 0, after));
+  }
+
+  #event<T extends Table>(
+    table: T,
+    op: StoreEvent['op'],
+    before: Objects[T] | undefined,
+    after: Objects[T] | undefined,
+  ): StoreEvent {
+    const id = ((after ?? before) as Objects[T]).ID;
+    const index = this.#stamp.index ?? this.#base.index;
+    return { table, op, id, index, ...(before && { before }), ...(after && { after }) } as unknown as StoreEvent;
+  }
+}
+
+const slotOf = (task: Task | undefined): string | undefined =>
+  task?.Slot === undefined ? undefined : slotKey(task.ServiceID, task.Slot);
+
+/** A task's states only go forward: what would take one back is left out. */
+function forwardOnly(before: Task, set: Partial<Task>): Partial<Task> {
+  const { Status, DesiredState, ...rest } = set;
+  return {
+    ...rest,
+    ...(Status && !isBack(before.Status.State, Status.State) && { Status }),
+    ...(DesiredState && !isBack(before.DesiredState, DesiredState) && { DesiredState }),
+  };
+}
+
+function isBack(from: TaskState, to: TaskState): boolean {
+  if (!isTaskState(to)) throw new ClusterError('invalid-argument', `'${String(to)}' is not a state of a task`);
+  return stateOrder[to] < stateOrder[from];
+}
+
+function withoutUndefined<T extends object>(object: T): T {
+  for (const key in object) if (object[key] === undefined) delete object[key];
+  return object;
+}
