@@ -122,7 +122,7 @@ export class StateEditor {
       throw new ClusterError('not-found', `${label[table]} ${id} not found`, { id });
     }
     // Whoever decided on several changes of one object expects of each the version that he saw: the one before the batch.
-    if (version !== undefined && version !== before.Version.Index && version !== this.#versionBefore(table, id)) {
+    if (version !== undefined && version !== this.#versionBefore(table, id)) {
       throw new ClusterError('out-of-sequence', 'update out of sequence', {
         id,
         version,
