@@ -1,4 +1,5 @@
 export * from './changes.ts';
+export * from './constraints.ts';
 export * from './defaults.ts';
 export * from './image.ts';
 export * from './labels.ts';
