@@ -55,6 +55,8 @@ export interface NodeStatus {
   readonly applied: number;
   readonly lastIndex: number;
   readonly members: readonly Member[];
+  /** True once this member is known to be removed, by the log or because another member says so. Nothing works any more then. */
+  readonly removed?: boolean;
   /** Leader only: match index per peer, and whether it was heard of within the election time-out. */
   readonly progress: ReadonlyMap<MemberId, { match: number; active: boolean }>;
 }

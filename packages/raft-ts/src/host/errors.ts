@@ -1,0 +1,44 @@
+import { WalError } from '../wal/wal-error.ts';
+
+// The one kind of error that a node's promises reject with.
+
+/** The second line: why a node cannot be opened, or had to stop. `invalid-change`: a membership change that makes no sense. */
+export type RaftErrorCode =
+  | 'not-leader'
+  | 'dropped'
+  | 'no-quorum'
+  | 'removed'
+  | 'stopped'
+  | 'busy'
+  | 'too-large'
+  | 'conf-change-pending'
+  | 'invalid-change'
+  | WalError['code'];
+
+export class RaftError extends Error {
+  override readonly name = 'RaftError';
+  readonly code: RaftErrorCode;
+  readonly data: Readonly<Record<string, unknown>>;
+
+  constructor(code: RaftErrorCode, message: string, data: Record<string, unknown> = {}, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.data = data;
+  }
+}
+
+export const notLeader = (leader: number): RaftError =>
+  new RaftError('not-leader', leader === 0 ? 'no leader is known' : `member ${leader} leads`, { leader });
+
+export const dropped = (): RaftError =>
+  new RaftError('dropped', 'leadership was lost before the proposal was seen committed');
+
+export const stopped = (): RaftError => new RaftError('stopped', 'this member has stopped');
+
+export const removed = (): RaftError => new RaftError('removed', 'this member was removed from the cluster');
+
+/** A `WalError` as the door shows it; anything else as it is. */
+export function toRaftError(error: unknown): Error {
+  if (error instanceof WalError) return new RaftError(error.code, error.message, { ...error.data }, error);
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -1,0 +1,86 @@
+import { message } from '../core/message.ts';
+import type { Message, MessageType } from '../core/types.ts';
+import { ByteReader, ByteWriter, DecodeError } from '../wal/bytes.ts';
+import { readEntry, writeEntry } from '../wal/entry-codec.ts';
+import { readConfState, writeConfState } from '../wal/snapshot-header.ts';
+
+// The core's messages on the wire. A snapshot goes as its place in the log: its content is streamed apart.
+
+/** By code. Messages that a member only sends to itself have none. */
+const wireTypes: readonly MessageType[] = [
+  'app',
+  'app-resp',
+  'vote',
+  'vote-resp',
+  'pre-vote',
+  'pre-vote-resp',
+  'snap',
+  'heartbeat',
+  'heartbeat-resp',
+  'timeout-now',
+  'read-index',
+  'read-index-resp',
+  'transfer-leader',
+  'prop',
+];
+
+const rejects = 1;
+const hasSnapshot = 2;
+
+export function encodeMessage(m: Message, out = new ByteWriter(64)): ByteWriter {
+  const code = wireTypes.indexOf(m.type);
+  if (code < 0) throw new TypeError(`a ${m.type} message is not for the wire`);
+  out.u8(code).u8((m.reject ? rejects : 0) | (m.snapshot === undefined ? 0 : hasSnapshot));
+  out.varint(m.to).varint(m.from).varint(m.term).varint(m.logTerm).varint(m.index);
+  out.varint(m.commit).varint(m.vote).varint(m.rejectHint).bytes(m.context);
+  out.varint(m.entries.length);
+  for (const entry of m.entries) writeEntry(out, entry);
+  if (m.snapshot !== undefined) {
+    const { index, term, confState } = m.snapshot.meta;
+    out.varint(index).varint(term);
+    writeConfState(out, confState);
+  }
+  return out;
+}
+
+/** Throws `DecodeError` on anything that `encodeMessage` does not make. */
+export function decodeMessage(bytes: Uint8Array): Message {
+  const input = new ByteReader(bytes);
+  const type = wireTypes[input.u8()];
+  if (type === undefined) throw new DecodeError('unknown message type');
+  const flags = input.u8();
+  const fields = {
+    type,
+    to: input.varint(),
+    from: input.varint(),
+    term: input.varint(),
+    logTerm: input.varint(),
+    index: input.varint(),
+    commit: input.varint(),
+    vote: input.varint(),
+    rejectHint: input.varint(),
+    reject: (flags & rejects) !== 0,
+    context: new Uint8Array(input.bytes()),
+    entries: Array.from({ length: input.count() }, () => readEntry(input)),
+  };
+  const m = (flags & hasSnapshot) === 0 ? message(fields) : message({ ...fields, snapshot: readSnapshot(input) });
+  input.end();
+  check(m);
+  return m;
+}
+
+function readSnapshot(input: ByteReader): NonNullable<Message['snapshot']> {
+  const index = input.varint();
+  const term = input.varint();
+  return { meta: { index, term, confState: readConfState(input) }, data: new Uint8Array(0) };
+}
+
+/** What the core takes for granted. */
+function check(m: Message): void {
+  if (m.type === 'app') {
+    m.entries.forEach((entry, i) => {
+      if (entry.index !== m.index + 1 + i) throw new DecodeError('entries do not follow one another');
+    });
+  }
+  if ((m.type === 'snap') !== (m.snapshot !== undefined)) throw new DecodeError('a snapshot in the wrong message');
+}

@@ -1,0 +1,293 @@
+import type { Duplex } from 'node:stream';
+import type { Message } from '../core/types.ts';
+import type { Channel, Dial } from '../host/types.ts';
+import type { SnapshotFileReader } from '../wal/snapshot-file.ts';
+import type { SnapshotHeader } from '../wal/snapshot-header.ts';
+import type { IncomingSnapshot, UnnamedSnapshot } from '../wal/snapshot-store.ts';
+import type { Connection } from './connection.ts';
+import { type Frame, frameKind } from './frames.ts';
+import { Lane, type LaneLimits } from './lane.ts';
+import { decodeMessage, encodeMessage } from './message-codec.ts';
+import { receiveSnapshot, sendSnapshot } from './snapshot-transfer.ts';
+
+// Messages to and from the other members: heartbeats, votes and reads on one stream, appends on another, each snapshot
+// on its own, so that bulk never delays a heartbeat. Nothing is kept for later: what cannot go is dropped and reported.
+
+export interface TransportEnv {
+  readonly self: number;
+  readonly dial: Dial;
+  readonly tickMs: number;
+  readonly random: () => number;
+  readonly log: (level: 'debug' | 'info' | 'warn', fields: Record<string, unknown>, message: string) => void;
+  /** Where a member is, as far as is known here. */
+  readonly address: (peer: number) => string | undefined;
+  /** Former members: they are told so, and nothing of theirs is taken. */
+  readonly isRemoved: (peer: number) => boolean;
+  readonly receive: (header: SnapshotHeader) => Promise<IncomingSnapshot>;
+  readonly events: TransportEvents;
+}
+
+export interface TransportEvents {
+  message(m: Message): void;
+  /** What was sent to the peer last is probably lost. */
+  unreachable(peer: number): void;
+  /** A member says that this one was removed. */
+  removed(by: number): void;
+  snapshotSent(peer: number, outcome: 'finished' | 'failed'): void;
+  snapshotReceived(m: Message, snapshot: UnnamedSnapshot): void;
+}
+
+interface Peer {
+  readonly control: Lane;
+  readonly append: Lane;
+  heardAt: number;
+}
+
+interface Transfer {
+  readonly abort: AbortController;
+  stream: Duplex | undefined;
+  movedAt: number;
+}
+
+const none = new Uint8Array(0);
+
+export class Transport {
+  readonly #env: TransportEnv;
+  readonly #peers = new Map<number, Peer>();
+  readonly #transfers = new Set<Transfer>();
+  #now = 0;
+  #closed = false;
+
+  constructor(env: TransportEnv) {
+    this.#env = env;
+  }
+
+  /** Goes out with the next `flush`. */
+  send(m: Message): void {
+    if (this.#closed) return;
+    const isAppend = m.type === 'app' || m.type === 'app-resp';
+    const peer = this.#peer(m.to);
+    const sent = (isAppend ? peer.append : peer.control).send(frameKind.message, encodeMessage(m).take());
+    // Not at once: the core must not be stepped while its messages are being sent.
+    if (!sent && m.type === 'app') queueMicrotask(() => this.#env.events.unreachable(m.to));
+  }
+
+  flush(): void {
+    for (const { control, append } of this.#peers.values()) {
+      control.flush();
+      append.flush();
+    }
+  }
+
+  tick(): void {
+    this.#now++;
+    for (const { control, append } of this.#peers.values()) {
+      control.tick();
+      append.tick();
+    }
+    for (const transfer of this.#transfers) {
+      if (this.#now - transfer.movedAt > this.#ticks(15_000)) this.#abort(transfer, 'a snapshot transfer is stuck');
+    }
+  }
+
+  /** Ticks since anything came from the peer. */
+  silence(peer: number): number {
+    return this.#now - (this.#peers.get(peer)?.heardAt ?? Number.NEGATIVE_INFINITY);
+  }
+
+  accept(from: number, channel: Channel, stream: Duplex): void {
+    if (this.#closed) {
+      discard(stream);
+    } else if (channel === 'snapshot') {
+      void this.#receive(from, stream);
+    } else {
+      this.#peer(from)[channel].accept(stream);
+    }
+  }
+
+  /** Tells a member that it was removed, and closes its streams. */
+  dismiss(id: number): void {
+    const peer = this.#peers.get(id);
+    if (peer === undefined) return;
+    peer.control.send(frameKind.removed, none);
+    this.#peers.delete(id);
+    peer.control.close('finish');
+    peer.append.close('finish');
+  }
+
+  /** Streams `reader`'s content after `m`, the core's message for it; the outcome comes as an event. */
+  async sendSnapshot(m: Message, open: () => Promise<SnapshotFileReader>): Promise<void> {
+    let outcome: 'finished' | 'failed' = 'failed';
+    const transfer = this.#transfer();
+    let reader: SnapshotFileReader | undefined;
+    try {
+      reader = await open();
+      const address = this.#env.address(m.to);
+      if (address === undefined) throw new Error('its address is not known');
+      const stream = await this.#env.dial({ id: m.to, address }, 'snapshot', transfer.abort.signal);
+      this.#attach(transfer, stream);
+      const progress = () => this.#moved(transfer);
+      const { header } = reader;
+      await sendSnapshot(stream, {
+        self: this.#env.self,
+        peer: m.to,
+        message: m,
+        header,
+        chunks: reader.chunks(),
+        progress,
+      });
+      outcome = 'finished';
+    } catch (error) {
+      this.#env.log('warn', { peer: m.to, reason: reasonOf(error) }, 'a snapshot could not be sent');
+      await reader?.close().catch(() => {});
+    } finally {
+      this.#detach(transfer);
+    }
+    if (!this.#closed) this.#env.events.snapshotSent(m.to, outcome);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { control, append } of this.#peers.values()) {
+      control.close('now');
+      append.close('now');
+    }
+    this.#peers.clear();
+    for (const transfer of this.#transfers) this.#abort(transfer, 'the member stops');
+  }
+
+  async #receive(from: number, stream: Duplex): Promise<void> {
+    const transfer = this.#transfer();
+    this.#attach(transfer, stream);
+    try {
+      if (this.#env.isRemoved(from)) throw new Error('the sender is not a member any more');
+      await receiveSnapshot(stream, {
+        self: this.#env.self,
+        peer: from,
+        begin: this.#env.receive,
+        deliver: (m, snapshot) => this.#deliver(m, snapshot),
+        progress: () => this.#moved(transfer),
+      });
+    } catch (error) {
+      this.#env.log('warn', { peer: from, reason: reasonOf(error) }, 'a snapshot could not be received');
+      stream.destroy();
+    } finally {
+      this.#detach(transfer);
+    }
+  }
+
+  #deliver(m: Message, snapshot: UnnamedSnapshot): void {
+    if (this.#closed) void snapshot.discard().catch(() => {});
+    else this.#env.events.snapshotReceived(m, snapshot);
+  }
+
+  #peer(id: number): Peer {
+    const known = this.#peers.get(id);
+    if (known !== undefined) return known;
+    const peer: Peer = {
+      control: this.#lane(id, 'control', { maxFrameBytes: 64 << 10, maxBacklogBytes: 256 << 10, maxQueued: 32 }),
+      append: this.#lane(id, 'append', { maxFrameBytes: 16 << 20, maxBacklogBytes: 24 << 20, maxQueued: 128 }),
+      heardAt: Number.NEGATIVE_INFINITY,
+    };
+    this.#peers.set(id, peer);
+    return peer;
+  }
+
+  #lane(
+    peer: number,
+    channel: 'control' | 'append',
+    sizes: Pick<LaneLimits, 'maxFrameBytes' | 'maxBacklogBytes' | 'maxQueued'>,
+  ): Lane {
+    const { self, random, dial, address, log, events } = this.#env;
+    const limits: LaneLimits = {
+      ...sizes,
+      pingTicks: this.#ticks(500),
+      deadTicks: this.#ticks(3_000),
+      dialTicks: this.#ticks(4_000),
+      maxBackoffTicks: this.#ticks(1_000),
+    };
+    return new Lane({
+      self,
+      peer,
+      channel,
+      limits,
+      now: () => this.#now,
+      random,
+      dial: (signal) => {
+        const to = address(peer);
+        return to === undefined ? undefined : dial({ id: peer, address: to }, channel, signal);
+      },
+      frame: (frame, connection) => this.#frame(peer, frame, connection),
+      lost: () => {
+        if (channel === 'append') events.unreachable(peer);
+      },
+      log: (fields, message) => log('debug', fields, message),
+    });
+  }
+
+  #ticks(ms: number): number {
+    return Math.max(2, Math.ceil(ms / this.#env.tickMs));
+  }
+
+  /** What it throws closes the connection. */
+  #frame(from: number, { kind, body }: Frame, connection: Connection): void {
+    if (this.#env.isRemoved(from)) {
+      connection.send(frameKind.removed, none);
+      connection.finish();
+      return;
+    }
+    const peer = this.#peers.get(from);
+    if (peer !== undefined) peer.heardAt = this.#now;
+    switch (kind) {
+      case frameKind.message: {
+        const m = decodeMessage(body);
+        if (m.from !== from || m.to !== this.#env.self) throw new Error('a message of or for someone else');
+        if (m.type === 'snap') throw new Error('a snapshot without its content');
+        this.#env.events.message(m);
+        return;
+      }
+      case frameKind.ping:
+        return;
+      case frameKind.removed:
+        this.#env.events.removed(from);
+        return;
+      default:
+        throw new Error(`unexpected frame of kind ${kind}`);
+    }
+  }
+
+  #transfer(): Transfer {
+    const transfer = { abort: new AbortController(), stream: undefined, movedAt: this.#now };
+    this.#transfers.add(transfer);
+    return transfer;
+  }
+
+  #attach(transfer: Transfer, stream: Duplex): void {
+    stream.on('error', () => {});
+    transfer.stream = stream;
+    if (transfer.abort.signal.aborted) stream.destroy();
+  }
+
+  #moved(transfer: Transfer): void {
+    transfer.movedAt = this.#now;
+  }
+
+  #abort(transfer: Transfer, reason: string): void {
+    transfer.abort.abort(new Error(reason));
+    transfer.stream?.destroy(new Error(reason));
+  }
+
+  #detach(transfer: Transfer): void {
+    this.#transfers.delete(transfer);
+    const { stream } = transfer;
+    // The other side may still have to read what was sent last.
+    if (stream !== undefined && !stream.destroyed) stream.end(() => stream.destroy());
+  }
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+function discard(stream: Duplex): void {
+  stream.on('error', () => {});
+  stream.destroy();
+}

@@ -1,0 +1,103 @@
+import * as fs from 'node:fs/promises';
+
+// What the log and the snapshots need of a file system: a port, so that tests can lose and tear what was not synced.
+
+export interface File {
+  /** Writes all of it at `position`. */
+  write(data: Uint8Array, position: number): Promise<void>;
+  /** Fills what it can of `into` from `position`; less only at the end of the file. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  datasync(): Promise<void>;
+  sync(): Promise<void>;
+  truncate(length: number): Promise<void>;
+  size(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** `create` makes or empties the file, 0600. */
+export type OpenMode = 'read' | 'write' | 'create';
+
+export interface FileSystem {
+  open(path: string, mode: OpenMode): Promise<File>;
+  rename(from: string, to: string): Promise<void>;
+  /** Names, in no order; none when the folder is not there. */
+  readdir(path: string): Promise<string[]>;
+  unlink(path: string): Promise<void>;
+  /** With its parents, 0700; fine when it is there. */
+  mkdir(path: string): Promise<void>;
+  /** Makes names that were created, renamed or removed in the folder durable. */
+  syncDir(path: string): Promise<void>;
+}
+
+const flags = { read: 'r', write: 'r+', create: 'w+' } as const;
+
+export const nodeFileSystem: FileSystem = {
+  open: async (path, mode) => nodeFile(await fs.open(path, flags[mode], 0o600)),
+  rename: (from, to) => fs.rename(from, to),
+  readdir: async (path) => {
+    try {
+      return await fs.readdir(path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw error;
+    }
+  },
+  unlink: (path) => fs.unlink(path),
+  mkdir: async (path) => {
+    await fs.mkdir(path, { recursive: true, mode: 0o700 });
+  },
+  syncDir: async (path) => {
+    const handle = await fs.open(path, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+};
+
+function nodeFile(handle: fs.FileHandle): File {
+  return {
+    write: async (data, position) => {
+      for (let done = 0; done < data.length; ) {
+        const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
+        done += bytesWritten;
+      }
+    },
+    read: async (into, position) => {
+      let done = 0;
+      while (done < into.length) {
+        const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+      return done;
+    },
+    datasync: () => handle.datasync(),
+    sync: () => handle.sync(),
+    truncate: (length) => handle.truncate(length),
+    size: async () => (await handle.stat()).size,
+    close: () => handle.close(),
+  };
+}
+
+/** The whole file. */
+export async function readAll(fileSystem: FileSystem, path: string): Promise<Buffer> {
+  const file = await fileSystem.open(path, 'read');
+  try {
+    const bytes = Buffer.alloc(await file.size());
+    const got = await file.read(bytes, 0);
+    return bytes.subarray(0, got);
+  } finally {
+    await file.close();
+  }
+}
+
+const zeros = Buffer.alloc(1 << 20);
+
+/** Zeros from `from` to `to`, really written, so that later syncs find no metadata to change. */
+export async function zeroFill(file: File, from: number, to: number): Promise<void> {
+  for (let at = from; at < to; at += zeros.length) {
+    await file.write(zeros.subarray(0, Math.min(zeros.length, to - at)), at);
+  }
+}

@@ -1,0 +1,118 @@
+import { join } from 'node:path';
+import type { Sealer } from '../host/types.ts';
+import type { FileSystem } from './file-system.ts';
+import type { LogId } from './log-items.ts';
+import { SnapshotFileReader, SnapshotFileWriter } from './snapshot-file.ts';
+import type { SnapshotHeader } from './snapshot-header.ts';
+
+// The folder of snapshots: what has a final name is whole, and the log says which of these count.
+
+export interface SnapshotEnv {
+  readonly fileSystem: FileSystem;
+  readonly dir: string;
+  readonly sealer: Sealer;
+}
+
+/** A snapshot that is durable but has no name yet. */
+export interface UnnamedSnapshot {
+  readonly header: SnapshotHeader;
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
+/** A snapshot that is being received. */
+export interface IncomingSnapshot {
+  add(chunk: Uint8Array): Promise<void>;
+  finish(): Promise<UnnamedSnapshot>;
+  abort(): Promise<void>;
+}
+
+const hex = (value: number): string => value.toString(16).padStart(16, '0');
+const namePattern = /^([0-9a-f]{16})-([0-9a-f]{16})\.snap$/;
+
+export const snapshotDir = (dir: string): string => join(dir, 'snap');
+
+export class SnapshotStore {
+  readonly #env: SnapshotEnv;
+  #unnamed = 0;
+
+  constructor(env: SnapshotEnv) {
+    this.#env = env;
+  }
+
+  path({ index, term }: LogId): string {
+    return join(this.#env.dir, `${hex(index)}-${hex(term)}.snap`);
+  }
+
+  /** Newest first. */
+  async list(): Promise<LogId[]> {
+    const found: LogId[] = [];
+    for (const name of await this.#env.fileSystem.readdir(this.#env.dir)) {
+      const match = namePattern.exec(name);
+      if (match !== null) found.push({ index: Number.parseInt(match[1]!, 16), term: Number.parseInt(match[2]!, 16) });
+    }
+    return found.sort((a, b) => b.index - a.index || b.term - a.term);
+  }
+
+  async receive(header: SnapshotHeader): Promise<IncomingSnapshot> {
+    const { fileSystem, dir, sealer } = this.#env;
+    await fileSystem.mkdir(dir);
+    const path = join(dir, `${hex(header.meta.index)}-${this.#unnamed++}.tmp`);
+    const writer = await SnapshotFileWriter.create(fileSystem, path, sealer, header);
+    return {
+      add: (chunk) => writer.add(chunk),
+      finish: async () => {
+        await writer.finish();
+        return {
+          header,
+          commit: async () => {
+            await fileSystem.rename(path, this.path(header.meta));
+            await fileSystem.syncDir(dir);
+          },
+          discard: () => fileSystem.unlink(path),
+        };
+      },
+      abort: async () => {
+        await writer.abort();
+        await fileSystem.unlink(path);
+      },
+    };
+  }
+
+  /** Writes a snapshot that was taken here. */
+  async write(header: SnapshotHeader, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+    const incoming = await this.receive(header);
+    try {
+      for await (const chunk of chunks) await incoming.add(chunk);
+    } catch (error) {
+      await incoming.abort();
+      throw error;
+    }
+    await (await incoming.finish()).commit();
+  }
+
+  open(id: LogId): Promise<SnapshotFileReader> {
+    return SnapshotFileReader.open(this.#env.fileSystem, this.path(id), this.#env.sealer);
+  }
+
+  /** Reads all of it; throws where it is damaged. */
+  async verify(id: LogId): Promise<SnapshotHeader> {
+    const reader = await this.open(id);
+    for await (const _ of reader.chunks());
+    return reader.header;
+  }
+
+  /** Removes all others. */
+  async keepOnly(ids: readonly LogId[]): Promise<void> {
+    const { fileSystem } = this.#env;
+    const kept = new Set(ids.map((id) => this.path(id)));
+    for (const id of await this.list()) if (!kept.has(this.path(id))) await fileSystem.unlink(this.path(id));
+  }
+
+  async removeUnfinished(): Promise<void> {
+    const { fileSystem, dir } = this.#env;
+    for (const name of await fileSystem.readdir(dir)) {
+      if (name.endsWith('.tmp')) await fileSystem.unlink(join(dir, name));
+    }
+  }
+}

@@ -1,0 +1,232 @@
+import { join } from 'node:path';
+import type { HardState } from '../core/types.ts';
+import type { Sealer } from '../host/types.ts';
+import { type FileSystem, zeroFill } from './file-system.ts';
+import { encodeItems, itemSize, type LogId, type LogItem } from './log-items.ts';
+import type { LogState } from './log-state.ts';
+import { type Chain, encodeRecord } from './record.ts';
+import {
+  beginSegment,
+  lastIndexOf,
+  type OpenSegment,
+  prepareSegment,
+  readLog,
+  removeUnfinished,
+  type Segment,
+} from './segments.ts';
+import { WalError } from './wal-error.ts';
+
+// The write-ahead log: appends are gathered into one write and one fdatasync, one such pair after the other.
+
+export interface WalEnv {
+  readonly fileSystem: FileSystem;
+  readonly dir: string;
+  readonly sealer: Sealer;
+  /** Bytes that a segment is filled with zeros for; 16 MiB. */
+  readonly segmentBytes?: number;
+}
+
+interface Waiting {
+  readonly items: readonly LogItem[];
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+const defaultSegmentBytes = 16 << 20;
+/** What one write takes at most, unless a single append is larger: sealing it must not hold up the event loop. */
+const maxBatchBytes = 1 << 20;
+
+export class Wal {
+  readonly #env: WalEnv;
+  readonly #segmentBytes: number;
+  readonly #segments: Segment[];
+  #open: OpenSegment;
+  #chain: Chain;
+  /** What heads of new segments repeat. */
+  #member: number;
+  #hardState: HardState;
+  #snapshot: LogId;
+  #before: LogId;
+  #queue: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #prepared: ReturnType<typeof prepareSegment> | undefined;
+  #failure: Error | undefined;
+
+  private constructor(env: WalEnv, open: OpenSegment, segments: Segment[], chain: Chain, state: CarriedState) {
+    this.#env = env;
+    this.#segmentBytes = env.segmentBytes ?? defaultSegmentBytes;
+    this.#open = open;
+    this.#segments = segments;
+    this.#chain = chain;
+    this.#member = state.member;
+    this.#hardState = state.hardState;
+    this.#snapshot = state.snapshot;
+    this.#before = state.before;
+  }
+
+  /** Makes a new log. It is there wholly, with `items`, or not at all. */
+  static async create(env: WalEnv, member: number, items: readonly LogItem[] = []): Promise<Wal> {
+    const { fileSystem, dir } = env;
+    await fileSystem.mkdir(dir);
+    await removeUnfinished(fileSystem, dir);
+    const prepared = await prepareSegment(fileSystem, dir, env.segmentBytes ?? defaultSegmentBytes);
+    const head: LogItem[] = [{ kind: 'member', id: member }];
+    const content = items.length === 0 ? { head } : { head, batch: items };
+    const { open, chain } = await beginSegment(env, prepared, 1, { sequence: 1, crc: 0 }, content);
+    const none = { index: 0, term: 0 };
+    const hardState = { term: 0, vote: 0, commit: 0 };
+    const wal = new Wal(env, open, [open.segment], chain, { member, hardState, snapshot: none, before: none });
+    wal.#carry(items);
+    return wal;
+  }
+
+  /** Reads a log and goes on with it; a torn last record is cut off. */
+  static async load(env: WalEnv): Promise<{ readonly wal: Wal; readonly state: LogState; readonly torn: boolean }> {
+    const { fileSystem, dir, sealer } = env;
+    const { state, segments, chain, offset, torn } = await readLog(fileSystem, dir, sealer);
+    await removeUnfinished(fileSystem, dir);
+    const segment = segments.at(-1)!;
+    const file = await fileSystem.open(segment.path, 'write');
+    const wal = new Wal(env, { segment, file, start: 0, offset }, segments, chain, state);
+    if (torn) await file.truncate(offset);
+    const size = await file.size();
+    if (size < wal.#segmentBytes || torn) {
+      await zeroFill(file, Math.min(size, wal.#segmentBytes), wal.#segmentBytes);
+      await file.sync();
+    }
+    return { wal, state, torn };
+  }
+
+  /** Why nothing can be written any more. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  get idle(): boolean {
+    return this.#running === undefined;
+  }
+
+  /** Resolves once the items are durable; in the order of the calls. Rejects when the disk fails, then and ever after. */
+  write(items: readonly LogItem[]): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ items, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Removes segments whose entries all have an index up to `index`. */
+  async release(index: number): Promise<void> {
+    const { fileSystem, dir } = this.#env;
+    let removed = 0;
+    while (this.#segments.length > 1 && this.#segments[0]!.lastIndex <= index) {
+      await fileSystem.unlink(this.#segments[0]!.path);
+      this.#segments.shift();
+      removed++;
+    }
+    if (removed > 0) await fileSystem.syncDir(dir);
+  }
+
+  /** Lets what was begun finish, and closes the files. */
+  async close(): Promise<void> {
+    await this.#running;
+    this.#failure ??= new WalError('io', 'the log is closed');
+    const prepared = await this.#prepared?.catch(() => undefined);
+    await prepared?.file.close();
+    await this.#open.file.close();
+  }
+
+  async #run(): Promise<void> {
+    // What is appended in the same turn goes into the same write.
+    await Promise.resolve();
+    while (this.#queue.length > 0 && this.#failure === undefined) {
+      const group = this.#takeGroup();
+      try {
+        await this.#writeGroup(group.flatMap((waiting) => waiting.items));
+        for (const waiting of group) waiting.resolve();
+      } catch (error) {
+        this.#fail(error, group);
+      }
+    }
+    this.#running = undefined;
+  }
+
+  #takeGroup(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { items } of this.#queue) {
+      bytes += items.reduce((sum, item) => sum + itemSize(item), 0);
+      if (count > 0 && bytes > maxBatchBytes) break;
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  /** After a failed write or sync the kernel may have dropped the pages: trying again would be to guess. */
+  #fail(error: unknown, group: readonly Waiting[]): void {
+    const what = error instanceof Error ? error.message : String(error);
+    const failure = new WalError('io', `the log cannot be written: ${what}`, { file: this.#open.segment.path }, error);
+    this.#failure = failure;
+    for (const waiting of [...group, ...this.#queue.splice(0)]) waiting.reject(failure);
+  }
+
+  async #writeGroup(items: readonly LogItem[]): Promise<void> {
+    const payload = this.#env.sealer.seal(encodeItems(items));
+    let record = encodeRecord('batch', payload, this.#chain);
+    if (this.#open.offset + record.bytes.length > this.#segmentBytes && !this.#segmentIsFresh()) {
+      await this.#cut();
+      record = encodeRecord('batch', payload, this.#chain);
+    }
+    await this.#open.file.write(record.bytes, this.#open.offset);
+    await this.#open.file.datasync();
+    this.#chain = { sequence: this.#chain.sequence + 1, crc: record.crc };
+    this.#open.offset += record.bytes.length;
+    this.#open.segment.lastIndex = Math.max(this.#open.segment.lastIndex, lastIndexOf(items));
+    this.#carry(items);
+    if (this.#open.offset > this.#segmentBytes / 2) void this.#prepareNext();
+  }
+
+  /** A record that fits into no segment makes its segment longer. */
+  #segmentIsFresh(): boolean {
+    return this.#open.offset === this.#open.start;
+  }
+
+  #carry(items: readonly LogItem[]): void {
+    for (const item of items) {
+      if (item.kind === 'hard-state') this.#hardState = item.hardState;
+      if (item.kind === 'installed' || item.kind === 'compacted') this.#snapshot = item.snapshot;
+      if (item.kind === 'installed') this.#before = item.snapshot;
+      if (item.kind === 'compacted') this.#before = item.before;
+    }
+  }
+
+  #prepareNext(): Promise<Awaited<ReturnType<typeof prepareSegment>>> {
+    if (this.#prepared === undefined) {
+      this.#prepared = prepareSegment(this.#env.fileSystem, this.#env.dir, this.#segmentBytes);
+      // Whoever cuts hears of a failure.
+      this.#prepared.catch(() => {});
+    }
+    return this.#prepared;
+  }
+
+  async #cut(): Promise<void> {
+    const prepared = await this.#prepareNext();
+    this.#prepared = undefined;
+    const head: LogItem[] = [
+      { kind: 'member', id: this.#member },
+      { kind: 'hard-state', hardState: this.#hardState },
+      { kind: 'compacted', snapshot: this.#snapshot, before: this.#before },
+    ];
+    const sequence = this.#open.segment.sequence + 1;
+    const { open, chain } = await beginSegment(this.#env, prepared, sequence, this.#chain, { head });
+    await this.#open.file.close();
+    this.#open = open;
+    this.#chain = chain;
+    this.#segments.push(open.segment);
+  }
+}
+
+type CarriedState = Pick<LogState, 'member' | 'hardState' | 'snapshot' | 'before'>;
+
+/** Where the log is kept within a member's folder. */
+export const walDir = (dir: string): string => join(dir, 'wal');
