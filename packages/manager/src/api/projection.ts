@@ -1,14 +1,12 @@
-import { X509Certificate } from 'node:crypto';
+import { tlsInfoOf } from '@swarmctl/shared/kit';
 import {
   type Cluster,
   insertDefaults,
   isGlobal,
-  isTerminal,
   type Node,
   replicasOf,
   type Service,
   type Task,
-  type TlsInfo,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import type { ManagerAccess } from './ports.ts';
@@ -94,37 +92,6 @@ export function showNode(node: Node, manager: ManagerAccess) {
   };
 }
 
-const tlsInfo = new Map<string, TlsInfo>();
-
-/** The trust root with its issuer's subject and public key, as clients compare them (base64 DER). */
-export function tlsInfoOf(certificate: string): TlsInfo {
-  const known = tlsInfo.get(certificate);
-  if (known) return known;
-  const info = {
-    TrustRoot: certificate,
-    CertIssuerSubject: subjectDer(certificate),
-    CertIssuerPublicKey: new X509Certificate(certificate).publicKey
-      .export({ type: 'spki', format: 'der' })
-      .toString('base64'),
-  };
-  tlsInfo.set(certificate, info);
-  return info;
-}
-
-/** The subject's DER: found by its own bytes, because Node gives only its text. */
-function subjectDer(certificate: string): string {
-  const name = new X509Certificate(certificate).subject.replace(/^CN=/, '');
-  const text = Buffer.from(name, 'utf8');
-  // Name ::= SEQUENCE { SET { SEQUENCE { OID 2.5.4.3, PrintableString | UTF8String } } }; our root has a common name alone.
-  const raw = new X509Certificate(certificate).raw;
-  const tag = raw[raw.indexOf(text) - 2] ?? 0x13;
-  const value = Buffer.concat([Buffer.from([tag, text.length]), text]);
-  const pair = Buffer.concat([Buffer.from([0x06, 0x03, 0x55, 0x04, 0x03]), value]);
-  const sequence = Buffer.concat([Buffer.from([0x30, pair.length]), pair]);
-  const set = Buffer.concat([Buffer.from([0x31, sequence.length]), sequence]);
-  return Buffer.concat([Buffer.from([0x30, set.length]), set]).toString('base64');
-}
-
 export const showClusterInfo = (cluster: Cluster) => ({
   ...metaOf(cluster),
   Spec: cluster.Spec,
@@ -136,6 +103,3 @@ export const showClusterInfo = (cluster: Cluster) => ({
 });
 
 export const showSwarm = (cluster: Cluster) => ({ ...showClusterInfo(cluster), JoinTokens: cluster.RootCA.JoinTokens });
-
-/** A task that is neither finished nor meant to finish. */
-export const isLive = (task: Task): boolean => !isTerminal(task.Status.State) && !isTerminal(task.DesiredState);

@@ -1,4 +1,4 @@
-import { ClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, formatJoinToken, newTokenSecret } from '@swarmctl/shared/kit';
 import {
   type Cluster,
   ClusterSpec,
@@ -12,7 +12,6 @@ import type { FastifyInstance } from 'fastify';
 import { type ApiContext, clusterOf, leading, managerOf, readView } from './context.ts';
 import { showSwarm } from './projection.ts';
 import { flag, type Query, versionOf } from './query.ts';
-import { newTokenSecret, tokenWith } from './tokens.ts';
 
 // The cluster as one object: init, join and leave act on this node, the rest on the replicated state.
 
@@ -111,8 +110,10 @@ function rotateTokens(cluster: Cluster, query: Query): Cluster['RootCA'] {
   return {
     ...cluster.RootCA,
     JoinTokens: {
-      Worker: flag(query, 'rotateWorkerToken') ? tokenWith(digest, newTokenSecret()) : tokens.Worker,
-      Manager: flag(query, 'rotateManagerToken') ? tokenWith(digest, newTokenSecret()) : tokens.Manager,
+      Worker: flag(query, 'rotateWorkerToken') ? formatJoinToken({ digest, secret: newTokenSecret() }) : tokens.Worker,
+      Manager: flag(query, 'rotateManagerToken')
+        ? formatJoinToken({ digest, secret: newTokenSecret() })
+        : tokens.Manager,
     },
   };
 }

@@ -1,0 +1,483 @@
+import { ClusterError, createRootCa, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
+import type { StoreChange } from '@swarmctl/shared/model';
+import type { FastifyInstance } from 'fastify';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { portConflict } from '../control/allocator/ports.ts';
+import { Store } from '../store/store.ts';
+import type { LocalState, ManagerAccess } from './ports.ts';
+import { createApi } from './server.ts';
+
+const root = await createRootCa(1_700_000_000_000);
+const worker = `SWMTKN-1-${'a'.repeat(50)}-${'b'.repeat(25)}`;
+
+let store: Store;
+let app: FastifyInstance;
+let state: LocalState;
+let readIndex: () => Promise<void>;
+let withManager: boolean;
+let index: number;
+const clock = new ManualClock();
+
+const propose = async (changes: readonly StoreChange[]) => {
+  const outcome = store.apply(++index, { now: clock.now(), changes });
+  if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
+  return { index };
+};
+
+beforeEach(async () => {
+  store = new Store();
+  state = 'active';
+  withManager = true;
+  index = 0;
+  readIndex = async () => undefined;
+  const manager: ManagerAccess = {
+    isLeader: () => true,
+    leader: () => undefined,
+    view: () => store.view(),
+    readIndex: () => readIndex(),
+    propose,
+    raftStatus: () => ({ leader: true, reachable: true }),
+    portConflict,
+    logs: async function* () {
+      yield { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') };
+      yield { notice: 'node n2 is away' };
+    },
+    dialLeader: async () => {
+      throw new Error('nobody leads');
+    },
+  };
+  app = await createApi({
+    local: {
+      state: () => state,
+      manager: () => (withManager ? manager : undefined),
+      info: () => ({
+        nodeId: 'n1',
+        addr: '127.0.0.1',
+        hostname: 'one',
+        error: '',
+        managers: [],
+        runtime: 'docker',
+        runtimeReady: true,
+        engineVersion: '1',
+        ingress: 'proxy',
+        cpus: 2,
+        memoryBytes: 1,
+        architecture: 'x86_64',
+        kernel: '6',
+        operatingSystem: 'Linux',
+        labels: [],
+        dataDir: '/d',
+      }),
+      init: async () => 'n1',
+      join: async () => undefined,
+      leave: async () => undefined,
+    },
+    clock,
+    newId: newIdFrom(seededRandom(1)),
+    random: seededRandom(2),
+    log: silentLogger,
+    version: '0.1.0',
+  });
+  await propose([
+    {
+      op: 'create',
+      table: 'cluster',
+      object: {
+        ID: 'c1',
+        Spec: { Name: 'default', Labels: {} },
+        DefaultAddrPool: [],
+        SubnetSize: 24,
+        DataPathPort: 4789,
+        RootCA: {
+          Certificate: root.certificate,
+          Key: 'SECRET',
+          Digest: 'a'.repeat(50),
+          JoinTokens: { Worker: worker, Manager: worker.replace(/b/g, 'c') },
+        },
+        RemovedRaftIDs: [],
+      },
+    },
+    {
+      op: 'create',
+      table: 'nodes',
+      object: {
+        ID: 'n1',
+        Spec: { Role: 'manager', Availability: 'active', Labels: {} },
+        Status: { State: 'ready', Addr: '127.0.0.1' },
+        ManagerStatus: { RaftID: 1, Addr: '127.0.0.1:2377' },
+      },
+    },
+    {
+      op: 'create',
+      table: 'nodes',
+      object: {
+        ID: 'n2',
+        Spec: { Role: 'worker', Availability: 'active', Labels: {} },
+        Status: { State: 'ready', Addr: '127.0.0.2' },
+      },
+    },
+  ]);
+});
+
+async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unknown) {
+  const response = await app.inject({
+    method,
+    url,
+    ...(body !== undefined && {
+      payload: typeof body === 'string' ? body : JSON.stringify(body),
+      headers: { 'content-type': 'application/json' },
+    }),
+  });
+  let json: unknown;
+  try {
+    json = response.body === '' ? undefined : JSON.parse(response.body);
+  } catch {
+    json = response.body;
+  }
+  return { status: response.statusCode, json: json as any, headers: response.headers };
+}
+
+const web = (more: object = {}) => ({ Name: 'web', TaskTemplate: { ContainerSpec: { Image: 'web:1' } }, ...more });
+const create = async (spec: object = web()) => (await call('POST', '/v1.41/services/create', spec)).json.ID as string;
+
+describe('the envelope', () => {
+  test('ping says version and role', async () => {
+    const { status, json, headers } = await call('GET', '/_ping');
+    expect({ status, json }).toEqual({ status: 200, json: 'OK' });
+    expect(headers).toMatchObject({
+      'api-version': '1.50',
+      ostype: 'linux',
+      swarm: 'active/manager',
+      'docker-experimental': 'false',
+    });
+  });
+
+  test.each([
+    ['/v9.99/services', 400, 'client version 9.99 is too new. Maximum supported API version is 1.50'],
+    [
+      '/v1.10/services',
+      400,
+      'client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
+    ],
+    ['/v1.41/nonsense', 404, 'page not found'],
+    ['/secrets', 501, 'secrets are not supported yet'],
+    ['/v1.41/networks/x', 501, 'networks are not supported yet'],
+  ])('%s', async (url, status, message) => {
+    expect(await call('GET', url)).toMatchObject({ status, json: { message } });
+  });
+
+  test('a node without a swarm, and a worker, say why they cannot', async () => {
+    withManager = false;
+    state = 'inactive';
+    expect(await call('GET', '/services')).toMatchObject({
+      status: 503,
+      json: { message: expect.stringContaining('Use "docker swarm init"') },
+    });
+    state = 'active';
+    expect(await call('GET', '/nodes')).toMatchObject({
+      status: 503,
+      json: { message: expect.stringContaining("Worker nodes can't be used") },
+    });
+    expect(await call('GET', '/info')).toMatchObject({
+      status: 200,
+      json: { Swarm: { LocalNodeState: 'active', ControlAvailable: false } },
+    });
+  });
+
+  test('without a quorum reads are refused and info stays', async () => {
+    readIndex = async () => {
+      throw new ClusterError('no-leader', 'rpc error: code = Unknown desc = The swarm does not have a leader.');
+    };
+    expect(await call('GET', '/services')).toMatchObject({
+      status: 500,
+      json: { message: expect.stringContaining('does not have a leader') },
+    });
+    expect(await call('GET', '/info')).toMatchObject({
+      status: 200,
+      json: { Swarm: { ControlAvailable: true, Error: expect.stringContaining('leader') } },
+    });
+  });
+});
+
+describe('services', () => {
+  test('create stores what Swarm stores', async () => {
+    const id = await create();
+    expect(id).toMatch(/^[0-9a-z]{25}$/);
+    expect((await call('GET', `/services/${id}`)).json).toMatchObject({
+      ID: id,
+      Version: { Index: 2 },
+      Spec: {
+        Name: 'web',
+        Labels: {},
+        Mode: { Replicated: { Replicas: 1 } },
+        TaskTemplate: { ContainerSpec: { Image: 'web:1', Isolation: 'default' }, Runtime: 'container', ForceUpdate: 0 },
+      },
+      Endpoint: { Spec: {} },
+    });
+  });
+
+  test('is found by id, name and prefix', async () => {
+    const id = await create();
+    for (const reference of [id, 'web', id.slice(0, 8)])
+      expect((await call('GET', `/services/${reference}`)).json.ID).toBe(id);
+    expect(await call('GET', '/services/nosuch')).toMatchObject({
+      status: 404,
+      json: { message: 'service nosuch not found' },
+    });
+  });
+
+  test('a second one of the same name is a conflict', async () => {
+    await create();
+    expect(await call('POST', '/services/create', web())).toMatchObject({
+      status: 409,
+      json: { message: expect.stringContaining('name conflicts with an existing object: service web already exists') },
+    });
+  });
+
+  test('a taken port names who has it', async () => {
+    const ports = { EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 8080 }] } };
+    const id = await create(web(ports));
+    expect((await call('POST', '/services/create', { ...web(ports), Name: 'other' })).json.message).toContain(
+      `port '8080' is already in use by service 'web' (${id}) as an ingress port`,
+    );
+    expect(store.view().list('services')).toHaveLength(1);
+  });
+
+  test('update needs the version that was read', async () => {
+    const id = await create();
+    const spec = web({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } });
+    expect(await call('POST', `/services/${id}/update`, spec)).toMatchObject({
+      status: 400,
+      json: { message: `invalid service version '': strconv.ParseUint: parsing "": invalid syntax` },
+    });
+    expect(await call('POST', `/services/${id}/update?version=1`, spec)).toMatchObject({
+      status: 500,
+      json: { message: expect.stringContaining('update out of sequence') },
+    });
+    expect((await call('GET', '/services/web')).json.Spec.TaskTemplate.ContainerSpec.Image).toBe('web:1');
+    expect(await call('POST', `/services/${id}/update?version=2`, spec)).toMatchObject({
+      status: 200,
+      json: { Warnings: null },
+    });
+    expect((await call('GET', '/services/web')).json).toMatchObject({
+      PreviousSpec: { TaskTemplate: { ContainerSpec: { Image: 'web:1' } } },
+      Spec: { TaskTemplate: { ContainerSpec: { Image: 'web:2' } } },
+    });
+  });
+
+  test('rollback swaps the specs', async () => {
+    const id = await create();
+    expect(await call('POST', `/services/${id}/update?version=2&rollback=previous`, web())).toMatchObject({
+      status: 400,
+      json: { message: expect.stringContaining('does not have a previous spec') },
+    });
+    await call(
+      'POST',
+      `/services/${id}/update?version=2`,
+      web({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } }),
+    );
+    await call('POST', `/services/${id}/update?version=${index}&rollback=previous`, web());
+    expect((await call('GET', '/services/web')).json).toMatchObject({
+      Spec: { TaskTemplate: { ContainerSpec: { Image: 'web:1' } } },
+      UpdateStatus: { State: 'rollback_started', Message: 'manually requested rollback' },
+    });
+  });
+
+  test.each([
+    ['renaming', web({ Name: 'other' }), 501, 'renaming services is not supported'],
+    ['another mode', web({ Mode: { Global: {} } }), 501, 'service mode change is not allowed'],
+  ])('%s is refused', async (_, spec, status, message) => {
+    const id = await create();
+    expect(await call('POST', `/services/${id}/update?version=2`, spec)).toMatchObject({
+      status,
+      json: { message: expect.stringContaining(message) },
+    });
+  });
+
+  test.each<[string, number, string]>([
+    ['not json', 400, 'invalid JSON'],
+    ['', 400, 'invalid JSON: the body must be an object, not nothing'],
+    [
+      '{"Name":"x y","TaskTemplate":{"ContainerSpec":{"Image":"a"}}}',
+      400,
+      'name must be valid as a DNS name component',
+    ],
+    [
+      '{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"a"},"Networks":[{"Target":"n"}]}}',
+      501,
+      'user networks are not supported yet',
+    ],
+  ])('body %j', async (body, status, message) => {
+    expect(await call('POST', '/services/create', body)).toMatchObject({
+      status,
+      json: { message: expect.stringContaining(message) },
+    });
+    expect(store.view().list('services')).toHaveLength(0);
+  });
+
+  test('filters come as maps and as arrays; unknown ones are refused', async () => {
+    await create();
+    const list = (filters: unknown) => call('GET', `/services?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+    expect((await list({ name: { we: true } })).json).toHaveLength(1);
+    expect((await list({ name: ['nope'] })).json).toHaveLength(0);
+    expect((await list({ mode: ['replicated'], label: ['a=b'] })).json).toHaveLength(0);
+    expect(await list({ bogus: ['x'] })).toMatchObject({ status: 400, json: { message: "invalid filter 'bogus'" } });
+    expect(await call('GET', '/services?filters=notjson')).toMatchObject({
+      status: 400,
+      json: { message: 'invalid filter' },
+    });
+  });
+
+  test('insertDefaults fills in what is absent, on request', async () => {
+    await create();
+    expect((await call('GET', '/services/web?insertDefaults=true')).json.Spec).toMatchObject({
+      UpdateConfig: { Parallelism: 1, Order: 'stop-first' },
+      TaskTemplate: { RestartPolicy: { Condition: 'any' } },
+    });
+    expect((await call('GET', '/services/web')).json.Spec.UpdateConfig).toBeUndefined();
+  });
+
+  test('remove', async () => {
+    await create();
+    expect(await call('DELETE', '/services/web')).toMatchObject({ status: 200, json: undefined });
+    expect((await call('GET', '/services')).json).toEqual([]);
+  });
+});
+
+describe('tasks and logs', () => {
+  beforeEach(async () => {
+    await create();
+    const service = store.view().serviceByName('web')!;
+    const task = {
+      Labels: {},
+      Spec: service.Spec.TaskTemplate,
+      ServiceID: service.ID,
+      Slot: 1,
+      NodeID: 'n1',
+      DesiredState: 'running' as const,
+      ServiceAnnotations: { Name: 'web', Labels: {} },
+    };
+    await propose([
+      {
+        op: 'create',
+        table: 'tasks',
+        object: {
+          ...task,
+          ID: 't1',
+          SpecVersion: service.SpecVersion,
+          Status: { State: 'running', Timestamp: '2026-01-01T00:00:00Z', Endpoints: [] },
+        },
+      },
+      {
+        op: 'create',
+        table: 'tasks',
+        object: {
+          ...task,
+          ID: 't2',
+          SpecVersion: 'old',
+          Spec: { ContainerSpec: { Image: 'old' } },
+          DesiredState: 'shutdown',
+          Status: { State: 'failed', Timestamp: '2026-01-01T00:00:00Z' },
+        },
+      },
+    ]);
+  });
+  const ids = async (filters: object) =>
+    (await call('GET', `/tasks?filters=${encodeURIComponent(JSON.stringify(filters))}`)).json.map(
+      (task: { ID: string }) => task.ID,
+    );
+
+  test('filters', async () => {
+    expect(await ids({ service: ['web'] })).toEqual(['t1', 't2']);
+    expect(await ids({ '_up-to-date': { true: true }, service: ['web'] })).toEqual(['t1']);
+    expect(await ids({ 'desired-state': ['running'] })).toEqual(['t1']);
+    expect(await ids({ node: ['n2'] })).toEqual([]);
+    expect(await call('GET', '/tasks?filters={"service":["nosuch"]}')).toMatchObject({
+      status: 404,
+      json: { message: 'service nosuch not found' },
+    });
+    expect(await call('GET', '/tasks?filters={"desired-state":["bogus"]}')).toMatchObject({
+      status: 500,
+      json: { message: "Invalid desired-state filter: 'bogus'" },
+    });
+  });
+
+  test('our own fields stay inside', async () => {
+    const { json } = await call('GET', '/tasks/t1');
+    expect(json).toMatchObject({ Labels: {}, Volumes: null, Status: { PortStatus: {} } });
+    expect(Object.keys(json)).not.toContain('SpecVersion');
+    expect(Object.keys(json.Status)).not.toContain('Endpoints');
+  });
+
+  test('status counts what runs', async () => {
+    expect((await call('GET', '/services?status=true')).json[0].ServiceStatus).toEqual({
+      RunningTasks: 1,
+      DesiredTasks: 1,
+      CompletedTasks: 0,
+    });
+  });
+
+  test('logs are framed, with details on request', async () => {
+    const response = await app.inject({ method: 'GET', url: '/services/web/logs?stdout=1&stderr=1&details=1' });
+    const bytes = response.rawPayload;
+    expect(response.headers['content-type']).toBe('application/vnd.docker.multiplexed-stream');
+    const first = bytes.subarray(8, 8 + bytes.readUInt32BE(4)).toString();
+    expect(bytes[0]).toBe(1);
+    expect(first).toMatch(
+      /^com\.docker\.swarm\.node\.id=n1,com\.docker\.swarm\.service\.id=\w+,com\.docker\.swarm\.task\.id=t1 hello\n$/,
+    );
+    expect(bytes[8 + bytes.readUInt32BE(4)]).toBe(3);
+    expect(await call('GET', '/services/web/logs')).toMatchObject({
+      status: 500,
+      json: { message: 'Bad parameters: you must choose at least one stream' },
+    });
+  });
+});
+
+describe('nodes and the swarm', () => {
+  test.each([
+    ['n2', { Role: 'bogus', Availability: 'active' }, 400, 'invalid Role: "bogus"'],
+    ['n2', { Role: 'worker', Availability: 'off' }, 400, 'invalid Availability: "off"'],
+    ['n1', { Role: 'worker', Availability: 'active' }, 400, 'attempting to demote the last manager of the swarm'],
+    ['n9', { Role: 'worker', Availability: 'active' }, 404, 'node n9 not found'],
+    ['n2', { Role: 'worker', Availability: 'drain' }, 200, undefined],
+  ])('update %s %j', async (id, spec, status, message) => {
+    const answer = await call('POST', `/nodes/${id}/update?version=1`, spec);
+    expect(answer.status).toBe(status);
+    if (message) expect(answer.json.message).toContain(message);
+  });
+
+  test.each([
+    ['n1', '', 'is a cluster manager and is a member of the raft cluster'],
+    ['n1', '?force=1', 'is a cluster manager and is a member of the raft cluster'],
+    ['n2', '', "is not down and can't be removed"],
+  ])('remove %s%s is refused', async (id, query, message) => {
+    expect(await call('DELETE', `/nodes/${id}${query}`)).toMatchObject({
+      status: 400,
+      json: { message: expect.stringContaining(message) },
+    });
+  });
+
+  test('the CA key shows nowhere', async () => {
+    for (const url of ['/swarm', '/info', '/nodes', '/version'])
+      expect(JSON.stringify((await call('GET', url)).json)).not.toContain('SECRET');
+  });
+
+  test('tokens rotate one by one, with the version that was read', async () => {
+    const before = (await call('GET', '/swarm')).json;
+    expect(await call('POST', '/swarm/update?version=9&rotateWorkerToken=true', before.Spec)).toMatchObject({
+      status: 500,
+    });
+    expect(
+      await call(
+        'POST',
+        `/swarm/update?version=${before.Version.Index}&rotateWorkerToken=true&rotateManagerToken=false`,
+        before.Spec,
+      ),
+    ).toMatchObject({ status: 200 });
+    const after = (await call('GET', '/swarm')).json;
+    expect(after.JoinTokens.Worker).not.toBe(before.JoinTokens.Worker);
+    expect(after.JoinTokens.Manager).toBe(before.JoinTokens.Manager);
+    expect(after.TLSInfo.TrustRoot).toBe(root.certificate);
+  });
+});
