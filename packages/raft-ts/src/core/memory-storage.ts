@@ -14,6 +14,15 @@ export class MemoryStorage implements LogStorage {
   #before = { index: 0, term: 0 };
   #entries: Entry[] = [];
 
+  clone(): MemoryStorage {
+    const copy = new MemoryStorage();
+    copy.#hardState = this.#hardState;
+    copy.#snapshot = this.#snapshot;
+    copy.#before = this.#before;
+    copy.#entries = [...this.#entries];
+    return copy;
+  }
+
   initialState(): { hardState: HardState; confState: ConfState } {
     return { hardState: this.#hardState, confState: this.#snapshot.meta.confState };
   }
@@ -84,6 +93,7 @@ export class MemoryStorage implements LogStorage {
     const skipped = Math.max(0, this.firstIndex() - first.index);
     const rest = entries.slice(skipped);
     if (rest.length === 0) return;
-    this.#entries = [...this.#entries.slice(0, rest[0]!.index - this.firstIndex()), ...rest];
+    this.#entries.length = rest[0]!.index - this.firstIndex();
+    this.#entries.push(...rest);
   }
 }
