@@ -1,0 +1,144 @@
+import {
+  fromTimestamp,
+  isTerminal,
+  type Node,
+  type PortConfig,
+  type Resources,
+  stateOrder,
+  type Task,
+  wantsLife,
+} from '@swarmctl/shared/model';
+
+// What a node's tasks take of it. Worked out once for each list of tasks: a view hands out the same list as long as nothing in it changes.
+
+export interface Load {
+  cpus: number;
+  memory: number;
+  /** Units taken, by the kind of generic resource. */
+  readonly generic: Map<string, number>;
+  /** `tcp/8080`: host-mode ports in use. */
+  readonly ports: Set<string>;
+  /** Tasks that shall live here, all and by service. */
+  tasks: number;
+  readonly byService: Map<string, number>;
+  /** When (ms) tasks failed here, by `failureKey`. */
+  readonly failures: ReadonlyMap<string, readonly number[]>;
+}
+
+/** What one task takes. */
+export interface Demand {
+  readonly serviceId: string;
+  readonly cpus: number;
+  readonly memory: number;
+  readonly generic: readonly (readonly [kind: string, units: number])[];
+  readonly hostPorts: readonly string[];
+}
+
+export function demandOf(task: Pick<Task, 'ServiceID' | 'Spec' | 'Ports'>): Demand {
+  const reserved = task.Spec.Resources?.Reservations;
+  return {
+    serviceId: task.ServiceID,
+    cpus: reserved?.NanoCPUs ?? 0,
+    memory: reserved?.MemoryBytes ?? 0,
+    generic: [...unitsOf(reserved)],
+    hostPorts: hostPortsOf(task.Ports),
+  };
+}
+
+/** Only ports with a number can clash. */
+export const hostPortsOf = (ports: readonly PortConfig[] | undefined): readonly string[] =>
+  (ports ?? [])
+    .filter((port) => port.PublishMode === 'host' && port.PublishedPort)
+    .map((port) => `${port.Protocol || 'tcp'}/${port.PublishedPort}`);
+
+/** Generic resources as numbers: of named ones, how many there are. */
+export function unitsOf(resources: Resources | undefined): ReadonlyMap<string, number> {
+  const units = new Map<string, number>();
+  for (const { DiscreteResourceSpec: discrete, NamedResourceSpec: named } of resources?.GenericResources ?? []) {
+    const kind = discrete?.Kind ?? named?.Kind;
+    if (kind !== undefined) units.set(kind, (units.get(kind) ?? 0) + (discrete ? (discrete.Value ?? 0) : 1));
+  }
+  return units;
+}
+
+export const failureKey = (task: Pick<Task, 'ServiceID' | 'SpecVersion'>): string =>
+  `${task.ServiceID}/${task.SpecVersion}`;
+
+const known = new WeakMap<readonly Task[], Load>();
+
+function loadOf(tasks: readonly Task[]): Load {
+  let load = known.get(tasks);
+  if (!load) {
+    load = sumUp(tasks);
+    known.set(tasks, load);
+  }
+  return load;
+}
+
+function sumUp(tasks: readonly Task[]): Load {
+  const failures = new Map<string, number[]>();
+  const load: Load = emptyLoad(failures);
+  for (const task of tasks) {
+    const { State, Timestamp } = task.Status;
+    if (State === 'failed' || State === 'rejected') {
+      const key = failureKey(task);
+      const times = failures.get(key);
+      if (times) times.push(fromTimestamp(Timestamp));
+      else failures.set(key, [fromTimestamp(Timestamp)]);
+    }
+    // A copy that is to stop takes its room until it has stopped; one that the scheduler has not confirmed takes none yet.
+    if (isTerminal(State) || stateOrder[State] < stateOrder.assigned) continue;
+    addTo(load, demandOf(task), wantsLife(task.DesiredState));
+  }
+  return load;
+}
+
+const emptyLoad = (failures: Load['failures']): Load => ({
+  cpus: 0,
+  memory: 0,
+  generic: new Map(),
+  ports: new Set(),
+  tasks: 0,
+  byService: new Map(),
+  failures,
+});
+
+function addTo(load: Load, demand: Demand, lives: boolean): void {
+  load.cpus += demand.cpus;
+  load.memory += demand.memory;
+  for (const [kind, units] of demand.generic) load.generic.set(kind, (load.generic.get(kind) ?? 0) + units);
+  for (const port of demand.hostPorts) load.ports.add(port);
+  if (!lives) return;
+  load.tasks++;
+  load.byService.set(demand.serviceId, (load.byService.get(demand.serviceId) ?? 0) + 1);
+}
+
+/** A node with its load, to which one decision adds what it places. */
+export class Candidate {
+  readonly node: Node;
+  #load: Load;
+  #shared = true;
+
+  constructor(node: Node, tasks: readonly Task[]) {
+    this.node = node;
+    this.#load = loadOf(tasks);
+  }
+
+  get load(): Readonly<Load> {
+    return this.#load;
+  }
+
+  place(demand: Demand): void {
+    if (this.#shared) {
+      const { generic, ports, byService, ...rest } = this.#load;
+      this.#load = {
+        ...rest,
+        generic: new Map(generic),
+        ports: new Set(ports),
+        byService: new Map(byService),
+      };
+      this.#shared = false;
+    }
+    addTo(this.#load, demand, true);
+  }
+}
