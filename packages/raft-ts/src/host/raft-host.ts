@@ -459,7 +459,7 @@ export class RaftHost implements RaftNode {
       events: {
         message: (m) => this.#step(m),
         unreachable: (peer) => this.#guard(() => this.#core.reportUnreachable(peer)),
-        removed: (by) => this.#toldRemoved(by),
+        removed: () => this.#toldRemoved(),
         snapshotSent: (peer, outcome) => {
           this.#guard(() => this.#core.reportSnapshot(peer, outcome));
           this.#soon();
@@ -480,8 +480,8 @@ export class RaftHost implements RaftNode {
     this.#soon();
   }
 
-  #toldRemoved(by: number): void {
-    if (this.#membership.address(by) === undefined) return;
+  /** By a member that has applied it; this one will not get to see that entry. */
+  #toldRemoved(): void {
     this.#becomeRemoved();
     this.#rejectAll(removed());
     this.#soon();

@@ -31,8 +31,8 @@ export interface TransportEvents {
   message(m: Message): void;
   /** What was sent to the peer last is probably lost. */
   unreachable(peer: number): void;
-  /** A member says that this one was removed. */
-  removed(by: number): void;
+  /** Another member says that this one was removed. */
+  removed(): void;
   snapshotSent(peer: number, outcome: 'finished' | 'failed'): void;
   snapshotReceived(m: Message, snapshot: UnnamedSnapshot): void;
 }
@@ -249,7 +249,7 @@ export class Transport {
       case frameKind.ping:
         return;
       case frameKind.removed:
-        this.#env.events.removed(from);
+        this.#env.events.removed();
         return;
       default:
         throw new Error(`unexpected frame of kind ${kind}`);

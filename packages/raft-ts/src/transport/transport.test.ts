@@ -1,0 +1,206 @@
+import type { Duplex } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { message } from '../core/message.ts';
+import type { Message } from '../core/types.ts';
+import { streamPair } from '../host/test-cluster.ts';
+import type { Channel } from '../host/types.ts';
+import { encodeFrame, FrameDecoder, frameKind } from './frames.ts';
+import { encodeHello } from './hello.ts';
+import { encodeMessage } from './message-codec.ts';
+import { Transport, type TransportEnv } from './transport.ts';
+
+interface Seen {
+  readonly messages: Message[];
+  readonly unreachable: number[];
+  removed: number;
+  readonly logged: string[];
+}
+
+function setUp(over: Partial<TransportEnv> = {}) {
+  const seen: Seen = { messages: [], unreachable: [], removed: 0, logged: [] };
+  const dialed: { channel: Channel; stream: Duplex }[] = [];
+  let arrived = () => {};
+  const transport = new Transport({
+    self: 1,
+    dial: async (_, channel) => {
+      const [mine, theirs] = streamPair();
+      dialed.push({ channel, stream: theirs });
+      return mine;
+    },
+    tickMs: 50,
+    random: () => 0.5,
+    log: (_level, fields, text) => seen.logged.push(`${text}: ${fields['reason']}`),
+    address: () => 'somewhere',
+    isRemoved: () => false,
+    receive: () => Promise.reject(new Error('no snapshots here')),
+    events: {
+      message: (m) => {
+        seen.messages.push(m);
+        arrived();
+      },
+      unreachable: (peer) => {
+        seen.unreachable.push(peer);
+        arrived();
+      },
+      removed: () => {
+        seen.removed++;
+        arrived();
+      },
+      snapshotSent: () => {},
+      snapshotReceived: () => {},
+    },
+    ...over,
+  });
+  const event = () =>
+    new Promise<void>((resolve) => {
+      arrived = resolve;
+    });
+  return { transport, seen, dialed, event };
+}
+
+const hello = (channel: Channel, from = 2, to = 1) => encodeFrame(frameKind.hello, encodeHello(from, to, channel));
+const heartbeat = message({ type: 'heartbeat', to: 1, from: 2, term: 1 });
+const frameOf = (m: Message) => encodeFrame(frameKind.message, encodeMessage(m).take());
+const closed = (stream: Duplex) => new Promise<void>((resolve) => stream.once('close', () => resolve()));
+
+describe('a stream that a peer opened', () => {
+  const intake = () => {
+    const parts = setUp();
+    const [mine, theirs] = streamPair();
+    theirs.on('error', () => {}).resume();
+    parts.transport.accept(2, 'control', mine);
+    return { ...parts, theirs };
+  };
+
+  it('brings messages, however they are cut', async () => {
+    const { seen, theirs, event } = intake();
+    const bytes = Buffer.concat([hello('control'), frameOf(heartbeat), frameOf(heartbeat)]);
+    for (const byte of bytes.subarray(0, -1)) theirs.write(Buffer.from([byte]));
+    const last = event();
+    theirs.write(bytes.subarray(-1));
+    while (seen.messages.length < 2) await last;
+    expect(seen.messages.map(({ type }) => type)).toEqual(['heartbeat', 'heartbeat']);
+  });
+
+  it.each([
+    ['garbage', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
+    ['a frame beyond the cap', Buffer.concat([hello('control'), Buffer.from([0xff, 0xff, 0xff, 0x7f, 2])])],
+    ['a message before hello', frameOf(heartbeat)],
+    ['hello for another member', hello('control', 2, 5)],
+    ['hello of another member', hello('control', 3, 1)],
+    ['hello for another channel', hello('append')],
+    ['a message of someone else', Buffer.concat([hello('control'), frameOf({ ...heartbeat, from: 3 })])],
+    [
+      'a message that cannot be read',
+      Buffer.concat([hello('control'), encodeFrame(frameKind.message, Buffer.alloc(3, 200))]),
+    ],
+    ['an unknown frame', Buffer.concat([hello('control'), Buffer.from([0, 0, 0, 0, 99])])],
+  ])('is closed on %s', async (_, bytes) => {
+    const { seen, theirs } = intake();
+    const end = closed(theirs);
+    theirs.write(bytes);
+    await end;
+    expect(seen.messages).toEqual([]);
+    expect(seen.logged).toHaveLength(1);
+  });
+
+  it('carries the answers, so that no address is needed', async () => {
+    const { transport, theirs, dialed, event } = intake();
+    const arrived = event();
+    theirs.write(Buffer.concat([hello('control'), frameOf(heartbeat)]));
+    await arrived;
+    const decoder = new FrameDecoder(1 << 20);
+    const answer = new Promise<number>((resolve) => {
+      theirs.on('data', (chunk: Buffer) => {
+        for (const { kind } of decoder.push(chunk)) resolve(kind);
+      });
+    });
+    transport.send(message({ type: 'heartbeat-resp', to: 2, from: 1 }));
+    transport.flush();
+    expect(await answer).toBe(frameKind.message);
+    expect(dialed).toEqual([]);
+  });
+
+  it('is answered with the news when the peer was removed', async () => {
+    const { transport } = setUp({ isRemoved: () => true });
+    const [mine, theirs] = streamPair();
+    transport.accept(2, 'control', mine);
+    const kinds: number[] = [];
+    const decoder = new FrameDecoder(1 << 20);
+    theirs.on('data', (chunk: Buffer) => {
+      for (const { kind } of decoder.push(chunk)) kinds.push(kind);
+    });
+    theirs.write(Buffer.concat([hello('control'), frameOf(heartbeat)]));
+    await closed(theirs);
+    expect(kinds).toEqual([frameKind.removed]);
+  });
+
+  it('is closed after long silence', async () => {
+    const { transport, theirs } = intake();
+    theirs.write(hello('control'));
+    const end = closed(theirs);
+    for (let tick = 0; tick < 62; tick++) transport.tick();
+    await end;
+  });
+});
+
+describe('sending', () => {
+  const app = message({ type: 'app', to: 2, from: 1, term: 1 });
+
+  it('opens a stream per kind of message, and keeps what waits for it', async () => {
+    const { transport, dialed } = setUp();
+    transport.send(message({ type: 'heartbeat', to: 2, from: 1, term: 1 }));
+    transport.send(app);
+    transport.send(app);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(dialed.map(({ channel }) => channel)).toEqual(['control', 'append']);
+    const decoder = new FrameDecoder(1 << 20);
+    const kinds = [...decoder.push(dialed[1]!.stream.read() as Buffer)].map(({ kind }) => kind);
+    expect(kinds).toEqual([frameKind.hello, frameKind.message, frameKind.message]);
+  });
+
+  it('reports a peer that cannot be reached, and tries again after a while', async () => {
+    let attempts = 0;
+    const dial = () => {
+      attempts++;
+      return Promise.reject(new Error('refused'));
+    };
+    const { transport, seen, event } = setUp({ dial });
+    const first = event();
+    transport.send(app);
+    await first;
+    expect(seen.unreachable).toEqual([2]);
+    const second = event();
+    transport.send(app);
+    await second;
+    expect([attempts, seen.unreachable.length]).toEqual([1, 2]);
+    transport.tick();
+    transport.send(app);
+    expect(attempts).toBe(2);
+  });
+
+  it('drops what a peer does not take, instead of gathering it', async () => {
+    const { transport, seen, dialed } = setUp();
+    transport.send(app);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(dialed).toHaveLength(1);
+    const entries = [{ type: 'normal', term: 1, index: 1, data: Buffer.alloc(8 << 20) } as const];
+    for (let i = 0; i < 10; i++) {
+      transport.send(message({ ...app, entries }));
+      transport.flush();
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(seen.unreachable.length).toBeGreaterThan(4);
+  });
+
+  it('ends with the transport', async () => {
+    const { transport, dialed } = setUp();
+    transport.send(app);
+    await new Promise((resolve) => setImmediate(resolve));
+    const end = closed(dialed[0]!.stream.resume());
+    transport.close();
+    await end;
+    transport.send(app);
+    expect(dialed).toHaveLength(1);
+  });
+});
