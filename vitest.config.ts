@@ -23,6 +23,18 @@ export default defineConfig({
       {
         resolve,
         ssr,
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.e2e.test.ts'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+          bail: 0,
+        },
+      },
+      {
+        resolve,
+        ssr,
         test: { name: 'docker', include: docker, fileParallelism: false, testTimeout: 30_000, hookTimeout: 60_000 },
       },
     ],
