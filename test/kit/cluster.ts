@@ -32,6 +32,8 @@ export interface NodeHandle {
   readonly socket: string;
   readonly log: string;
   readonly api: Client;
+  readonly netns: string | undefined;
+  readonly dockerHost: string | undefined;
   process: ChildProcess | undefined;
 }
 
@@ -46,6 +48,8 @@ export interface ClusterOptions {
   readonly flags?: readonly string[];
   /** Third part of the addresses 127.0.X.n. */
   readonly subnet?: number;
+  /** A host of its own for each node, instead of loopback addresses in one namespace. */
+  readonly hosts?: readonly { readonly netns: string; readonly addr: string; readonly dockerHost: string }[];
 }
 
 export class Cluster {
@@ -62,7 +66,9 @@ export class Cluster {
       const socket = join(folder, 'api.sock');
       return {
         name,
-        addr: `127.0.${options.subnet ?? 0}.${i + 1}`,
+        addr: options.hosts?.[i]?.addr ?? `127.0.${options.subnet ?? 0}.${i + 1}`,
+        netns: options.hosts?.[i]?.netns ?? options.netns,
+        dockerHost: options.hosts?.[i]?.dockerHost ?? options.dockerHost,
         folder,
         socket,
         log: join(this.folder, `${name}.log`),
@@ -105,34 +111,37 @@ export class Cluster {
     }
   }
 
-  /** Runs a program in the cluster's namespace. */
-  command(program: string, args: readonly string[]): [string, string[]] {
-    return this.options.netns
-      ? ['nsenter', [`--net=/run/netns/${this.options.netns}`, program, ...args]]
-      : [program, [...args]];
+  /** Runs a program in the cluster's namespace, or in a node's. */
+  command(program: string, args: readonly string[], netns = this.options.netns): [string, string[]] {
+    return netns ? ['nsenter', [`--net=/run/netns/${netns}`, program, ...args]] : [program, [...args]];
   }
 
   async startNode(node: NodeHandle): Promise<void> {
     mkdirSync(node.folder, { recursive: true, mode: 0o700 });
-    const { runtime, dockerHost, flags = [] } = this.options;
+    const { runtime, flags = [] } = this.options;
+    const { dockerHost } = node;
     const log = openSync(node.log, 'a');
-    const [program, args] = this.command(process.execPath, [
-      swarmdBin,
-      ...[
-        '--data-dir',
-        node.folder,
-        '--listen-addr',
-        `${node.addr}:2377`,
-        '--advertise-addr',
-        node.addr,
-        '--hostname',
-        node.name,
+    const [program, args] = this.command(
+      process.execPath,
+      [
+        swarmdBin,
+        ...[
+          '--data-dir',
+          node.folder,
+          '--listen-addr',
+          `${node.addr}:2377`,
+          '--advertise-addr',
+          node.addr,
+          '--hostname',
+          node.name,
+        ],
+        ...['--runtime', runtime],
+        ...(dockerHost ? ['--docker-host', dockerHost] : []),
+        ...(runtime === 'process' && isRoot ? ['--process-allow-root'] : []),
+        ...flags,
       ],
-      ...['--runtime', runtime],
-      ...(dockerHost ? ['--docker-host', dockerHost] : []),
-      ...(runtime === 'process' && isRoot ? ['--process-allow-root'] : []),
-      ...flags,
-    ]);
+      node.netns,
+    );
     const child = spawn(program, args, { stdio: ['ignore', log, log] });
     closeSync(log);
     node.process = child;
