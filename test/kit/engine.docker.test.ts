@@ -53,7 +53,7 @@ describe.skipIf(missing)(`private engines${missing ? ` (${missing} is missing)` 
     await container.start();
     const { NetworkSettings } = await container.inspect();
     const published = `http://127.0.0.1:${NetworkSettings.Ports['8080/tcp']?.[0]?.HostPort}`;
-    const direct = `http://${NetworkSettings.IPAddress}:8080`;
+    const direct = `http://${NetworkSettings.Networks['bridge']?.IPAddress}:8080`;
     await expect.poll(() => fetch(direct).then((answer) => answer.text(), String)).toBe('version 2\n');
     expect(await (await fetch(`${published}/cgi-bin/id`)).text()).toContain('task=t1\n');
     const started = performance.now();

@@ -1,0 +1,58 @@
+import type { LogLine } from '@swarmctl/shared/wire';
+
+// The engine's log streams, taken apart: frames of eight bytes' head each (stream, length) without a terminal, plain lines with one. Each
+// line begins with its time, since it is asked for.
+
+type Stream = LogLine['stream'];
+
+export async function* parseLogs(
+  chunks: AsyncIterable<Uint8Array>,
+  tty: boolean,
+  taskId: string,
+): AsyncGenerator<LogLine> {
+  const messages = tty ? lines(chunks) : frames(chunks);
+  // The engine hands a long line over in parts, each with a time; only the last ends the line.
+  const begun = new Map<Stream, { time: string; parts: Buffer[] }>();
+  for await (const { stream, bytes } of messages) {
+    const space = bytes.indexOf(0x20);
+    const time = bytes.subarray(0, Math.max(space, 0)).toString('latin1');
+    const text = bytes.subarray(space + 1);
+    const line = begun.get(stream) ?? { time, parts: [] };
+    begun.set(stream, line);
+    const ends = text.at(-1) === 0x0a;
+    line.parts.push(ends ? text.subarray(0, text.at(-2) === 0x0d && tty ? -2 : -1) : text);
+    if (!ends) continue;
+    begun.delete(stream);
+    yield { taskId, stream, time: line.time, line: Buffer.concat(line.parts) };
+  }
+  for (const [stream, { time, parts }] of begun) yield { taskId, stream, time, line: Buffer.concat(parts) };
+}
+
+interface Message {
+  readonly stream: Stream;
+  readonly bytes: Buffer;
+}
+
+async function* frames(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Message> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of chunks) {
+    rest = rest.length > 0 ? Buffer.concat([rest, chunk]) : Buffer.from(chunk);
+    while (rest.length >= 8 && rest.length >= 8 + rest.readUInt32BE(4)) {
+      const end = 8 + rest.readUInt32BE(4);
+      yield { stream: rest[0] === 2 ? 'stderr' : 'stdout', bytes: rest.subarray(8, end) };
+      rest = rest.subarray(end);
+    }
+  }
+}
+
+async function* lines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Message> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of chunks) {
+    rest = rest.length > 0 ? Buffer.concat([rest, chunk]) : Buffer.from(chunk);
+    for (let end = rest.indexOf(0x0a); end >= 0; end = rest.indexOf(0x0a)) {
+      yield { stream: 'stdout', bytes: rest.subarray(0, end + 1) };
+      rest = rest.subarray(end + 1);
+    }
+  }
+  if (rest.length > 0) yield { stream: 'stdout', bytes: rest };
+}

@@ -1,0 +1,329 @@
+import { readFile } from 'node:fs/promises';
+import { type Clock, delay, type Logger, messageOf, realClock, silentLogger } from '@swarmctl/shared/kit';
+import type { Task } from '@swarmctl/shared/model';
+import { ingressPorts, type LogLine, type LogOptions } from '@swarmctl/shared/wire';
+import type Docker from 'dockerode';
+import { labelNames, ownLabels } from '../identity.ts';
+import type { Reserved } from '../offer.ts';
+import { countConnections } from '../proc-net.ts';
+import { type ContainerState, type Runtime, RuntimeError, type RuntimeEvent, type RuntimeNode } from '../types.ts';
+import { connect, defaultDockerHost, isOnThisMachine, parseDockerHost } from './connect.ts';
+import { containerConfig } from './container-config.ts';
+import { containerState, type StateView } from './container-state.ts';
+import { describeEngine, describeMachine, type EngineInfo } from './describe.ts';
+import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, isStaleConnection } from './errors.ts';
+import { followEvents } from './events.ts';
+import { pullImage } from './image.ts';
+import { parseLogs } from './logs.ts';
+
+// Containers of a Docker engine (or Podman's service). A container is known by its labels; the map from task to container id only saves
+// look-ups, so a restarted daemon, or another engine client, changes nothing.
+
+export interface DockerRuntimeOptions extends Reserved {
+  /** `unix:///path` or `tcp://host:port`. */
+  readonly dockerHost?: string;
+  readonly clock?: Clock;
+  readonly log?: Logger;
+}
+
+export const createDockerRuntime = (options: DockerRuntimeOptions, node: RuntimeNode): Runtime =>
+  new DockerRuntime(options, node);
+
+const describeTimeoutMs = 5_000;
+/** After SIGKILL, or a removal that another began. */
+const endTimeoutMs = 30_000;
+const pollMs = 50;
+
+class DockerRuntime implements Runtime {
+  readonly name = 'docker';
+  readonly #options: DockerRuntimeOptions;
+  readonly #node: RuntimeNode;
+  readonly #view: StateView;
+  readonly #dockerHost: string;
+  readonly #docker: Docker;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #ids = new Map<string, string>();
+  /** Containers made by this object and not started yet: no need to ask whether they ran. */
+  readonly #fresh = new Set<string>();
+  readonly #closed = new AbortController();
+  #described: Awaited<ReturnType<Runtime['describe']>>['description'];
+
+  constructor(options: DockerRuntimeOptions, node: RuntimeNode) {
+    this.#options = options;
+    this.#node = node;
+    this.#dockerHost = options.dockerHost ?? defaultDockerHost;
+    const address = parseDockerHost(this.#dockerHost);
+    this.#view = { node, reachable: isOnThisMachine(address) };
+    this.#docker = connect(address);
+    this.#clock = options.clock ?? realClock;
+    this.#log = options.log ?? silentLogger;
+    this.#described = describeMachine(options);
+  }
+
+  async describe() {
+    const done = new AbortController();
+    try {
+      const timeout = delay(this.#clock, describeTimeoutMs, done.signal).then(() => {
+        throw new RuntimeError(`no answer in ${describeTimeoutMs} ms`);
+      });
+      const info = await Promise.race([this.#docker.info() as Promise<EngineInfo>, timeout]);
+      this.#described = describeEngine(info, this.#options);
+      return { ready: true, description: this.#described };
+    } catch (error) {
+      const reason = `the Docker engine at ${this.#dockerHost} does not answer: ${messageOf(error)}`;
+      return { ready: false, reason, description: this.#described };
+    } finally {
+      done.abort();
+    }
+  }
+
+  async prepare(task: Task, signal: AbortSignal): Promise<ContainerState> {
+    const known = this.#ids.has(task.ID) ? await this.inspect(task.ID) : undefined;
+    if (known) return known;
+    const config = containerConfig(task, this.#node);
+    try {
+      return await this.#create(task, config);
+    } catch (error) {
+      if (!isNoSuchImage(error)) throw this.#translate(error);
+    }
+    try {
+      this.#log.info({ task: task.ID, image: config.Image }, 'pulling image');
+      await pullImage(this.#docker, config.Image ?? '', signal);
+      return await this.#create(task, config);
+    } catch (error) {
+      throw this.#translate(error);
+    }
+  }
+
+  async start(task: Task): Promise<ContainerState> {
+    const id = await this.#idOf(task.ID);
+    if (!id) throw noContainer(task.ID);
+    if (!this.#fresh.delete(id)) {
+      const state = await this.inspect(task.ID);
+      if (!state) throw noContainer(task.ID);
+      if (state.phase !== 'created') return state;
+    }
+    await this.#call(() => this.#docker.getContainer(id).start(), isNotModified);
+    const state = await this.inspect(task.ID);
+    if (!state) throw noContainer(task.ID);
+    return state;
+  }
+
+  async inspect(taskId: string): Promise<ContainerState | undefined> {
+    const id = await this.#idOf(taskId);
+    return id === undefined ? undefined : this.#inspectId(taskId, id);
+  }
+
+  async list(): Promise<readonly ContainerState[]> {
+    const states: ContainerState[] = [];
+    const found = [...(await this.#find()).entries()];
+    // A few at a time: a node may hold hundreds.
+    for (let i = 0; i < found.length; i += 8) {
+      const some = await Promise.all(found.slice(i, i + 8).map(([taskId, id]) => this.#inspectId(taskId, id)));
+      for (const state of some) if (state) states.push(state);
+    }
+    return states;
+  }
+
+  async stop(task: Task, graceMs: number): Promise<void> {
+    const id = await this.#idOf(task.ID);
+    const info = id === undefined ? undefined : await this.#info(id);
+    if (!info?.State.Running) return;
+    const container = this.#docker.getContainer(info.Id);
+    const signal = (info.Config as { StopSignal?: string }).StopSignal || 'SIGTERM';
+    if (graceMs > 0) {
+      await this.#kill(container, signal);
+      if (await this.#ended(container, graceMs)) return;
+    }
+    await this.#kill(container, 'SIGKILL');
+    if (!(await this.#ended(container, endTimeoutMs))) {
+      throw new RuntimeError(`container ${info.Id.slice(0, 12)} does not end, even when killed`);
+    }
+  }
+
+  async remove(taskId: string): Promise<void> {
+    const id = await this.#idOf(taskId);
+    if (id === undefined) return;
+    const gone = (error: unknown) => isNotFound(error) || isConflict(error);
+    await this.#call(() => this.#docker.getContainer(id).remove({ force: true, v: true }), gone);
+    // A conflict means that a removal is under way.
+    const end = this.#clock.monotonic() + endTimeoutMs;
+    while (await this.#info(id)) {
+      if (this.#clock.monotonic() > end) throw new RuntimeError(`container ${id.slice(0, 12)} cannot be removed`);
+      await delay(this.#clock, pollMs);
+    }
+    this.#forget(taskId, id);
+  }
+
+  async *logs(taskId: string, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
+    const id = await this.#idOf(taskId);
+    const info = id && (await this.#info(id));
+    if (!info) throw noContainer(taskId);
+    const stream = await this.#call(() => this.#openLogs(info.Id, options, signal));
+    try {
+      for await (const line of parseLogs(stream as AsyncIterable<Uint8Array>, info.Config.Tty, taskId)) yield line;
+    } catch (error) {
+      if (!signal.aborted) throw this.#translate(error);
+    } finally {
+      (stream as NodeJS.ReadableStream & { destroy?: () => void }).destroy?.();
+    }
+  }
+
+  watch(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
+    const source = {
+      docker: this.#docker,
+      labels: ownLabels(this.#node),
+      clock: this.#clock,
+      log: this.#log,
+      knownTasks: async () => {
+        const before = [...this.#ids.keys()];
+        return [...new Set([...before, ...(await this.#find()).keys()])];
+      },
+    };
+    const stop = AbortSignal.any([signal, this.#closed.signal]);
+    void followEvents(source, (taskId) => listener({ taskId }), stop);
+  }
+
+  async connections(task: Task): Promise<number | undefined> {
+    const ports = ingressPorts(task).filter((port) => (port.Protocol || 'tcp') === 'tcp');
+    const targets = new Set(ports.map((port) => port.TargetPort ?? 0));
+    if (targets.size === 0) return 0;
+    const state = await this.inspect(task.ID);
+    if (state?.phase !== 'running') return 0;
+    // A process of that number is the container's only if it is in its cgroup: the engine may be elsewhere.
+    const cgroup = await readFile(`/proc/${state.pid}/cgroup`, 'utf8').catch(() => '');
+    return cgroup.includes(state.containerId) ? countConnections(state.pid, targets) : undefined;
+  }
+
+  async close(): Promise<void> {
+    this.#closed.abort();
+  }
+
+  /** A conflict over the name: the container is there, made before or by a call that ran at the same time. */
+  async #create(task: Task, config: Docker.ContainerCreateOptions): Promise<ContainerState> {
+    let id: string;
+    try {
+      id = (await this.#retryStale(() => this.#docker.createContainer(config))).id;
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+      const state = await this.inspect(task.ID);
+      if (!state) throw error;
+      return state;
+    }
+    this.#ids.set(task.ID, id);
+    this.#fresh.add(id);
+    return { taskId: task.ID, containerId: id, phase: 'created', pid: 0, endpoints: [], hostPorts: [] };
+  }
+
+  async #idOf(taskId: string): Promise<string | undefined> {
+    return this.#ids.get(taskId) ?? (await this.#find(`${labelNames.taskId}=${taskId}`)).get(taskId);
+  }
+
+  /** Our containers by task; by both our labels, always. */
+  async #find(...more: string[]): Promise<Map<string, string>> {
+    const filters = { label: [...ownLabels(this.#node), ...more] };
+    const found = await this.#call(() => this.#docker.listContainers({ all: true, filters: JSON.stringify(filters) }));
+    const ids = new Map<string, string>();
+    for (const { Id, Labels } of found) {
+      const taskId = Labels[labelNames.taskId];
+      if (!taskId) continue;
+      ids.set(taskId, Id);
+      this.#ids.set(taskId, Id);
+    }
+    return ids;
+  }
+
+  async #inspectId(taskId: string, id: string): Promise<ContainerState | undefined> {
+    const info = await this.#info(id);
+    if (!info) {
+      this.#forget(taskId, id);
+      return undefined;
+    }
+    return containerState(info, this.#view);
+  }
+
+  async #info(id: string): Promise<Docker.ContainerInspectInfo | undefined> {
+    return this.#call(() => this.#docker.getContainer(id).inspect(), isNotFound);
+  }
+
+  #forget(taskId: string, id: string): void {
+    if (this.#ids.get(taskId) === id) this.#ids.delete(taskId);
+    this.#fresh.delete(id);
+  }
+
+  async #kill(container: Docker.Container, signal: string): Promise<void> {
+    await this.#call(
+      () => container.kill({ signal }),
+      (error) => isNotFound(error) || isConflict(error),
+    );
+  }
+
+  /** Waits for the end; false after `ms`. */
+  async #ended(container: Docker.Container, ms: number): Promise<boolean> {
+    const done = new AbortController();
+    const waiting = this.#call(() => container.wait({ abortSignal: done.signal }), isNotFound).then(() => true);
+    // The loser of the race is aborted, and then nobody listens to it.
+    waiting.catch(() => {});
+    const timeout = delay(this.#clock, ms, done.signal).then(() => false);
+    timeout.catch(() => {});
+    try {
+      return await Promise.race([waiting, timeout]);
+    } finally {
+      done.abort();
+    }
+  }
+
+  /** Through the modem, since dockerode would read a log that is not followed into memory as a whole. */
+  #openLogs(id: string, options: LogOptions, signal: AbortSignal): Promise<NodeJS.ReadableStream> {
+    const seconds = (ms: number) => (ms / 1000).toFixed(3);
+    return new Promise((resolve, reject) => {
+      this.#docker.modem.dial(
+        {
+          path: `/containers/${id}/logs?`,
+          method: 'GET',
+          isStream: true,
+          abortSignal: signal,
+          statusCodes: { 200: true, 404: 'no such container', 500: 'server error', 501: 'not supported' },
+          options: {
+            follow: options.follow,
+            stdout: options.stdout,
+            stderr: options.stderr,
+            timestamps: true,
+            tail: options.tail === undefined ? 'all' : String(options.tail),
+            ...(options.since !== undefined && { since: seconds(options.since) }),
+            ...(options.until !== undefined && { until: seconds(options.until) }),
+          },
+        },
+        (error, stream) => (error ? reject(error) : resolve(stream as NodeJS.ReadableStream)),
+      );
+    });
+  }
+
+  #call<T>(request: () => Promise<T>): Promise<T>;
+  #call<T>(request: () => Promise<T>, harmless: (error: unknown) => boolean): Promise<T | undefined>;
+  async #call<T>(request: () => Promise<T>, harmless?: (error: unknown) => boolean): Promise<T | undefined> {
+    try {
+      return await this.#retryStale(request);
+    } catch (error) {
+      if (harmless?.(error)) return undefined;
+      throw this.#translate(error);
+    }
+  }
+
+  async #retryStale<T>(request: () => Promise<T>): Promise<T> {
+    try {
+      return await request();
+    } catch (error) {
+      if (!isStaleConnection(error)) throw error;
+      return request();
+    }
+  }
+
+  #translate(error: unknown): RuntimeError {
+    return asRuntimeError(error, this.#dockerHost);
+  }
+}
+
+const noContainer = (taskId: string) =>
+  new RuntimeError(`there is no container of task ${taskId} here`, { permanent: true });

@@ -1,0 +1,3 @@
+export { createDockerRuntime, type DockerRuntimeOptions } from './docker/runtime.ts';
+export { createProcessRuntime, type ProcessRuntimeOptions } from './process/runtime.ts';
+export * from './types.ts';
