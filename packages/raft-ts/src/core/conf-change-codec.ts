@@ -1,8 +1,8 @@
 import type { ConfChange, ConfChangeType, EntryType } from './types.ts';
 
 // Conf changes as entry data. The bytes are those of etcd's protobuf messages, so sizes agree with it: a lone change
-// with `auto` transition and node id goes as a v1 ConfChange, anything else as a ConfChangeV2. Empty data is the
-// change that leaves a joint configuration.
+// with `auto` transition and node id goes as a v1 ConfChange, anything else as a ConfChangeV2. Empty data is a
+// change that leaves a joint configuration: what leaders propose by themselves.
 
 const changeTypes: readonly ConfChangeType[] = ['add-node', 'remove-node', 'update-node', 'add-learner-node'];
 const transitions: readonly ConfChange['transition'][] = ['auto', 'joint-implicit', 'joint-explicit'];
@@ -13,14 +13,11 @@ export function encodeConfChange(change: ConfChange, v1 = fitsV1(change)): { typ
   if (v1) {
     const [only] = change.changes;
     if (!fitsV1(change) || only === undefined) throw new RangeError('a v1 conf change holds exactly one change');
-    putVarint(out, 1, 0);
     putVarint(out, 2, changeTypes.indexOf(only.type));
     putVarint(out, 3, only.nodeId);
     putBytes(out, 4, change.context);
     return { type: 'conf-change', data: Uint8Array.from(out) };
   }
-  const isLeave = change.changes.length === 0 && change.transition === 'auto' && change.context.length === 0;
-  if (isLeave) return { type: 'conf-change-v2', data: new Uint8Array(0) };
   putVarint(out, 1, transitions.indexOf(change.transition));
   for (const single of change.changes) {
     const inner: number[] = [];

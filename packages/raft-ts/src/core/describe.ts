@@ -1,6 +1,13 @@
-import type { Progress } from './tracker/progress.ts';
 import type { TrackerConfig } from './tracker/tracker.ts';
-import type { ConfChange, ConfChangeSingle, ConfChangeType, MessageType, SoftState } from './types.ts';
+import type {
+  ConfChange,
+  ConfChangeSingle,
+  ConfChangeType,
+  EntryType,
+  MessageType,
+  ProgressStatus,
+  SoftState,
+} from './types.ts';
 
 // Words for log lines, in etcd/raft's forms, so that its readers and tools feel at home.
 
@@ -46,8 +53,8 @@ export const roleName = (role: SoftState['role']): string => roleNames[role];
 
 const stateNames = { probe: 'StateProbe', replicate: 'StateReplicate', snapshot: 'StateSnapshot' } as const;
 
-export function describeProgress(pr: Progress): string {
-  const { state, match, next, learner, paused, pendingSnapshot, recentActive, inflight, inflightFull } = pr.status();
+export function describeProgress(pr: ProgressStatus): string {
+  const { state, match, next, learner, paused, pendingSnapshot, recentActive, inflight, inflightFull } = pr;
   let text = `${stateNames[state]} match=${match} next=${next}`;
   if (learner) text += ' learner';
   if (paused) text += ' paused';
@@ -79,5 +86,22 @@ const changeLetters: Readonly<Record<ConfChangeType, string>> = {
 export const describeChanges = (changes: readonly ConfChangeSingle[]): string =>
   changes.map(({ type, nodeId }) => `${changeLetters[type]}${nodeId}`).join(' ');
 
-export const describeConfChange = (change: ConfChange): string =>
-  `${change.transition} [${describeChanges(change.changes)}]`;
+const typeNames: Readonly<Record<ConfChangeType, string>> = {
+  'add-node': 'ConfChangeAddNode',
+  'add-learner-node': 'ConfChangeAddLearnerNode',
+  'remove-node': 'ConfChangeRemoveNode',
+  'update-node': 'ConfChangeUpdateNode',
+};
+
+const transitionNames: Readonly<Record<ConfChange['transition'], string>> = {
+  auto: 'ConfChangeTransitionAuto',
+  'joint-implicit': 'ConfChangeTransitionJointImplicit',
+  'joint-explicit': 'ConfChangeTransitionJointExplicit',
+};
+
+/** A proposed change in protobuf's text form. */
+export function describeConfChange(type: EntryType, change: ConfChange): string {
+  const singles = change.changes.map((single) => `type:${typeNames[single.type]} node_id:${single.nodeId}`);
+  if (type === 'conf-change') return singles.join(' ');
+  return [`transition:${transitionNames[change.transition]}`, ...singles.map((text) => `changes:{${text}}`)].join(' ');
+}

@@ -58,7 +58,7 @@ export class Unstable {
   stableTo(index: number, term: number): void {
     const ours = this.term(index);
     if (ours === undefined) {
-      this.#log?.('debug', `entry at index ${index} missing from unstable log; ignoring`);
+      this.#log?.('info', `entry at index ${index} missing from unstable log; ignoring`);
     } else if (index < this.offset) {
       this.#log?.('info', `entry at index ${index} matched unstable snapshot; ignoring`);
     } else if (ours !== term) {

@@ -54,7 +54,7 @@ function stepWithProgress(r: Raft, m: Message): StepResult {
       r.say(
         'debug',
         () =>
-          `${hex(r.id)} failed to send message to ${hex(m.from)} because it is unreachable [${describeProgress(pr)}]`,
+          `${hex(r.id)} failed to send message to ${hex(m.from)} because it is unreachable [${describeProgress(pr.status())}]`,
       );
       break;
     case 'transfer-leader':
@@ -101,7 +101,7 @@ function admit(r: Raft, entry: Entry, index: number): Pick<Entry, 'type' | 'data
     r.say(
       'info',
       () =>
-        `${hex(r.id)} ignoring conf change ${describeConfChange(change)} at config ${describeConfig(r.tracker.config)}: ${refusal}`,
+        `${hex(r.id)} ignoring conf change ${describeConfChange(entry.type, change)} at config ${describeConfig(r.tracker.config)}: ${refusal}`,
     );
     return { type: 'normal', data: noBytes };
   }
@@ -129,7 +129,7 @@ function handleRejection(r: Raft, m: Message, pr: Progress): void {
   // The follower has term `logTerm` at the hint, so nothing of the own log with a larger term can match before it.
   const probe = m.logTerm > 0 ? r.log.findConflictByTerm(m.rejectHint, m.logTerm).index : m.rejectHint;
   if (!pr.maybeDecrTo(m.index, probe)) return;
-  r.say('debug', () => `${hex(r.id)} decreased progress of ${hex(m.from)} to [${describeProgress(pr)}]`);
+  r.say('debug', () => `${hex(r.id)} decreased progress of ${hex(m.from)} to [${describeProgress(pr.status())}]`);
   if (pr.state === 'replicate') pr.becomeProbe();
   sendAppend(r, m.from);
 }
@@ -165,7 +165,7 @@ function moveOn(r: Raft, m: Message, pr: Progress): void {
       r.say(
         'debug',
         () =>
-          `${hex(r.id)} recovered from needing snapshot, resumed sending replication messages to ${hex(m.from)} [${describeProgress(pr)}]`,
+          `${hex(r.id)} recovered from needing snapshot, resumed sending replication messages to ${hex(m.from)} [${describeProgress(pr.status())}]`,
       );
       pr.becomeProbe();
       pr.becomeReplicate();
@@ -196,7 +196,7 @@ function handleSnapshotStatus(r: Raft, m: Message, pr: Progress): void {
   r.say(
     'debug',
     () =>
-      `${hex(r.id)} snapshot ${m.reject ? 'failed' : 'succeeded'}, resumed sending replication messages to ${hex(m.from)} [${describeProgress(pr)}]`,
+      `${hex(r.id)} snapshot ${m.reject ? 'failed' : 'succeeded'}, resumed sending replication messages to ${hex(m.from)} [${describeProgress(pr.status())}]`,
   );
   // Sent: its acknowledgement comes first. Failed: not before the next heartbeat.
   pr.flowPaused = true;

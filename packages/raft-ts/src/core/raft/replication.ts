@@ -50,10 +50,13 @@ function maybeSendSnapshot(r: Raft, to: number, pr: Progress): boolean {
     'debug',
     () =>
       `${hex(r.id)} [firstindex: ${r.log.firstIndex()}, commit: ${r.log.committed}] sent snapshot[index: ${index}, ` +
-      `term: ${term}] to ${hex(to)} [${describeProgress(pr)}]`,
+      `term: ${term}] to ${hex(to)} [${describeProgress(pr.status())}]`,
   );
   pr.becomeSnapshot(index);
-  r.say('debug', () => `${hex(r.id)} paused sending replication messages to ${hex(to)} [${describeProgress(pr)}]`);
+  r.say(
+    'debug',
+    () => `${hex(r.id)} paused sending replication messages to ${hex(to)} [${describeProgress(pr.status())}]`,
+  );
   r.send({ type: 'snap', to, snapshot });
   return true;
 }
