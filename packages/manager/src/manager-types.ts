@@ -4,6 +4,7 @@ import type { Draft } from '@swarmctl/shared/model';
 import type { Protocol2377 } from '@swarmctl/shared/wire';
 import type { Sealer } from 'raft-ts';
 import type { ManagerAccess } from './api/ports.ts';
+import type { StoreWatch } from './store/types.ts';
 
 // What the daemon and the manager on its node know of each other. The daemon owns the identity, the port and the API's sockets; it starts
 // a manager when the node's role says so, hands it accepted streams, and stops it.
@@ -13,7 +14,7 @@ export type { LocalAccess as LocalControl, LocalState, ManagerAccess, NodeInfo }
 /** The protocols whose streams end in the manager; the API's end in the daemon's HTTP server. */
 export type ManagerProtocol = Exclude<Protocol2377, 'api'>;
 
-export interface ManagerHandle extends ManagerAccess {
+export interface ManagerHandle extends ManagerAccess, StoreWatch {
   /** A stream that passed `authorise`; nothing was read from it yet. `peer` is absent only for `join`. */
   accept(protocol: ManagerProtocol, socket: TLSSocket, peer: PeerCertificate | undefined): void;
   /** `transfer` hands leadership over first, if it is ours. Idempotent. */
