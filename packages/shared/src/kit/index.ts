@@ -1,5 +1,6 @@
 export * from './address.ts';
 export * from './authorise.ts';
+export * from './bell.ts';
 export * from './clock.ts';
 export * from './errors.ts';
 export * from './frames.ts';

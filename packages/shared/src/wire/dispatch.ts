@@ -49,6 +49,10 @@ export interface LogOptions {
   readonly until?: number;
 }
 
+/** `logs` messages of one subscription that may be under way, unanswered by `logs-ack`, and how large each may be. */
+export const logsWindow = 8;
+export const logsChunkBytes = 64 * 1024;
+
 export interface LogLine {
   readonly taskId: string;
   readonly stream: 'stdout' | 'stderr';
@@ -103,6 +107,8 @@ export type ManagerMessage =
       readonly removedIngress: readonly string[];
     }
   | { readonly type: 'status-ack'; readonly sequence: number }
+  /** Answers each heartbeat, so that an agent notices a manager that has gone without a word. */
+  | { readonly type: 'heartbeat-ack' }
   | { readonly type: 'managers'; readonly managers: readonly Peer[] }
   /** The role that the state gives this node; the daemon renews its certificate and starts or stops its manager. */
   | { readonly type: 'role'; readonly role: NodeRole }
@@ -113,6 +119,8 @@ export type ManagerMessage =
       readonly options: LogOptions;
     }
   | { readonly type: 'logs-unsubscribe'; readonly subscription: string }
+  /** So many `logs` messages were passed on: the agent may send as many more. */
+  | { readonly type: 'logs-ack'; readonly subscription: string; readonly count: number }
   | { readonly type: 'certificate'; readonly certificate: string; readonly ca: string }
   | { readonly type: 'goodbye-ack' }
   /** The node is no longer in the cluster. Followed by the end of the stream. */
