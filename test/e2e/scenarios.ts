@@ -1,7 +1,7 @@
 import type { Node, Service, Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ApiError } from '../../packages/cli/src/client.ts';
-import type { Cluster, NodeHandle } from '../kit/cluster.ts';
+import { type Cluster, type NodeHandle, runProgram } from '../kit/cluster.ts';
 import { sh, World } from './world.ts';
 
 // What a cluster must do for those who run their company on it, once for each runtime. The tests of a suite share one cluster and run in order;
@@ -129,6 +129,78 @@ export function scenarios(runtime: 'docker' | 'process'): void {
       expect(tasks[0]?.Status.PortStatus?.Ports).toMatchObject([{ PublishedPort: 8090, TargetPort: 8080 }]);
       if (runtime === 'docker') expect(await world.get(cluster.workers[0]?.addr ?? '', 8090)).toBe('version 1\n');
       await remove('each');
+    });
+  });
+
+  describe.runIf(runtime === 'docker')("Docker's own command line", () => {
+    const docker = async (...args: string[]) => {
+      const [program, words] = ['/usr/bin/docker', ['-H', `unix://${(await manager()).socket}`, ...args]] as const;
+      const { code, out, err } = await runProgram(program, words);
+      if (code !== 0) throw new Error(`docker ${args.join(' ')}: exit ${code}: ${err}${out}`);
+      return out;
+    };
+
+    test('lists the nodes', async () => {
+      const out = await docker('node', 'ls', '--format', '{{.Hostname}} {{.Status}} {{.ManagerStatus}}');
+      expect(
+        out
+          .trim()
+          .split('\n')
+          .sort()
+          .map((line) => line.replace(/Leader|Reachable/, 'M').trim()),
+      ).toEqual(['m1 Ready M', 'm2 Ready M', 'm3 Ready M', 'w1 Ready', 'w2 Ready']);
+    });
+
+    test('creates, lists, scales, inspects and removes a service', async () => {
+      // Not detached: Docker's progress loop must see the service converge.
+      await docker('service', 'create', '--quiet', '--name', 'dock', '--replicas', '2', '-p', '8085:8080', 'web:1');
+      await idOf('dock');
+      expect(
+        await docker(
+          'service',
+          'ls',
+          '--filter',
+          'name=dock',
+          '--format',
+          '{{.Name}} {{.Mode}} {{.Replicas}} {{.Image}} {{.Ports}}',
+        ),
+      ).toBe('dock replicated 2/2 web:1 *:8085->8080/tcp\n');
+      const ps = await docker('service', 'ps', 'dock', '--format', '{{.Name}} {{.DesiredState}} {{.CurrentState}}');
+      expect(ps.trim().split('\n').sort()).toEqual([
+        expect.stringMatching(/^dock\.1 Running Running/),
+        expect.stringMatching(/^dock\.2 Running Running/),
+      ]);
+      await docker('service', 'scale', '--detach', 'dock=3');
+      await cluster.eventually('three run', async () => (await cluster.running('dock')).length === 3);
+      expect(JSON.parse(await docker('service', 'inspect', 'dock'))[0].Spec.Mode).toEqual({
+        Replicated: { Replicas: 3 },
+      });
+      expect(await docker('service', 'inspect', '--pretty', 'dock')).toMatch(/Replicas:\s+3/);
+      await docker(
+        'service',
+        'update',
+        '--quiet',
+        '--image',
+        'web:2',
+        '--update-parallelism',
+        '0',
+        '--update-monitor',
+        '500ms',
+        'dock',
+      );
+      await cluster.eventually(
+        'the new version answers',
+        async () => (await world.get(cluster.nodes[0]?.addr ?? '', 8085)) === 'version 2\n',
+      );
+      await docker('service', 'rm', 'dock');
+      await cluster.eventually('its tasks are gone', async () =>
+        (await (await manager()).api.get<Task[]>('/tasks')).every((task) => nameOf(task) !== 'dock'),
+      );
+    }, 60_000);
+
+    test('says what is not there yet', async () => {
+      await expect(docker('secret', 'ls')).rejects.toThrow(/secrets are not supported yet/);
+      await expect(docker('network', 'ls')).rejects.toThrow(/networks are not supported yet/);
     });
   });
 
