@@ -160,8 +160,11 @@ export class Cluster {
     for (const m of picked) {
       this.#output.write(`${recipient.drop ? 'dropped: ' : ''}${describeMessage(m)}\n`);
       if (recipient.drop) continue;
-      const refused = refusal(this.member(m.to).node.step(m));
-      if (refused !== undefined) this.#output.write(`${refused}\n`);
+      const result = this.member(m.to).node.step(m);
+      const refused = refusal(result);
+      // Reads and transfers that find no leader are dropped without a word.
+      const silent = result === 'no-leader' && m.type !== 'prop';
+      if (refused !== undefined && !silent) this.#output.write(`${refused}\n`);
     }
     return picked.length;
   }
