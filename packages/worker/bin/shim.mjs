@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
+import path from 'node:path';
 
 const folder = process.argv[2] ?? '.';
 process.chdir(folder);
@@ -119,6 +120,7 @@ function launch() {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   move('leave');
+  for (const { file, value } of config.lateLimits ?? []) attempt(`limit ${file}`, () => fs.writeFileSync(file, value));
   started.once('error', (error) => {
     if (running) return;
     const text = `${program} cannot be started: ${error.code === 'ENOENT' ? 'no such program' : error.message}`;
@@ -142,11 +144,15 @@ function launch() {
 
 function move(way) {
   for (const cgroup of config.cgroups ?? []) {
-    try {
-      fs.writeFileSync(cgroup[way], String(process.pid));
-    } catch (error) {
-      process.stderr.write(`cgroup ${cgroup[way]}: ${error.message}\n`);
-    }
+    attempt(`cgroup ${cgroup[way]}`, () => fs.writeFileSync(cgroup[way], String(process.pid)));
+  }
+}
+
+function attempt(what, action) {
+  try {
+    action();
+  } catch (error) {
+    process.stderr.write(`${what}: ${error.message}\n`);
   }
 }
 
@@ -175,6 +181,8 @@ async function end(code, closed) {
   // Whoever still holds the pipes has been killed; what they wrote is read to its end.
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 2000))]);
   log.end();
+  // Whoever removes the task does it again, should one still be busy.
+  for (const { enter } of config.cgroups ?? []) attempt('cgroup', () => fs.rmdirSync(path.dirname(enter)));
   finish({ code, ...(oomKilled && { oomKilled }) });
   server.close();
   for (const socket of clients) socket.end();

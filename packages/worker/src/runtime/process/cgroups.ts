@@ -19,7 +19,7 @@ export interface Cgroups {
   readonly places: ReadonlyMap<Controller, { readonly folder: string; readonly own: string }>;
 }
 
-type Prepared = Pick<TaskConfig, 'cgroups' | 'oomFile'>;
+type Prepared = Pick<TaskConfig, 'cgroups' | 'lateLimits' | 'oomFile'>;
 
 /** What can be used here, or why nothing can. */
 export function detectCgroups(): Cgroups | string {
@@ -79,17 +79,21 @@ function version2(mounts: readonly string[], own: readonly string[]): Cgroups | 
 export async function makeCgroups(cgroups: Cgroups, taskId: string, spec: TaskSpec): Promise<Prepared> {
   const files = limitFiles(cgroups.version, spec);
   const entered = new Map<string, { enter: string; leave: string }>();
+  const lateLimits: { file: string; value: string }[] = [];
   let oomFile: string | undefined;
   for (const [controller, { folder, own }] of cgroups.places) {
     const settings = files[controller];
     if (settings.length === 0 && controller !== 'pids') continue;
     const place = join(folder, taskId);
     await mkdir(place, { recursive: true });
-    for (const [name, value] of settings) await setLimit(join(place, name), value);
+    for (const [name, value] of settings) {
+      if (controller === 'pids') lateLimits.push({ file: join(place, name), value });
+      else await setLimit(join(place, name), value);
+    }
     entered.set(place, { enter: join(place, 'cgroup.procs'), leave: join(own, 'cgroup.procs') });
     if (controller === 'memory') oomFile = join(place, cgroups.version === 2 ? 'memory.events' : 'memory.oom_control');
   }
-  return { cgroups: [...entered.values()], ...(oomFile && { oomFile }) };
+  return { cgroups: [...entered.values()], lateLimits, ...(oomFile && { oomFile }) };
 }
 
 /** Files and values, in the order of writing. */

@@ -22,7 +22,7 @@ export interface Surroundings {
 export async function processConfig(
   task: Task,
   around: Surroundings,
-): Promise<Omit<TaskConfig, 'cgroups' | 'oomFile'>> {
+): Promise<Omit<TaskConfig, 'cgroups' | 'lateLimits' | 'oomFile'>> {
   const { node, user, assigned } = around;
   const spec = expandContainerSpec(task.Spec.ContainerSpec ?? {}, task, node);
   const cwd = spec.Dir || '/';

@@ -21,6 +21,8 @@ export interface TaskConfig {
   readonly health?: HealthConfig;
   /** Where a process joins the task's cgroups, and where it goes back. */
   readonly cgroups: readonly { readonly enter: string; readonly leave: string }[];
+  /** Set once the command runs: the shim has more threads than some tasks may have. */
+  readonly lateLimits?: readonly { readonly file: string; readonly value: string }[];
   /** Counts the kernel's out-of-memory kills. */
   readonly oomFile?: string;
   readonly endpoints: readonly TaskEndpoint[];

@@ -1,0 +1,156 @@
+import type { PortConfig } from '@swarmctl/shared/model';
+import type Docker from 'dockerode';
+import { describe, expect, it } from 'vitest';
+import { isOnThisMachine, parseDockerHost } from './connect.ts';
+import { containerState } from './container-state.ts';
+import { describeEngine } from './describe.ts';
+import { asRuntimeError } from './errors.ts';
+import { withTag } from './image.ts';
+import { parseLogs } from './logs.ts';
+
+const node = { nodeId: 'n1', clusterId: 'c1', hostname: 'h', addr: '127.0.0.2' };
+
+describe('the state of a container', () => {
+  const ports: PortConfig[] = [
+    { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' },
+    { Protocol: 'tcp', TargetPort: 80, PublishedPort: 9000, PublishMode: 'host' },
+  ];
+  const info = (state: object) =>
+    ({
+      Id: 'id1',
+      State: { Status: 'running', Pid: 7, ExitCode: 0, OOMKilled: false, ...state },
+      Config: { Labels: { 'com.docker.swarm.task.id': 't1', 'swarmctl.task.ports': JSON.stringify(ports) } },
+      NetworkSettings: {
+        Networks: { bridge: { IPAddress: '172.17.0.2' } },
+        Ports: {
+          '80/tcp': [
+            { HostIp: '127.0.0.2', HostPort: '9000' },
+            { HostIp: '127.0.0.2', HostPort: '32768' },
+          ],
+        },
+      },
+    }) as unknown as Docker.ContainerInspectInfo;
+
+  it('running: endpoints and host ports are told apart', () => {
+    expect(containerState(info({ Health: { Status: 'starting' } }), { node, reachable: true })).toEqual({
+      taskId: 't1',
+      containerId: 'id1',
+      phase: 'running',
+      pid: 7,
+      health: 'starting',
+      endpoints: [
+        {
+          protocol: 'tcp',
+          targetPort: 80,
+          localAddr: '172.17.0.2',
+          localPort: 80,
+          nodeAddr: '127.0.0.2',
+          nodePort: 32768,
+        },
+      ],
+      hostPorts: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 9000, PublishMode: 'host' }],
+    });
+  });
+  it('on another machine: reached at the published port', () => {
+    expect(containerState(info({}), { node, reachable: false }).endpoints).toMatchObject([
+      { localAddr: '127.0.0.2', localPort: 32768 },
+    ]);
+  });
+  it.each([
+    [{ Status: 'created' }, { phase: 'created' }],
+    [{ Status: 'paused' }, { phase: 'running' }],
+    [
+      { Status: 'exited', Pid: 0, ExitCode: 137, OOMKilled: true },
+      { phase: 'exited', exitCode: 137, oomKilled: true },
+    ],
+    [
+      { Status: 'dead', ExitCode: 1 },
+      { phase: 'exited', exitCode: 1 },
+    ],
+  ])('%j', (state, wanted) => expect(containerState(info(state), { node, reachable: true })).toMatchObject(wanted));
+});
+
+it('an engine’s words are permanent, its silence is not', () => {
+  const refusal = Object.assign(new Error('(HTTP code 400) bad parameter - no '), {
+    statusCode: 400,
+    json: { message: 'invalid mount config' },
+  });
+  expect(asRuntimeError(refusal, 'unix:///x')).toMatchObject({ message: 'invalid mount config', permanent: true });
+  const silence = Object.assign(new Error('connect ENOENT /x'), { code: 'ENOENT' });
+  expect(asRuntimeError(silence, 'unix:///x')).toMatchObject({
+    message: 'the Docker engine at unix:///x does not answer: connect ENOENT /x',
+    permanent: false,
+  });
+});
+
+it.each([
+  ['web', 'web:latest'],
+  ['web:1', 'web:1'],
+  ['host:5000/web', 'host:5000/web:latest'],
+  ['host:5000/web:2', 'host:5000/web:2'],
+  ['web@sha256:abc', 'web@sha256:abc'],
+])('pulls %s as %s', (image, wanted) => expect(withTag(image)).toBe(wanted));
+
+it('docker hosts', () => {
+  expect(parseDockerHost('unix:///a/b.sock')).toEqual({ socketPath: '/a/b.sock' });
+  expect(parseDockerHost('/a/b.sock')).toEqual({ socketPath: '/a/b.sock' });
+  expect(parseDockerHost('tcp://10.1.2.3:2375')).toEqual({ host: '10.1.2.3', port: 2375 });
+  expect(isOnThisMachine(parseDockerHost('tcp://10.1.2.3:2375'))).toBe(false);
+  expect(isOnThisMachine(parseDockerHost('tcp://127.0.0.1:2375'))).toBe(true);
+  for (const bad of ['ssh://x', 'unix://', 'tcp://x', 'nonsense']) {
+    expect(() => parseDockerHost(bad)).toThrow(`docker host '${bad}' is not understood`);
+  }
+});
+
+it('a node is described less what is reserved', () => {
+  const info = {
+    NCPU: 4,
+    MemTotal: 8e9,
+    Architecture: 'x86_64',
+    OSType: 'linux',
+    ServerVersion: '20.10.24',
+    Labels: ['zone=a=b', 'bare'],
+    Plugins: { Volume: ['local'], Log: ['json-file'], Authorization: null },
+  };
+  expect(describeEngine(info, { reservedNanoCpus: 1e9, reservedMemoryBytes: 3e9 })).toEqual({
+    Platform: { Architecture: 'x86_64', OS: 'linux' },
+    Resources: { NanoCPUs: 3e9, MemoryBytes: 5e9 },
+    Engine: {
+      EngineVersion: '20.10.24',
+      Labels: { zone: 'a=b', bare: '' },
+      Plugins: [
+        { Type: 'Log', Name: 'json-file' },
+        { Type: 'Volume', Name: 'local' },
+      ],
+    },
+  });
+});
+
+describe('log streams', () => {
+  const frame = (stream: number, text: string) => {
+    const head = Buffer.alloc(8);
+    head[0] = stream;
+    head.writeUInt32BE(Buffer.byteLength(text), 4);
+    return Buffer.concat([head, Buffer.from(text)]);
+  };
+  async function parse(bytes: Buffer, tty: boolean, size: number) {
+    async function* chunks() {
+      for (let i = 0; i < bytes.length; i += size) yield bytes.subarray(i, i + size);
+    }
+    const lines: string[] = [];
+    for await (const line of parseLogs(chunks(), tty, 't')) {
+      lines.push(`${line.stream} ${line.time} ${Buffer.from(line.line)}`);
+    }
+    return lines;
+  }
+  it.each([1, 7, 1000])('in chunks of %i bytes', async (size) => {
+    const bytes = Buffer.concat([
+      frame(1, 'T1 one\n'),
+      frame(2, 'T2 two words\n'),
+      frame(1, 'T3 par'),
+      frame(1, 'T4 ts\n'),
+    ]);
+    expect(await parse(bytes, false, size)).toEqual(['stdout T1 one', 'stderr T2 two words', 'stdout T3 parts']);
+    expect(await parse(Buffer.from('T1 one\r\nT2 two\r\n'), true, size)).toEqual(['stdout T1 one', 'stdout T2 two']);
+  });
+});
