@@ -385,14 +385,15 @@ export class RaftHost implements RaftNode {
   #applyConfChange(entry: Entry): void {
     const change = decodeConfChange(entry.type, entry.data);
     this.#core.applyConfChange(change, entry.index);
-    this.#membership.apply(change);
-    this.#changed = true;
     for (const { type, nodeId } of change.changes) {
       this.#log('info', { change: type, member: nodeId, index: entry.index }, 'membership changed');
       if (type !== 'remove-node') continue;
+      // While its address is still known.
       if (nodeId === this.id) this.#becomeRemoved();
       else this.#transport.dismiss(nodeId);
     }
+    this.#membership.apply(change);
+    this.#changed = true;
   }
 
   #applied(slice: readonly Outcome[]): void {

@@ -52,7 +52,8 @@ export class Lane {
   #failures = 0;
   #notBefore = 0;
   #pingAt = 0;
-  #closed = false;
+  /** `leaving`: what waits for a stream is still sent. */
+  #state: 'open' | 'leaving' | 'closed' = 'open';
 
   constructor(env: LaneEnv) {
     this.#env = env;
@@ -65,6 +66,7 @@ export class Lane {
   /** Frames go out with the next `flush`; false when this one was dropped. */
   send(kind: FrameKind, body: Uint8Array): boolean {
     const { limits } = this.#env;
+    if (this.#state !== 'open') return false;
     const connection = this.connection;
     if (connection !== undefined) {
       if (connection.backlog > limits.maxBacklogBytes) return false;
@@ -115,15 +117,17 @@ export class Lane {
     }
   }
 
-  /** `finish`: what is gathered is still sent. */
-  close(how: 'now' | 'finish'): void {
-    this.#closed = true;
+  close(): void {
+    this.#state = 'closed';
     this.#queue = [];
     this.#dialing?.abort.abort();
-    for (const connection of this.#connections()) {
-      if (how === 'now') connection.close();
-      else connection.finish();
-    }
+    for (const connection of this.#connections()) connection.close();
+  }
+
+  /** Takes nothing more, and closes once what is gathered, or waits for a stream, is sent. */
+  leave(): void {
+    this.#state = 'leaving';
+    for (const connection of this.#connections()) connection.finish();
   }
 
   #connections(): Connection[] {
@@ -133,7 +137,7 @@ export class Lane {
   /** False when it is too early to try again, or there is no address. */
   #dial(): boolean {
     const { now, dial } = this.#env;
-    if (this.#closed || now() < this.#notBefore) return false;
+    if (now() < this.#notBefore) return false;
     const abort = new AbortController();
     const stream = dial(abort.signal);
     if (stream === undefined) return false;
@@ -148,10 +152,10 @@ export class Lane {
 
   #opened(stream: Duplex, dialing: Dialing): void {
     this.#dialing = undefined;
-    if (this.#closed || dialing.abort.signal.aborted) {
+    if (this.#state === 'closed' || dialing.abort.signal.aborted) {
       stream.on('error', () => {});
       stream.destroy();
-      if (!this.#closed) this.#backOff();
+      if (this.#state === 'open') this.#backOff();
       return;
     }
     const { self, peer, channel, frame } = this.#env;
@@ -162,6 +166,7 @@ export class Lane {
     this.#dialed = connection;
     connection.send(frameKind.hello, encodeHello(self, peer, channel));
     this.#sendQueue(connection);
+    if (this.#state === 'leaving') connection.finish();
   }
 
   #sendQueue(connection: Connection): void {
@@ -171,7 +176,7 @@ export class Lane {
 
   #dialFailed(error: unknown): void {
     this.#dialing = undefined;
-    if (this.#closed) return;
+    if (this.#state !== 'open') return;
     this.#backOff();
     const { peer, channel, log, lost } = this.#env;
     if (this.#failures === 1) log({ peer, channel, reason: reasonOf(error) }, 'a member cannot be reached');
@@ -200,7 +205,7 @@ export class Lane {
         }
         if (this.#accepted === connection) this.#accepted = undefined;
         this.#ungreeted.delete(connection);
-        if (this.#closed) return;
+        if (this.#state !== 'open') return;
         log({ peer, channel, ...(error === undefined ? {} : { reason: error.message }) }, 'a stream closed');
         if (inUse) lost();
       },

@@ -54,6 +54,8 @@ const none = new Uint8Array(0);
 export class Transport {
   readonly #env: TransportEnv;
   readonly #peers = new Map<number, Peer>();
+  /** Lanes to former members, and when to give them up. */
+  readonly #leaving = new Map<Lane, number>();
   readonly #transfers = new Set<Transfer>();
   #now = 0;
   #closed = false;
@@ -85,6 +87,11 @@ export class Transport {
       control.tick();
       append.tick();
     }
+    for (const [lane, until] of this.#leaving) {
+      if (this.#now < until) continue;
+      this.#leaving.delete(lane);
+      lane.close();
+    }
     for (const transfer of this.#transfers) {
       if (this.#now - transfer.movedAt > this.#ticks(15_000)) this.#abort(transfer, 'a snapshot transfer is stuck');
     }
@@ -107,12 +114,13 @@ export class Transport {
 
   /** Tells a member that it was removed, and closes its streams. */
   dismiss(id: number): void {
-    const peer = this.#peers.get(id);
-    if (peer === undefined) return;
-    peer.control.send(frameKind.removed, none);
+    const { control, append } = this.#peer(id);
     this.#peers.delete(id);
-    peer.control.close('finish');
-    peer.append.close('finish');
+    for (const lane of [control, append]) {
+      lane.send(frameKind.removed, none);
+      lane.leave();
+      this.#leaving.set(lane, this.#now + this.#ticks(4_000));
+    }
   }
 
   /** Streams `reader`'s content after `m`, the core's message for it; the outcome comes as an event. */
@@ -149,10 +157,12 @@ export class Transport {
   close(): void {
     this.#closed = true;
     for (const { control, append } of this.#peers.values()) {
-      control.close('now');
-      append.close('now');
+      control.close();
+      append.close();
     }
     this.#peers.clear();
+    for (const lane of this.#leaving.keys()) lane.close();
+    this.#leaving.clear();
     for (const transfer of this.#transfers) this.#abort(transfer, 'the member stops');
   }
 

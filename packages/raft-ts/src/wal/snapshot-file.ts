@@ -1,18 +1,25 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Sealer } from '../host/types.ts';
+import { ByteReader, ByteWriter } from './bytes.ts';
 import { crc32 } from './crc32.ts';
 import type { File, FileSystem } from './file-system.ts';
 import { decodeSnapshotHeader, encodeSnapshotHeader, type SnapshotHeader } from './snapshot-header.ts';
 import { corrupt } from './wal-error.ts';
 
-// One snapshot in one file: after eight magic bytes, frames of length, CRC (chained) and sealed bytes. The first byte
-// of what is sealed says what the frame is: the header, a whole chunk or the last part of one, another part, or the end.
+// One snapshot in one file: after eight magic bytes, frames of length, CRC (chained) and sealed bytes. What is sealed
+// are items of kind, length and bytes: first the header, then whole chunks or parts of long ones, at last the end.
 
 const magic = Buffer.from('RTSNAP\x01\n');
-const frame = { header: 0, chunk: 1, part: 2, end: 3 } as const;
-/** Longer chunks are sealed in parts, so that none holds up the event loop. */
-const maxPart = 512 << 10;
+/** `part`: more of the same chunk follows. */
+const item = { header: 0, chunk: 1, part: 2, end: 3 } as const;
+/** Longer chunks are split, so that sealing none holds up the event loop. */
+const maxPart = 256 << 10;
+/** Items are gathered up to here before they are sealed. */
+const frameBytes = 64 << 10;
 const maxSealed = 4 << 20;
-const bufferBytes = 256 << 10;
+const windowBytes = 256 << 10;
+/** After so many items, however small, others get their turn. */
+const turnItems = 1024;
 
 /** Writes to a temporary name; whoever uses it renames. */
 export class SnapshotFileWriter {
@@ -21,8 +28,8 @@ export class SnapshotFileWriter {
   readonly #sealer: Sealer;
   #position = 0;
   #crc = 0;
-  #buffered: Buffer[] = [magic];
-  #bufferedBytes = magic.length;
+  #items = new ByteWriter(frameBytes);
+  #gathered = 0;
 
   private constructor(path: string, file: File, sealer: Sealer) {
     this.path = path;
@@ -30,26 +37,32 @@ export class SnapshotFileWriter {
     this.#sealer = sealer;
   }
 
-  static async create(fileSystem: FileSystem, path: string, sealer: Sealer, header: SnapshotHeader) {
+  static async create(
+    fileSystem: FileSystem,
+    path: string,
+    sealer: Sealer,
+    header: SnapshotHeader,
+  ): Promise<SnapshotFileWriter> {
     const writer = new SnapshotFileWriter(path, await fileSystem.open(path, 'create'), sealer);
-    writer.#frame(frame.header, encodeSnapshotHeader(header));
+    await writer.#write(magic);
+    writer.#add(item.header, encodeSnapshotHeader(header));
     return writer;
   }
 
   async add(chunk: Uint8Array): Promise<void> {
     let at = 0;
     for (; chunk.length - at > maxPart; at += maxPart) {
-      this.#frame(frame.part, chunk.subarray(at, at + maxPart));
-      await this.#flush(bufferBytes);
+      this.#add(item.part, chunk.subarray(at, at + maxPart));
+      await this.#seal();
     }
-    this.#frame(frame.chunk, chunk.subarray(at));
-    await this.#flush(bufferBytes);
+    this.#add(item.chunk, chunk.subarray(at));
+    if (this.#items.length >= frameBytes || this.#gathered >= turnItems) await this.#seal();
   }
 
   /** Ends the file and makes it durable. */
   async finish(): Promise<void> {
-    this.#frame(frame.end, new Uint8Array(0));
-    await this.#flush(0);
+    this.#add(item.end, new Uint8Array(0));
+    await this.#seal();
     await this.#file.sync();
     await this.#file.close();
   }
@@ -58,27 +71,32 @@ export class SnapshotFileWriter {
     await this.#file.close();
   }
 
-  #frame(kind: number, bytes: Uint8Array): void {
-    const plain = Buffer.allocUnsafe(bytes.length + 1);
-    plain[0] = kind;
-    plain.set(bytes, 1);
-    const sealed = this.#sealer.seal(plain);
-    const head = Buffer.alloc(8);
-    head.writeUInt32LE(sealed.length, 0);
-    this.#crc = crc32(sealed, crc32(head.subarray(0, 4), this.#crc));
-    head.writeUInt32LE(this.#crc, 4);
-    this.#buffered.push(head, Buffer.from(sealed.buffer, sealed.byteOffset, sealed.length));
-    this.#bufferedBytes += 8 + sealed.length;
+  #add(kind: number, bytes: Uint8Array): void {
+    this.#items.u8(kind).bytes(bytes);
+    this.#gathered++;
   }
 
-  async #flush(above: number): Promise<void> {
-    if (this.#bufferedBytes <= above) return;
-    const bytes = Buffer.concat(this.#buffered);
-    this.#buffered = [];
-    this.#bufferedBytes = 0;
+  async #seal(): Promise<void> {
+    const sealed = this.#sealer.seal(this.#items.take());
+    this.#items = new ByteWriter(frameBytes);
+    this.#gathered = 0;
+    const frame = Buffer.allocUnsafe(8 + sealed.length);
+    frame.writeUInt32LE(sealed.length, 0);
+    this.#crc = crc32(sealed, crc32(frame.subarray(0, 4), this.#crc));
+    frame.writeUInt32LE(this.#crc, 4);
+    frame.set(sealed, 8);
+    await this.#write(frame);
+  }
+
+  async #write(bytes: Buffer): Promise<void> {
     await this.#file.write(bytes, this.#position);
     this.#position += bytes.length;
   }
+}
+
+interface Item {
+  readonly kind: number;
+  readonly bytes: Buffer;
 }
 
 /** Reads a snapshot from front to back; throws `corrupt`, also when it ends early. */
@@ -86,9 +104,11 @@ export class SnapshotFileReader {
   readonly #path: string;
   readonly #file: File;
   readonly #sealer: Sealer;
+  /** Where the window ends in the file. */
   #position = magic.length;
   #crc = 0;
   #window: Buffer = Buffer.alloc(0);
+  #items = new ByteReader(Buffer.alloc(0));
   header!: SnapshotHeader;
 
   private constructor(path: string, file: File, sealer: Sealer) {
@@ -112,11 +132,12 @@ export class SnapshotFileReader {
   async *chunks(): AsyncGenerator<Uint8Array> {
     const parts: Buffer[] = [];
     try {
-      for (;;) {
-        const { kind, bytes } = await this.#frame();
-        if (kind === frame.end) return;
+      for (let items = 1; ; items++) {
+        if (items % turnItems === 0) await setImmediate();
+        const { kind, bytes } = await this.#next();
+        if (kind === item.end) return;
         parts.push(bytes);
-        if (kind === frame.part) continue;
+        if (kind === item.part) continue;
         yield parts.length === 1 ? bytes : Buffer.concat(parts);
         parts.length = 0;
       }
@@ -133,8 +154,8 @@ export class SnapshotFileReader {
     const start = Buffer.alloc(magic.length);
     await this.#file.read(start, 0);
     if (!start.equals(magic)) throw corrupt(this.#path, 0, 'it is not a snapshot');
-    const { kind, bytes } = await this.#frame();
-    if (kind !== frame.header) throw corrupt(this.#path, magic.length, 'the header is missing');
+    const { kind, bytes } = await this.#next();
+    if (kind !== item.header) throw corrupt(this.#path, magic.length, 'the header is missing');
     try {
       this.header = decodeSnapshotHeader(bytes);
     } catch (error) {
@@ -142,31 +163,33 @@ export class SnapshotFileReader {
     }
   }
 
-  async #frame(): Promise<{ kind: number; bytes: Buffer }> {
+  async #next(): Promise<Item> {
     const at = this.#position - this.#window.length;
+    if (this.#items.atEnd) this.#items = new ByteReader(await this.#frame(at));
+    try {
+      return { kind: this.#items.u8(), bytes: this.#items.bytes() };
+    } catch (error) {
+      throw corrupt(this.#path, at, 'a frame cannot be read', error);
+    }
+  }
+
+  async #frame(at: number): Promise<Uint8Array> {
     const head = await this.#take(8, at);
     const length = head.readUInt32LE(0);
     if (length === 0 || length > maxSealed) throw corrupt(this.#path, at, 'a frame has no sensible length');
     const sealed = await this.#take(length, at);
     this.#crc = crc32(sealed, crc32(head.subarray(0, 4), this.#crc));
     if (this.#crc !== head.readUInt32LE(4)) throw corrupt(this.#path, at, 'checksum mismatch');
-    const plain = this.#unseal(sealed, at);
-    return { kind: plain[0] ?? frame.end, bytes: plain.subarray(1) };
-  }
-
-  #unseal(sealed: Buffer, at: number): Buffer {
     try {
-      const plain = this.#sealer.open(sealed);
-      return Buffer.from(plain.buffer, plain.byteOffset, plain.length);
+      return this.#sealer.open(sealed);
     } catch (error) {
       throw corrupt(this.#path, at, error instanceof Error ? error.message : 'it cannot be opened', error);
     }
   }
 
-  /** `position` is where the window ends in the file. */
   async #take(length: number, frameAt: number): Promise<Buffer> {
     if (this.#window.length < length) {
-      const more = Buffer.allocUnsafe(Math.max(bufferBytes, length - this.#window.length));
+      const more = Buffer.allocUnsafe(Math.max(windowBytes, length - this.#window.length));
       const got = await this.#file.read(more, this.#position);
       this.#position += got;
       this.#window = Buffer.concat([this.#window, more.subarray(0, got)]);
