@@ -1,6 +1,7 @@
 import { below, type Random, seededRandom } from '@swarmctl/shared/kit';
-import type { ConfChangeType, ConfState, Entry, Message } from '../../../packages/raft-ts/src/core/index.ts';
+import type { Entry, Message } from '../../../packages/raft-ts/src/core/index.ts';
 import { Breach, Checks } from './checks.ts';
+import { chooseChange, pick, raftSettings } from './choices.ts';
 import { confOf, SimDisk } from './disk.ts';
 import { type HostBug, type MemberOptions, SimMember } from './member.ts';
 import { Network } from './network.ts';
@@ -86,7 +87,7 @@ export class World {
   }
 
   #pick<T>(values: readonly T[]): T {
-    return values[below(this.#random, values.length)]!;
+    return pick(this.#random, values);
   }
 
   #chance(p: number): boolean {
@@ -98,7 +99,7 @@ export class World {
   #found(n: number): void {
     const ids = Array.from({ length: n }, () => this.#nextId++);
     const snapshot = { meta: { index: 1, term: 1, confState: confOf(ids) }, data: new Uint8Array(0) };
-    const raft = this.#raftSettings();
+    const raft = raftSettings(this.#random, this.#fierce);
     for (const id of ids) {
       const disk = this.#settle(id, raft);
       disk.write({ kind: 'snapshot', snapshot });
@@ -106,23 +107,6 @@ export class World {
       disk.sync();
       this.#start(id);
     }
-  }
-
-  #raftSettings(): MemberOptions['raft'] {
-    const careful = this.#chance(this.#fierce ? 0.2 : 0.7);
-    return {
-      electionTick: 10,
-      heartbeatTick: this.#pick([1, 2]),
-      maxSizePerMsg: this.#fierce ? 0 : this.#pick([0, 60, 1000]),
-      maxCommittedSizePerReady: this.#pick([40, 200, 10_000]),
-      maxUncommittedEntriesSize: this.#pick([100, 10_000]),
-      maxInflightMsgs: this.#fierce ? 1 : this.#pick([1, 3, 64]),
-      maxInflightBytes: 10_000,
-      checkQuorum: careful,
-      preVote: careful,
-      stepDownOnRemoval: this.#chance(0.5),
-      random: this.#random,
-    };
   }
 
   #settle(id: number, raft: MemberOptions['raft']): SimDisk {
@@ -189,9 +173,9 @@ export class World {
     // Members that lag behind apply old configurations.
     if (entry.index <= this.#confIndex) return;
     this.#confIndex = entry.index;
-    const { voters, learners } = member.confState;
+    const { voters, learners, votersOutgoing } = member.confState;
     for (const id of this.#disks.keys()) {
-      const gone = !voters.includes(id) && !learners.includes(id);
+      const gone = !voters.includes(id) && !learners.includes(id) && !votersOutgoing.includes(id);
       if (gone && this.#wasMember.has(id) && !this.#condemned.has(id)) {
         this.#condemned.set(id, this.#now + 50 + below(this.#random, 300));
       }
@@ -342,25 +326,15 @@ export class World {
     this.#check(leader.id);
   }
 
-  /** One change at a time: add a voter or learner, promote, demote, or remove. */
+  /** Mostly one change at a time: add a voter or learner, promote, demote, remove; now and then two, jointly. */
   #changeMembers(): void {
     const leader = this.#leader();
     if (leader === undefined) return;
-    const conf = leader.confState;
-    const [type, id] = this.#change(leader, conf);
-    if (id === 0) return;
-    leader.node.proposeConfChange({ transition: 'auto', changes: [{ type, nodeId: id }], context: new Uint8Array(0) });
+    const choose = () => chooseChange(this.#random, leader.confState, leader.id, () => this.#newcomer());
+    const changes = [choose(), ...(this.#chance(0.2) ? [choose()] : [])];
+    if (!changes.every((change) => change !== undefined)) return;
+    leader.node.proposeConfChange({ transition: 'auto', changes, context: new Uint8Array(0) });
     this.#check(leader.id);
-  }
-
-  #change(leader: SimMember, { voters, learners }: ConfState): [ConfChangeType, number] {
-    const size = voters.length + learners.length;
-    if (size < 3 || (size < 6 && this.#chance(0.4)))
-      return [this.#pick(['add-node', 'add-learner-node']), this.#newcomer()];
-    if (learners.length > 0 && this.#chance(0.5)) return ['add-node', this.#pick(learners)];
-    if (voters.length > 3 && this.#chance(0.3)) return ['add-learner-node', this.#pick(voters)];
-    const others = [...voters, ...learners].filter((id) => id !== leader.id || this.#chance(0.3));
-    return others.length === 0 || voters.length < 3 ? ['add-node', 0] : ['remove-node', this.#pick(others)];
   }
 
   /** An empty member, or one whose adding may have been lost. */

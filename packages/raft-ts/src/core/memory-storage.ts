@@ -94,6 +94,6 @@ export class MemoryStorage implements LogStorage {
     const rest = entries.slice(skipped);
     if (rest.length === 0) return;
     this.#entries.length = rest[0]!.index - this.firstIndex();
-    this.#entries.push(...rest);
+    for (const entry of rest) this.#entries.push(entry);
   }
 }

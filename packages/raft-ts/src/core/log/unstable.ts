@@ -92,7 +92,7 @@ export class Unstable {
   truncateAndAppend(entries: readonly Entry[]): void {
     const from = entries[0]!.index;
     if (from === this.offset + this.entries.length) {
-      this.entries.push(...entries);
+      for (const entry of entries) this.entries.push(entry);
     } else if (from <= this.offset) {
       this.#log?.('info', `replace the unstable entries from index ${from}`);
       this.entries = [...entries];
