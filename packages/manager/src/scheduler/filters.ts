@@ -1,6 +1,7 @@
 import {
   type Constraint,
   canonicalArch,
+  type Node,
   nodeMeets,
   type Platform,
   parseConstraints,
@@ -10,25 +11,132 @@ import {
 import { type Candidate, type Demand, demandOf, unitsOf } from './load.ts';
 
 // Which nodes a task may go to. The first filter that a node does not pass says why; their words reach the user in the task's status.
+// What a node is does not change while tasks are placed, so those filters are asked once for each list of nodes and each set of wishes.
 
-/** What a task asks of its node, read once for a group of equal tasks. */
+/** What a group of equal tasks asks of a node. */
 export interface Wanted {
   readonly demand: Demand;
-  readonly constraints: readonly Constraint[];
-  readonly platforms: readonly Platform[];
   readonly maxReplicas: number;
+  /** For each node of the view: the place, among all filters, of the first steady one that it does not pass; else `passed`. */
+  readonly verdicts: Int8Array;
+  /** The places of the other filters, as far as they can matter. */
+  readonly moving: readonly number[];
+}
+
+interface Wishes {
+  readonly constraints: readonly string[];
+  readonly platforms: readonly Platform[];
   readonly runtime: 'docker' | 'process';
   readonly volumeDrivers: readonly string[];
   readonly logDriver: string | undefined;
 }
 
-export function wantedBy(task: Task): Wanted {
+type Reason = (nodes: number) => string;
+
+type Filter = {
+  /** Why so many nodes do not come into question. */
+  readonly reason: Reason;
+} & (
+  | { readonly steady: (wishes: Wishes, constraints: readonly Constraint[]) => (node: Node) => boolean }
+  | {
+      readonly matters: (demand: Demand, maxReplicas: number) => boolean;
+      readonly passes: (wanted: Wanted, candidate: Candidate) => boolean;
+    }
+);
+
+const onNodes =
+  (text: string): Reason =>
+  (nodes) =>
+    `${text} on ${nodes} ${nodes === 1 ? 'node' : 'nodes'}`;
+
+const ready: Filter = {
+  steady: () => (node) =>
+    node.Status.State === 'ready' && node.Spec.Availability === 'active' && node.Description?.RuntimeReady === true,
+  reason: (nodes) => `${nodes} ${nodes === 1 ? 'node' : 'nodes'} not available for new tasks`,
+};
+
+const resources: Filter = {
+  matters: (demand) => demand.cpus > 0 || demand.memory > 0 || demand.generic.length > 0,
+  passes({ demand }, candidate) {
+    const offered = candidate.node.Description?.Resources;
+    if (demand.cpus > 0 && candidate.cpus + demand.cpus > (offered?.NanoCPUs ?? 0)) return false;
+    if (demand.memory > 0 && candidate.memory + demand.memory > (offered?.MemoryBytes ?? 0)) return false;
+    if (demand.generic.length === 0) return true;
+    const units = unitsOf(offered);
+    return demand.generic.every(([kind, wanted]) => candidate.taken(kind) + wanted <= (units.get(kind) ?? 0));
+  },
+  reason: onNodes('insufficient resources'),
+};
+
+const plugins: Filter = {
+  steady: ({ volumeDrivers, logDriver }) => {
+    if (volumeDrivers.length === 0 && logDriver === undefined) return () => true;
+    return (node) => {
+      const there = node.Description?.Engine.Plugins ?? [];
+      const has = (type: string, name: string) =>
+        there.some((plugin) => plugin.Type === type && (plugin.Name === name || plugin.Name === `${name}:latest`));
+      if (!volumeDrivers.every((name) => has('Volume', name))) return false;
+      // An engine that names no log drivers at all does not report them.
+      return logDriver === undefined || has('Log', logDriver) || !there.some((plugin) => plugin.Type === 'Log');
+    };
+  },
+  reason: onNodes('missing plugin'),
+};
+
+const constraints: Filter = {
+  steady: (_, parsed) => (parsed.length === 0 ? () => true : (node) => nodeMeets(node, parsed)),
+  reason: onNodes('scheduling constraints not satisfied'),
+};
+
+const platform: Filter = {
+  steady:
+    ({ platforms }) =>
+    ({ Description }) =>
+      platforms.length === 0 ||
+      platforms.some(
+        ({ OS, Architecture }) =>
+          (!OS || OS.toLowerCase() === Description?.Platform.OS?.toLowerCase()) &&
+          (!Architecture || canonicalArch(Architecture) === canonicalArch(Description?.Platform.Architecture ?? '')),
+      ),
+  reason: onNodes('unsupported platform'),
+};
+
+const hostPorts: Filter = {
+  matters: (demand) => demand.hostPorts.length > 0,
+  passes: ({ demand }, candidate) => !demand.hostPorts.some((port) => candidate.usesPort(port)),
+  reason: onNodes('host-mode port already in use'),
+};
+
+const maxReplicas: Filter = {
+  matters: (_, most) => most > 0,
+  passes: (wanted, candidate) => candidate.tasksOf(wanted.demand.serviceId) < wanted.maxReplicas,
+  reason: () => 'max replicas per node limit exceed',
+};
+
+const runtime: Filter = {
+  steady: (wishes) => (node) => node.Description?.Runtimes.includes(wishes.runtime) === true,
+  reason: onNodes('required runtime not offered'),
+};
+
+const filters: readonly Filter[] = [ready, resources, plugins, constraints, platform, hostPorts, maxReplicas, runtime];
+const passed = filters.length;
+
+export function wantedBy(task: Task, nodes: readonly Node[]): Wanted {
+  const demand = demandOf(task);
+  const most = task.Spec.Placement?.MaxReplicas ?? 0;
+  return {
+    demand,
+    maxReplicas: most,
+    verdicts: verdictsOf(wishesOf(task), nodes),
+    moving: filters.flatMap((filter, place) => ('passes' in filter && filter.matters(demand, most) ? [place] : [])),
+  };
+}
+
+function wishesOf(task: Task): Wishes {
   const { Placement, ContainerSpec, LogDriver } = task.Spec;
   return {
-    demand: demandOf(task),
-    constraints: constraintsOf(Placement?.Constraints),
+    constraints: Placement?.Constraints ?? [],
     platforms: Placement?.Platforms ?? [],
-    maxReplicas: Placement?.MaxReplicas ?? 0,
     runtime: runtimeOf(task.ServiceAnnotations.Labels),
     volumeDrivers: (ContainerSpec?.Mounts ?? [])
       .filter((mount) => (mount.Type ?? 'volume') === 'volume')
@@ -38,8 +146,35 @@ export function wantedBy(task: Task): Wanted {
   };
 }
 
+/** A view hands out the same list of nodes as long as nothing in it changes. */
+const known = new WeakMap<readonly Node[], Map<string, Int8Array>>();
+
+function verdictsOf(wishes: Wishes, nodes: readonly Node[]): Int8Array {
+  let byWishes = known.get(nodes);
+  if (!byWishes) {
+    byWishes = new Map();
+    known.set(nodes, byWishes);
+  }
+  const key = JSON.stringify(wishes);
+  let verdicts = byWishes.get(key);
+  if (!verdicts) {
+    verdicts = judge(wishes, nodes);
+    byWishes.set(key, verdicts);
+  }
+  return verdicts;
+}
+
+function judge(wishes: Wishes, nodes: readonly Node[]): Int8Array {
+  const parsed = constraintsOf(wishes.constraints);
+  const steady = filters.map((filter) => ('steady' in filter ? filter.steady(wishes, parsed) : () => true));
+  return Int8Array.from(nodes, (node) => {
+    const place = steady.findIndex((passes) => !passes(node));
+    return place < 0 ? passed : place;
+  });
+}
+
 /** The API lets no malformed constraint in; one that is there all the same is met by no node. */
-function constraintsOf(texts: readonly string[] | undefined): readonly Constraint[] {
+function constraintsOf(texts: readonly string[]): readonly Constraint[] {
   try {
     return parseConstraints(texts);
   } catch {
@@ -47,121 +182,30 @@ function constraintsOf(texts: readonly string[] | undefined): readonly Constrain
   }
 }
 
-export interface Filter {
-  readonly name: string;
-  /** Another answer is possible after a task was placed. */
-  readonly depends: boolean;
-  passes(wanted: Wanted, candidate: Candidate): boolean;
-  /** Why so many nodes do not come into question. */
-  reason(nodes: number): string;
+/** The place of the first filter that keeps the task off the node; `passed` when none does. */
+function obstacle(wanted: Wanted, candidate: Candidate): number {
+  const verdict = wanted.verdicts[candidate.at] ?? 0;
+  for (const place of wanted.moving) {
+    if (place > verdict) break;
+    const filter = filters[place];
+    if (filter && 'passes' in filter && !filter.passes(wanted, candidate)) return place;
+  }
+  return verdict;
 }
 
-const onNodes = (text: string) => (nodes: number) => `${text} on ${nodes} ${nodes === 1 ? 'node' : 'nodes'}`;
-
-const ready: Filter = {
-  name: 'ready',
-  depends: false,
-  passes: (_, { node }) =>
-    node.Status.State === 'ready' && node.Spec.Availability === 'active' && node.Description?.RuntimeReady === true,
-  reason: (nodes) => `${nodes} ${nodes === 1 ? 'node' : 'nodes'} not available for new tasks`,
-};
-
-const resources: Filter = {
-  name: 'resources',
-  depends: true,
-  passes({ demand }, { node, load }) {
-    const offered = node.Description?.Resources;
-    if (demand.cpus > 0 && load.cpus + demand.cpus > (offered?.NanoCPUs ?? 0)) return false;
-    if (demand.memory > 0 && load.memory + demand.memory > (offered?.MemoryBytes ?? 0)) return false;
-    if (demand.generic.length === 0) return true;
-    const units = unitsOf(offered);
-    return demand.generic.every(([kind, wanted]) => (load.generic.get(kind) ?? 0) + wanted <= (units.get(kind) ?? 0));
-  },
-  reason: onNodes('insufficient resources'),
-};
-
-const plugins: Filter = {
-  name: 'plugins',
-  depends: false,
-  passes({ volumeDrivers, logDriver }, { node }) {
-    if (volumeDrivers.length === 0 && logDriver === undefined) return true;
-    const there = node.Description?.Engine.Plugins ?? [];
-    const has = (type: string, name: string) =>
-      there.some((plugin) => plugin.Type === type && (plugin.Name === name || plugin.Name === `${name}:latest`));
-    if (!volumeDrivers.every((name) => has('Volume', name))) return false;
-    // An engine that names no log drivers at all does not report them.
-    return logDriver === undefined || has('Log', logDriver) || !there.some((plugin) => plugin.Type === 'Log');
-  },
-  reason: onNodes('missing plugin'),
-};
-
-const constraints: Filter = {
-  name: 'constraints',
-  depends: false,
-  passes: (wanted, { node }) => wanted.constraints.length === 0 || nodeMeets(node, wanted.constraints),
-  reason: onNodes('scheduling constraints not satisfied'),
-};
-
-const platform: Filter = {
-  name: 'platform',
-  depends: false,
-  passes({ platforms }, { node }) {
-    const there = node.Description?.Platform;
-    return (
-      platforms.length === 0 ||
-      platforms.some(
-        ({ OS, Architecture }) =>
-          (!OS || OS.toLowerCase() === there?.OS?.toLowerCase()) &&
-          (!Architecture || canonicalArch(Architecture) === canonicalArch(there?.Architecture ?? '')),
-      )
-    );
-  },
-  reason: onNodes('unsupported platform'),
-};
-
-const hostPorts: Filter = {
-  name: 'host ports',
-  depends: true,
-  passes: ({ demand }, { load }) => !demand.hostPorts.some((port) => load.ports.has(port)),
-  reason: onNodes('host-mode port already in use'),
-};
-
-const maxReplicas: Filter = {
-  name: 'max replicas',
-  depends: true,
-  passes: (wanted, { load }) =>
-    wanted.maxReplicas === 0 || (load.byService.get(wanted.demand.serviceId) ?? 0) < wanted.maxReplicas,
-  reason: () => 'max replicas per node limit exceed',
-};
-
-const runtime: Filter = {
-  name: 'runtime',
-  depends: false,
-  passes: (wanted, { node }) => node.Description?.Runtimes.includes(wanted.runtime) === true,
-  reason: onNodes('required runtime not offered'),
-};
-
-const filters: readonly Filter[] = [ready, resources, plugins, constraints, platform, hostPorts, maxReplicas, runtime];
-const dependent = filters.filter((filter) => filter.depends);
-
-/** The first filter that keeps the task off the node. */
-export const obstacle = (wanted: Wanted, candidate: Candidate): Filter | undefined =>
-  filters.find((filter) => !filter.passes(wanted, candidate));
-
-/** For a node that was passed before: whether what was placed since leaves room. */
-export const stillFits = (wanted: Wanted, candidate: Candidate): boolean =>
-  dependent.every((filter) => filter.passes(wanted, candidate));
+export const fits = (wanted: Wanted, candidate: Candidate): boolean => obstacle(wanted, candidate) === passed;
 
 /** `insufficient resources on 2 nodes; unsupported platform on 1 node`: what stands in the way most often comes first. */
-export function explain(wanted: Wanted, candidates: Iterable<Candidate>): string {
-  const counts = new Map<Filter, number>(filters.map((filter) => [filter, 0]));
+export function explain(wanted: Wanted, candidates: readonly Candidate[]): string {
+  const counts = filters.map(() => 0);
   for (const candidate of candidates) {
-    const filter = obstacle(wanted, candidate);
-    if (filter) counts.set(filter, (counts.get(filter) ?? 0) + 1);
+    const place = obstacle(wanted, candidate);
+    if (place !== passed) counts[place] = (counts[place] ?? 0) + 1;
   }
-  return [...counts]
-    .filter(([, count]) => count > 0)
-    .sort(([, a], [, b]) => b - a)
-    .map(([filter, count]) => filter.reason(count))
+  return counts
+    .map((count, place) => ({ count, text: count > 0 ? (filters[place]?.reason(count) ?? '') : '' }))
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count)
+    .map(({ text }) => text)
     .join('; ');
 }

@@ -34,22 +34,26 @@ export interface Demand {
   readonly hostPorts: readonly string[];
 }
 
+const none: readonly never[] = [];
+
 export function demandOf(task: Pick<Task, 'ServiceID' | 'Spec' | 'Ports'>): Demand {
   const reserved = task.Spec.Resources?.Reservations;
   return {
     serviceId: task.ServiceID,
     cpus: reserved?.NanoCPUs ?? 0,
     memory: reserved?.MemoryBytes ?? 0,
-    generic: [...unitsOf(reserved)],
+    generic: reserved?.GenericResources?.length ? [...unitsOf(reserved)] : none,
     hostPorts: hostPortsOf(task.Ports),
   };
 }
 
 /** Only ports with a number can clash. */
 export const hostPortsOf = (ports: readonly PortConfig[] | undefined): readonly string[] =>
-  (ports ?? [])
-    .filter((port) => port.PublishMode === 'host' && port.PublishedPort)
-    .map((port) => `${port.Protocol || 'tcp'}/${port.PublishedPort}`);
+  ports?.length
+    ? ports
+        .filter((port) => port.PublishMode === 'host' && port.PublishedPort)
+        .map((port) => `${port.Protocol || 'tcp'}/${port.PublishedPort}`)
+    : none;
 
 /** Generic resources as numbers: of named ones, how many there are. */
 export function unitsOf(resources: Resources | undefined): ReadonlyMap<string, number> {
@@ -113,32 +117,53 @@ function addTo(load: Load, demand: Demand, lives: boolean): void {
   load.byService.set(demand.serviceId, (load.byService.get(demand.serviceId) ?? 0) + 1);
 }
 
-/** A node with its load, to which one decision adds what it places. */
+/** A node with its load: what its tasks take, and what the decision at hand has placed there. */
 export class Candidate {
   readonly node: Node;
-  #load: Load;
-  #shared = true;
+  /** Its place in the view's list of nodes. */
+  readonly at: number;
+  readonly #there: Load;
+  #placed: Load | undefined;
 
-  constructor(node: Node, tasks: readonly Task[]) {
+  constructor(node: Node, at: number, tasks: readonly Task[]) {
     this.node = node;
-    this.#load = loadOf(tasks);
+    this.at = at;
+    this.#there = loadOf(tasks);
   }
 
-  get load(): Readonly<Load> {
-    return this.#load;
+  get cpus(): number {
+    return this.#there.cpus + (this.#placed?.cpus ?? 0);
+  }
+
+  get memory(): number {
+    return this.#there.memory + (this.#placed?.memory ?? 0);
+  }
+
+  get tasks(): number {
+    return this.#there.tasks + (this.#placed?.tasks ?? 0);
+  }
+
+  tasksOf(serviceId: string): number {
+    return (this.#there.byService.get(serviceId) ?? 0) + (this.#placed?.byService.get(serviceId) ?? 0);
+  }
+
+  taken(kind: string): number {
+    return (this.#there.generic.get(kind) ?? 0) + (this.#placed?.generic.get(kind) ?? 0);
+  }
+
+  usesPort(port: string): boolean {
+    return this.#there.ports.has(port) || this.#placed?.ports.has(port) === true;
+  }
+
+  failures(key: string): readonly number[] | undefined {
+    const { failures } = this.#there;
+    return failures.size === 0 ? undefined : failures.get(key);
   }
 
   place(demand: Demand): void {
-    if (this.#shared) {
-      const { generic, ports, byService, ...rest } = this.#load;
-      this.#load = {
-        ...rest,
-        generic: new Map(generic),
-        ports: new Set(ports),
-        byService: new Map(byService),
-      };
-      this.#shared = false;
-    }
-    addTo(this.#load, demand, true);
+    this.#placed ??= emptyLoad(noFailures);
+    addTo(this.#placed, demand, true);
   }
 }
+
+const noFailures: Load['failures'] = new Map();

@@ -29,17 +29,26 @@ function groupsOf(tasks: readonly Task[]): readonly Group[] {
   const seen = known.get(tasks);
   if (seen) return seen;
   const byKey = new Map<string, Task[]>();
+  let last: { readonly key: string; readonly task: Task; readonly members: Task[] } | undefined;
   for (const task of tasks) {
     if (!isPending(task)) continue;
-    const key = keyOf(task);
-    const group = byKey.get(key);
-    if (group) group.push(task);
-    else byKey.set(key, [task]);
+    const key = last && isAlike(last.task, task) ? last.key : keyOf(task);
+    const members = key === last?.key ? last.members : (byKey.get(key) ?? []);
+    if (members.length === 0) byKey.set(key, members);
+    members.push(task);
+    last = { key, task, members };
   }
   const groups = byKey.size === 0 ? none : [...byKey].map(([key, members]) => ({ key, tasks: members }));
   known.set(tasks, groups);
   return groups;
 }
+
+/** Surely of the same key; spares making the key again. */
+const isAlike = (a: Task, b: Task): boolean =>
+  a.SpecVersion === b.SpecVersion &&
+  (a.NodeID === undefined) === (b.NodeID === undefined) &&
+  !a.Ports?.length &&
+  !b.Ports?.length;
 
 /** A node given beforehand is a matter of each task, so those tasks are kept apart. */
 function keyOf(task: Task): string {

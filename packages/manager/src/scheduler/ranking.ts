@@ -1,5 +1,5 @@
 import { factOf, type Placement, type Task } from '@swarmctl/shared/model';
-import { obstacle, stillFits, type Wanted } from './filters.ts';
+import { fits, type Wanted } from './filters.ts';
 import { Heap } from './heap.ts';
 import { type Candidate, failureKey } from './load.ts';
 
@@ -10,59 +10,48 @@ const failureWindowMs = 5 * 60 * 1000;
 /** A node where so many tasks of this service failed lately comes after those where fewer did. */
 const manyFailures = 5;
 
-interface Entry {
-  readonly candidate: Candidate;
-  /** 0 below `manyFailures`. */
-  readonly failures: number;
-  ofService: number;
-  all: number;
+/** One group of equal tasks. */
+interface Question {
+  readonly wanted: Wanted;
+  readonly failureKey: string;
+  readonly now: number;
 }
 
 interface Branch {
   readonly value: string;
   /** Tasks of the service in here. */
-  tasks: number;
+  readonly tasks: number;
   /** Places one task; undefined when nothing in here can take one. */
-  place(wanted: Wanted): Candidate | undefined;
+  place(): Candidate | undefined;
 }
 
-/** The nodes of one group of equal tasks, best first. */
+/** The nodes for one group of equal tasks, best first. `candidates` come in the order of their ids. */
 export function rank(task: Task, wanted: Wanted, candidates: readonly Candidate[], now: number): Branch {
-  const key = failureKey(task);
-  const entries = candidates.map((candidate): Entry => {
-    const { load } = candidate;
-    return {
-      candidate,
-      failures: recentFailures(load.failures.get(key), now),
-      ofService: load.byService.get(wanted.demand.serviceId) ?? 0,
-      all: load.tasks,
-    };
-  });
-  return grow('', entries, descriptorsOf(task.Spec.Placement), wanted);
-}
-
-function recentFailures(times: readonly number[] | undefined, now: number): number {
-  const recent = times?.filter((time) => now - time < failureWindowMs).length ?? 0;
-  return recent >= manyFailures ? recent : 0;
+  return grow('', candidates, descriptorsOf(task.Spec.Placement), { wanted, failureKey: failureKey(task), now });
 }
 
 const descriptorsOf = (placement: Placement | undefined): readonly string[] =>
   (placement?.Preferences ?? []).flatMap(({ Spread }) => (Spread?.SpreadDescriptor ? [Spread.SpreadDescriptor] : []));
 
-function grow(value: string, entries: Entry[], descriptors: readonly string[], wanted: Wanted): Branch {
+function grow(
+  value: string,
+  candidates: readonly Candidate[],
+  descriptors: readonly string[],
+  question: Question,
+): Branch {
   const [descriptor, ...rest] = descriptors;
-  if (descriptor === undefined) return new Leaf(value, entries, wanted);
-  const byValue = new Map<string, Entry[]>();
-  for (const entry of entries) {
+  if (descriptor === undefined) return new Leaf(value, candidates, question);
+  const byValue = new Map<string, Candidate[]>();
+  for (const candidate of candidates) {
     // A descriptor that nobody knows makes one branch of all nodes.
-    const fact = factOf(entry.candidate.node, descriptor) ?? '';
+    const fact = factOf(candidate.node, descriptor) ?? '';
     const branch = byValue.get(fact);
-    if (branch) branch.push(entry);
-    else byValue.set(fact, [entry]);
+    if (branch) branch.push(candidate);
+    else byValue.set(fact, [candidate]);
   }
   return new Fork(
     value,
-    [...byValue].map(([fact, members]) => grow(fact, members, rest, wanted)),
+    [...byValue].map(([fact, members]) => grow(fact, members, rest, question)),
   );
 }
 
@@ -77,9 +66,9 @@ class Fork implements Branch {
     this.#branches = new Heap(branches, (a, b) => a.tasks < b.tasks || (a.tasks === b.tasks && a.value < b.value));
   }
 
-  place(wanted: Wanted): Candidate | undefined {
+  place(): Candidate | undefined {
     for (let best = this.#branches.top; best; best = this.#branches.top) {
-      const candidate = best.place(wanted);
+      const candidate = best.place();
       if (!candidate) {
         this.#branches.pop();
         continue;
@@ -95,39 +84,60 @@ class Fork implements Branch {
 /** Nodes that are alike to the spread preferences. Tasks on those that take no more count for the branch all the same. */
 class Leaf implements Branch {
   readonly value: string;
-  tasks: number;
-  readonly #entries: Heap<Entry>;
+  tasks = 0;
+  readonly #wanted: Wanted;
+  readonly #candidates: readonly Candidate[];
+  readonly #scores: Float64Array;
+  /** Places in `candidates`: plain numbers, since this is made for every group and every node. */
+  readonly #order: Heap<number>;
 
-  constructor(value: string, entries: readonly Entry[], wanted: Wanted) {
+  constructor(value: string, candidates: readonly Candidate[], question: Question) {
     this.value = value;
-    this.tasks = entries.reduce((sum, entry) => sum + entry.ofService, 0);
-    this.#entries = new Heap(
-      entries.filter((entry) => !obstacle(wanted, entry.candidate)),
-      isBetter,
-    );
+    this.#wanted = question.wanted;
+    this.#candidates = candidates;
+    const scores = new Float64Array(candidates.length);
+    const places: number[] = [];
+    for (let place = 0; place < candidates.length; place++) {
+      const candidate = candidates[place] as Candidate;
+      const ofService = candidate.tasksOf(question.wanted.demand.serviceId);
+      this.tasks += ofService;
+      if (!fits(question.wanted, candidate)) continue;
+      scores[place] = scoreOf(candidate, ofService, question);
+      places.push(place);
+    }
+    this.#scores = scores;
+    this.#order = new Heap(places, (a, b) => {
+      const difference = (scores[a] as number) - (scores[b] as number);
+      return difference < 0 || (difference === 0 && a < b);
+    });
   }
 
-  place(wanted: Wanted): Candidate | undefined {
-    for (let best = this.#entries.top; best; best = this.#entries.top) {
+  place(): Candidate | undefined {
+    for (let best = this.#order.top; best !== undefined; best = this.#order.top) {
+      const candidate = this.#candidates[best] as Candidate;
       // Loads only grow while tasks are placed, so who is full stays full.
-      if (!stillFits(wanted, best.candidate)) {
-        this.#entries.pop();
+      if (!fits(this.#wanted, candidate)) {
+        this.#order.pop();
         continue;
       }
-      best.candidate.place(wanted.demand);
-      best.ofService++;
-      best.all++;
+      candidate.place(this.#wanted.demand);
+      this.#scores[best] = (this.#scores[best] as number) + perTaskOfService + 1;
       this.tasks++;
-      this.#entries.settleTop();
-      return best.candidate;
+      this.#order.settleTop();
+      return candidate;
     }
     return undefined;
   }
 }
 
-function isBetter(a: Entry, b: Entry): boolean {
-  if (a.failures !== b.failures) return a.failures < b.failures;
-  if (a.ofService !== b.ofService) return a.ofService < b.ofService;
-  if (a.all !== b.all) return a.all < b.all;
-  return a.candidate.node.ID < b.candidate.node.ID;
+const perTaskOfService = 2 ** 20;
+const perFailure = 2 ** 40;
+
+/** Recent failures if there are many, then tasks of the service, then all tasks, in one number; less is better. */
+function scoreOf(candidate: Candidate, ofService: number, { failureKey, now }: Question): number {
+  const times = candidate.failures(failureKey);
+  const score = ofService * perTaskOfService + candidate.tasks;
+  if (!times) return score;
+  const recent = times.filter((time) => now - time < failureWindowMs).length;
+  return recent >= manyFailures ? Math.min(recent, 8_000) * perFailure + score : score;
 }

@@ -1,6 +1,6 @@
-import { type StoreChange, type Task, type TaskStatus, toTimestamp } from '@swarmctl/shared/model';
+import { type Node, type StoreChange, type Task, type TaskStatus, toTimestamp } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
-import { explain, obstacle, type Wanted, wantedBy } from './filters.ts';
+import { explain, type Wanted, wantedBy } from './filters.ts';
 import { Candidate } from './load.ts';
 import type { Group } from './pending.ts';
 import { rank } from './ranking.ts';
@@ -27,15 +27,19 @@ const placementWork = 10;
 export class Round {
   readonly changes: StoreChange[] = [];
   readonly #now: number;
+  readonly #time: string;
   readonly #budget: Budget;
+  readonly #nodes: readonly Node[];
   readonly #candidates: readonly Candidate[];
   readonly #byId: ReadonlyMap<string, Candidate>;
   #work = 0;
 
   constructor(view: View, now: number, budget: Budget) {
     this.#now = now;
+    this.#time = toTimestamp(now);
     this.#budget = budget;
-    this.#candidates = view.list('nodes').map((node) => new Candidate(node, view.tasksOfNode(node.ID)));
+    this.#nodes = view.list('nodes');
+    this.#candidates = this.#nodes.map((node, at) => new Candidate(node, at, view.tasksOfNode(node.ID)));
     this.#byId = new Map(this.#candidates.map((candidate) => [candidate.node.ID, candidate]));
   }
 
@@ -47,7 +51,7 @@ export class Round {
     const before = this.changes.length;
     const [first] = group.tasks;
     if (!first) return { complete: true, changed: false, unplaced: 0 };
-    const wanted = wantedBy(first);
+    const wanted = wantedBy(first, this.#nodes);
     const { complete, unplaced } =
       first.NodeID === undefined ? this.#place(group, first, wanted) : this.#confirm(group, wanted);
     return { complete, changed: this.changes.length > before, unplaced };
@@ -59,7 +63,7 @@ export class Round {
     let placed = 0;
     for (const task of group.tasks) {
       if (this.changes.length >= this.#budget.changes) return { complete: false, unplaced: 0 };
-      const candidate = branch.place(wanted);
+      const candidate = branch.place();
       if (!candidate) break;
       this.#work += placementWork;
       placed++;
@@ -84,10 +88,10 @@ export class Round {
       if (this.changes.length >= this.#budget.changes) return { complete: false, unplaced };
       this.#work++;
       const candidate = this.#byId.get(task.NodeID ?? '');
-      const why = candidate && obstacle(wanted, candidate)?.reason(1);
+      const why = candidate && explain(wanted, [candidate]);
       // A task whose node is gone is its orchestrator's.
-      if (!candidate) unplaced++;
-      else if (why === undefined) {
+      if (why === undefined) unplaced++;
+      else if (candidate && why === '') {
         candidate.place(wanted.demand);
         this.#work += placementWork;
         this.#write(task, {
@@ -111,7 +115,7 @@ export class Round {
   }
 
   #status(State: 'assigned' | 'pending', Message: string): TaskStatus {
-    return { Timestamp: toTimestamp(this.#now), State, Message };
+    return { Timestamp: this.#time, State, Message };
   }
 
   #write(task: Task, set: Partial<Pick<Task, 'NodeID' | 'Status'>>): void {
