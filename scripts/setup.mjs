@@ -1,7 +1,9 @@
-// Makes a fresh clone ready: installs when the lock file changed, then builds. Quick when nothing changed.
+// Makes a fresh clone ready: installs when the lock file changed, then builds what is named (default: everything). Quick when nothing changed.
+//   node scripts/setup.mjs [PROJECT …]
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 
 const root = new URL('../', import.meta.url);
 const path = (name) => new URL(name, root);
@@ -30,4 +32,6 @@ if (!existsSync(marker) || readFileSync(marker, 'utf8') !== hash) {
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   writeFileSync(marker, hash);
 }
-run(process.execPath, [path('node_modules/typescript/bin/tsc').pathname, '-b']);
+export const build = (...projects) =>
+  run(process.execPath, [path('node_modules/typescript/bin/tsc').pathname, '-b', ...projects]);
+if (process.argv[1] === fileURLToPath(import.meta.url)) build(...process.argv.slice(2));

@@ -1,3 +1,5 @@
 // `npm start`: set-up, then the local cluster of deploy/local.
-await import('./setup.mjs');
+import { build } from './setup.mjs';
+
+build('packages/daemon', 'packages/cli', 'deploy/local');
 await import('../deploy/local/dist/main.js');

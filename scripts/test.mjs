@@ -5,8 +5,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from './setup.mjs';
 
-await import('./setup.mjs');
+build();
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 const suites = ['unit', 'sim', 'netns', 'docker', 'e2e'];
