@@ -2,6 +2,7 @@ export * from './address.ts';
 export * from './authorise.ts';
 export * from './bell.ts';
 export * from './clock.ts';
+export * from './config-file.ts';
 export * from './errors.ts';
 export * from './frames.ts';
 export * from './join-token.ts';

@@ -1,0 +1,144 @@
+import { readFileSync } from 'node:fs';
+import { homedir, hostname } from 'node:os';
+import { join } from 'node:path';
+import {
+  amount,
+  ClusterError,
+  type Config,
+  choice,
+  durationMs,
+  loadConfig,
+  messageOf,
+  onOff,
+  parseAddress,
+  sizeBytes,
+  text,
+  texts,
+} from '@swarmctl/shared/kit';
+import { parse as parseYaml } from 'yaml';
+import yargs from 'yargs';
+
+// What swarmd is told: flags over SWARMD_* variables over a YAML file, checked once and frozen.
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export const defaultPort = 2377;
+export const defaultListenAddr = `0.0.0.0:${defaultPort}`;
+const envPrefix = 'SWARMD_';
+
+const anAddress = (given: string, where: string) => void parseAddress(given, where, defaultPort);
+
+const aDockerHost = (given: string, where: string) => {
+  if (!/^(unix:\/\/\/.+|(tcp|http):\/\/[^/]+)$/.test(given))
+    throw invalid(`${where}: '${given}' should look like unix:///var/run/docker.sock or tcp://10.0.0.5:2375`);
+};
+
+const aLabel = (given: string, where: string) => {
+  if (!/^[^=\s]+(=.*)?$/.test(given)) throw invalid(`${where}: '${given}' is not of the form name=value`);
+};
+
+const aHostname = (given: string, where: string) => {
+  if (!/^[0-9a-zA-Z]([0-9a-zA-Z._-]{0,253}[0-9a-zA-Z])?$/.test(given))
+    throw invalid(`${where}: '${given}' is not a host name`);
+};
+
+const anIp = (given: string, where: string) => {
+  const { host } = parseAddress(given, where, defaultPort);
+  if (host !== given) throw invalid(`${where}: '${given}' is not an address without a port`);
+};
+
+const settingsOf = (env: Environment, isRoot: boolean) => ({
+  'data-dir': text('Folder of everything this node keeps', 'DIR', defaultDataDir(env, isRoot)),
+  'listen-addr': text('Where a manager listens for other nodes', 'HOST:PORT', defaultListenAddr, anAddress),
+  'advertise-addr': text('Where others reach this node', 'ADDR', undefined, anAddress),
+  runtime: choice('What runs the containers of this node', ['docker', 'process'], 'docker'),
+  'docker-host': text('Engine of the docker runtime', 'URL', 'unix:///var/run/docker.sock', aDockerHost),
+  ingress: choice('How published ports are served', ['auto', 'nftables', 'proxy', 'off'], 'auto'),
+  'ingress-addr': texts('Address that published ports answer on; every local one if not given', 'ADDR', anIp),
+  'reserved-cpus': amount('CPUs that tasks may not have', 'CPUS'),
+  'reserved-memory': sizeBytes('Memory that tasks may not have'),
+  'process-allow-root': onOff('As root, also run processes that name no other user'),
+  'socket-group': text('Group that may use the API socket', 'GROUP', undefined),
+  hostname: text('Name of this node', 'NAME', hostname(), aHostname),
+  label: texts('Label of this node’s engine', 'NAME=VALUE', aLabel),
+  'log-level': choice('What to log', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info'),
+  'restart-grace': durationMs('How long the cluster waits for this node after a clean stop', 30_000),
+  config: text('YAML file with these settings', 'FILE', undefined),
+});
+
+export type DaemonConfig = Config<ReturnType<typeof settingsOf>>;
+
+function defaultDataDir(env: Environment, isRoot: boolean): string {
+  return isRoot ? '/var/lib/swarmd' : join(env['XDG_DATA_HOME'] || join(homedir(), '.local/share'), 'swarmd');
+}
+
+export interface ConfigInput {
+  readonly argv: readonly string[];
+  readonly env: Environment;
+  readonly isRoot: boolean;
+  readonly version: string;
+}
+
+/** The configuration, or the text that --help or --version asks for. Throws ClusterError for what is wrong. */
+export async function readConfig(input: ConfigInput): Promise<DaemonConfig | { readonly print: string }> {
+  const settings = settingsOf(input.env, input.isRoot);
+  let printed: string | undefined;
+  const parser = yargs()
+    .scriptName('swarmd')
+    .usage('Usage: swarmd [OPTIONS]\n\nThe daemon of a node: runs its tasks, and manages the cluster if it is told to.')
+    .epilogue('Each option may also be an environment variable (--data-dir: SWARMD_DATA_DIR) or a line of the file.')
+    .parserConfiguration({
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'parse-numbers': false,
+      'parse-positional-numbers': false,
+      'boolean-negation': false,
+    })
+    .version(`swarmd ${input.version}`)
+    .wrap(100)
+    .exitProcess(false)
+    .fail((message, error) => {
+      throw error ?? new ClusterError('invalid-argument', message);
+    });
+  for (const [name, setting] of Object.entries(settings)) {
+    parser.option(name, {
+      describe: setting.describe + shownDefault(setting.default),
+      type: setting.value === undefined ? 'boolean' : 'string',
+    });
+  }
+  const parsed = await parser.parseAsync([...input.argv], {}, (_error, _argv, output) => {
+    if (output) printed = output;
+  });
+  if (printed !== undefined) return { print: printed };
+  const { _: words, $0: _program, help: _help, version: _version, ...flags } = parsed;
+  if (words.length > 0) throw invalid(`unexpected argument '${words[0]}'; swarmd takes options alone`);
+  const path = flags['config'] ?? input.env['SWARMD_CONFIG'];
+  return loadConfig(settings, {
+    flags,
+    env: input.env,
+    envPrefix,
+    foreignEnv: ['SWARMD_HOST'],
+    ...(typeof path === 'string' && path !== '' && { file: { path, content: readYaml(path) } }),
+  });
+}
+
+const shownDefault = (value: unknown): string => {
+  if (value === undefined || value === false || value === 0 || (Array.isArray(value) && value.length === 0)) return '';
+  return ` [${typeof value === 'number' ? `${value / 1_000}s` : String(value)}]`;
+};
+
+function readYaml(path: string): unknown {
+  let content: string;
+  try {
+    content = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw invalid(`cannot read the configuration ${path}: ${messageOf(error)}`);
+  }
+  try {
+    return parseYaml(content);
+  } catch (error) {
+    throw invalid(`${path} is not YAML: ${messageOf(error).split('\n')[0]}`);
+  }
+}
+
+const invalid = (message: string) => new ClusterError('invalid-argument', message);
