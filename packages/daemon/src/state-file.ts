@@ -1,0 +1,76 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ClusterError, checkIdentity, type Identity, messageOf } from '@swarmctl/shared/kit';
+import type { NodeRole } from '@swarmctl/shared/model';
+import type { Peer } from '@swarmctl/shared/wire';
+import { readIfThere, writeFileAtomically } from './files.ts';
+
+// What a node must know of itself after a restart: its identity (certificate, key, root) and its place in the cluster.
+
+export interface NodeFile {
+  readonly version: 1;
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly role: NodeRole;
+  /** `host:port` to listen on as a manager. */
+  readonly listenAddr: string;
+  /** `host:port` where others reach this node. */
+  readonly advertiseAddr: string;
+  /** Managers as last heard, the likeliest leader first. */
+  readonly managers: readonly Peer[];
+  /** Of this node in the raft group; kept until it leaves the group. */
+  readonly raftId?: number;
+  /** The raft log was begun: without it this member must not come back, as it may have voted. */
+  readonly raftStarted?: boolean;
+}
+
+const paths = (dataDir: string) => ({
+  state: join(dataDir, 'state.json'),
+  certificate: join(dataDir, 'identity', 'cert.pem'),
+  key: join(dataDir, 'identity', 'key.pem'),
+  ca: join(dataDir, 'identity', 'ca.pem'),
+});
+
+export function writeNodeFile(dataDir: string, file: NodeFile): void {
+  writeFileAtomically(paths(dataDir).state, `${JSON.stringify(file, null, 2)}\n`);
+}
+
+export function writeIdentity(dataDir: string, identity: Pick<Identity, 'certificate' | 'key' | 'ca'>): void {
+  const { certificate, key, ca } = paths(dataDir);
+  // One file holds key and certificate, so that a crash between two writes cannot part them; the others are for people.
+  writeFileAtomically(ca, identity.ca);
+  writeFileAtomically(certificate, identity.certificate);
+  writeFileAtomically(key, `${identity.key.trimEnd()}\n${identity.certificate}`);
+}
+
+/** Undefined when this node belongs to no cluster; throws ClusterError when its files are damaged. */
+export function readNode(dataDir: string): { readonly file: NodeFile; readonly identity: Identity } | undefined {
+  const path = paths(dataDir);
+  const text = readIfThere(path.state);
+  if (text === undefined) return undefined;
+  try {
+    const file = JSON.parse(text) as NodeFile;
+    if (file.version !== 1) throw new Error(`it has version ${file.version}, this swarmd reads version 1`);
+    const [bundle, ca] = [readIfThere(path.key), readIfThere(path.ca)];
+    if (bundle === undefined || ca === undefined) throw new Error('the identity is missing');
+    const at = bundle.indexOf('-----BEGIN CERTIFICATE-----');
+    const [key, certificate] = [bundle.slice(0, at), bundle.slice(at)];
+    const { nodeId, clusterId, role } = checkIdentity({ certificate, key, ca });
+    if (nodeId !== file.nodeId || clusterId !== file.clusterId) throw new Error('the certificate is of another node');
+    return { file, identity: { nodeId, clusterId, role, certificate, key, ca } };
+  } catch (error) {
+    throw new ClusterError('internal', `the state of this node in ${dataDir} cannot be read: ${messageOf(error)}`);
+  }
+}
+
+/** Forgets the raft log, for a node that is no longer a manager. */
+export function wipeRaft(dataDir: string): void {
+  for (const name of ['raft', 'raft-key.json']) rmSync(join(dataDir, name), { recursive: true, force: true });
+}
+
+/** Forgets the cluster. The state goes first: without it, what is left counts as rubbish. */
+export function wipeNode(dataDir: string): void {
+  rmSync(paths(dataDir).state, { force: true });
+  wipeRaft(dataDir);
+  for (const name of ['identity', 'agent']) rmSync(join(dataDir, name), { recursive: true, force: true });
+}
