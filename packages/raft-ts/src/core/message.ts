@@ -14,21 +14,33 @@ export const noBytes: Uint8Array = new Uint8Array(0);
 const noEntries: readonly Entry[] = [];
 const noMessages: readonly Message[] = [];
 
-/** A message with everything absent but what is given. */
-export const message = (fields: Partial<Message> & { readonly type: MessageType; readonly to: number }): Message => ({
-  from: 0,
-  term: 0,
-  logTerm: 0,
-  index: 0,
-  entries: noEntries,
-  commit: 0,
-  vote: 0,
-  reject: false,
-  rejectHint: 0,
-  context: noBytes,
-  responses: noMessages,
-  ...fields,
-});
+/** The fields of a message that are not absent. */
+export type MessageFields = Partial<Message> & { readonly type: MessageType; readonly to: number };
+
+/** A message with everything absent but what is given. Spelled out, since spreading is what sending would spend its time on. */
+export function message(given: MessageFields): Message {
+  return messageFrom(given, given.from ?? 0, given.term ?? 0);
+}
+
+/** The same, with sender and term as said here. */
+export function messageFrom(given: MessageFields, from: number, term: number): Message {
+  const made: Message = {
+    type: given.type,
+    to: given.to,
+    from,
+    term,
+    logTerm: given.logTerm ?? 0,
+    index: given.index ?? 0,
+    entries: given.entries ?? noEntries,
+    commit: given.commit ?? 0,
+    vote: given.vote ?? 0,
+    reject: given.reject ?? false,
+    rejectHint: given.rejectHint ?? 0,
+    context: given.context ?? noBytes,
+    responses: given.responses ?? noMessages,
+  };
+  return given.snapshot === undefined ? made : { ...made, snapshot: given.snapshot };
+}
 
 const localTypes: ReadonlySet<MessageType> = new Set<MessageType>([
   'hup',

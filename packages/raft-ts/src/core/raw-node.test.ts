@@ -156,6 +156,21 @@ describe('replication', () => {
     expect(c.node(1).status().commit).toBeLessThan(3);
   });
 
+  test('several proposals go in one append', () => {
+    const c = cluster(3);
+    c.elect(1);
+    const sent: number[] = [];
+    c.drop = (m) => {
+      if (m.type === 'app' && m.to === 2) sent.push(m.entries.length);
+      return false;
+    };
+    expect(c.node(1).proposeAll([bytes('a'), bytes('b'), bytes('c')])).toBe('ok');
+    expect(c.node(1).proposeAll([])).toBe('ok');
+    c.settle();
+    expect(sent[0]).toBe(3);
+    expect(applied(c)).toEqual(['a b c', 'a b c', 'a b c']);
+  });
+
   test('limits uncommitted bytes, but takes one of any size', () => {
     const c = cluster(3, { maxUncommittedEntriesSize: 10 });
     c.elect(1);

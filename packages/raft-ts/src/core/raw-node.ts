@@ -69,6 +69,11 @@ export class RawNode {
     return this.#propose([proposed('normal', data)]);
   }
 
+  /** Several at once, in one append to each member: all of them are taken, or none. */
+  proposeAll(data: readonly Uint8Array[]): StepResult {
+    return data.length === 0 ? 'ok' : this.#propose(data.map((one) => proposed('normal', one)));
+  }
+
   /** At most one change is pending at a time: a further one is replaced by an empty entry. */
   proposeConfChange(change: ConfChange, v1?: boolean): StepResult {
     const { type, data } = encodeConfChange(change, v1);

@@ -4,15 +4,12 @@ import type { FullConfig, LogLevel } from '../config.ts';
 import { describeConfig, hex, messageName } from '../describe.ts';
 import { payloadsSize } from '../entry-size.ts';
 import { RaftLog } from '../log/raft-log.ts';
-import { isEmptyHardState, message } from '../message.ts';
+import { isEmptyHardState, type MessageFields, messageFrom } from '../message.ts';
 import { ReadOnly } from '../read-only.ts';
 import { ProgressTracker } from '../tracker/tracker.ts';
 import type { Entry, HardState, Message, ReadState, SoftState } from '../types.ts';
 
 // What a member knows, and the changes to it that all roles share. What the roles do with messages is beside this file.
-
-/** A message on its way to be sent: sender and term are filled in by `send`. */
-export type Outgoing = Omit<Parameters<typeof message>[0], 'responses'>;
 
 export class Raft {
   readonly id: number;
@@ -101,7 +98,8 @@ export class Raft {
     return { term: this.term, vote: this.vote, commit: this.log.committed };
   }
 
-  send(outgoing: Outgoing): void {
+  /** Fills in sender and term, and sends at once or once durable. */
+  send(outgoing: MessageFields): void {
     const { type } = outgoing;
     const electoral = type === 'vote' || type === 'vote-resp' || type === 'pre-vote' || type === 'pre-vote-resp';
     let term = outgoing.term ?? 0;
@@ -112,7 +110,7 @@ export class Raft {
       // Forwarded proposals and reads have no term: they are good whatever the term when they arrive.
       if (type !== 'prop' && type !== 'read-index') term = this.term;
     }
-    const sent = message({ ...outgoing, from: outgoing.from || this.id, term });
+    const sent = messageFrom(outgoing, outgoing.from || this.id, term);
     // Votes and acknowledgements speak of durable state, so they wait for it.
     if (type === 'app-resp' || type === 'vote-resp' || type === 'pre-vote-resp') {
       this.messagesAfterAppend.push(sent);
