@@ -3,6 +3,7 @@ import type {
   ConfChange,
   ConfChangeSingle,
   ConfChangeType,
+  ConfState,
   EntryType,
   MessageType,
   ProgressStatus,
@@ -104,4 +105,16 @@ export function describeConfChange(type: EntryType, change: ConfChange): string 
   const singles = change.changes.map((single) => `type:${typeNames[single.type]} node_id:${single.nodeId}`);
   if (type === 'conf-change') return singles.join(' ');
   return [`transition:${transitionNames[change.transition]}`, ...singles.map((text) => `changes:{${text}}`)].join(' ');
+}
+
+/** A stored configuration in protobuf's text form. */
+export function describeConfState(state: ConfState): string {
+  const each = (name: string, ids: readonly number[]): string[] => ids.map((id) => `${name}:${id}`);
+  return [
+    ...each('voters', state.voters),
+    ...each('learners', state.learners),
+    ...each('voters_outgoing', state.votersOutgoing),
+    ...each('learners_next', state.learnersNext),
+    `auto_leave:${state.autoLeave}`,
+  ].join(' ');
 }

@@ -360,6 +360,72 @@ describe('reads', () => {
   });
 });
 
+describe('restarts and reports', () => {
+  test('term, vote and commit survive, and what was applied is not handed out again', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.node(1).propose(bytes('a'));
+    c.node(1).propose(bytes('b'));
+    c.settle();
+    const { storage } = c.members.get(2)!;
+    const again = new RawNode({ id: 2, electionTick: 10, heartbeatTick: 1, storage, applied: 3, random: () => 0 });
+    expect(again.status()).toMatchObject({ term: 2, vote: 1, commit: 4, applied: 3, role: 'follower', leader: 0 });
+    expect(again.ready().committedEntries.map((entry) => text(entry.data))).toEqual(['b']);
+    expect(again.step(message({ type: 'vote', to: 2, from: 3, term: 2, index: 9, logTerm: 2 }))).toBe('ok');
+    again.advance();
+    expect(again.ready().messages).toMatchObject([{ type: 'vote-resp', to: 3, reject: true }]);
+  });
+
+  test('a commit index beyond the log is a panic', () => {
+    const storage = new MemoryStorage();
+    storage.setHardState({ term: 1, vote: 0, commit: 5 });
+    expect(() => new RawNode({ id: 1, electionTick: 10, heartbeatTick: 1, storage, random: () => 0 })).toThrow('range');
+  });
+
+  test('a learner does not stand for election', () => {
+    const c = new TestCluster();
+    c.add(1, { ...voters(2, 3), learners: [1] });
+    c.tick(1, 100);
+    expect(roles(c)).toEqual(['follower']);
+  });
+
+  test('a member that cannot be reached is probed until it answers', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.node(1).reportUnreachable(2);
+    expect(c.node(1).status().progress.get(2)?.state).toBe('probe');
+    c.tick(1);
+    expect(c.node(1).status().progress.get(2)?.state).toBe('replicate');
+  });
+
+  test('a snapshot that failed is sent again', () => {
+    const c = cluster(3);
+    c.elect(1);
+    c.drop = (m) => m.to === 3;
+    c.node(1).propose(bytes('a'));
+    c.settle();
+    const { storage, confState } = c.members.get(1)!;
+    storage.createSnapshot(3, confState, bytes('state'));
+    storage.compact(3);
+    c.drop = (m) => m.type === 'snap';
+    c.tick(1);
+    expect(c.node(1).status().progress.get(3)).toMatchObject({ state: 'snapshot', pendingSnapshot: 3 });
+    c.node(1).reportSnapshot(3, 'failed');
+    c.drop = () => false;
+    c.tick(1);
+    expect(c.members.get(3)!.applied).toEqual(['snapshot 3']);
+  });
+
+  test('a conf change that a snapshot has overtaken changes nothing', () => {
+    const c = cluster(3);
+    const node = c.node(1);
+    const meta = { index: 20, term: 1, confState: voters(1, 2) };
+    node.step(message({ type: 'snap', to: 1, from: 2, term: 1, snapshot: { meta, data: new Uint8Array(0) } }));
+    expect(node.applyConfChange(change('remove-node', 2), 15)).toEqual(voters(1, 2));
+    expect(node.applyConfChange(change('remove-node', 2), 21)).toEqual(voters(1));
+  });
+});
+
 describe('the door', () => {
   test('refuses local messages and responses of strangers', () => {
     const c = cluster(3);

@@ -1,4 +1,4 @@
-import { hex } from '../describe.ts';
+import { describeConfState, hex } from '../describe.ts';
 import type { ConfState, Message, Snapshot, StepResult } from '../types.ts';
 import { hup } from './election.ts';
 import type { Raft } from './state.ts';
@@ -131,7 +131,11 @@ function restore(r: Raft, snapshot: Snapshot): boolean {
   const { index, term, confState } = snapshot.meta;
   if (index <= r.log.committed) return false;
   if (!isMember(confState, r.id)) {
-    r.say('warn', () => `${hex(r.id)} attempted to restore snapshot but it is not in its configuration`);
+    r.say(
+      'warn',
+      () =>
+        `${hex(r.id)} attempted to restore snapshot but it is not in the ConfState ${describeConfState(confState)}; should never happen`,
+    );
     return false;
   }
   const last = r.log.lastId();
