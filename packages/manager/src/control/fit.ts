@@ -1,5 +1,14 @@
-import { BlockList, isIP } from 'node:net';
-import { type Node, type Platform, runtimeOf, type Service, type TaskSpec } from '@swarmctl/shared/model';
+import {
+  type Constraint,
+  canonicalArch,
+  type Node,
+  nodeMeets,
+  type Platform,
+  parseConstraints,
+  runtimeOf,
+  type Service,
+  type TaskSpec,
+} from '@swarmctl/shared/model';
 
 // Whether a node may hold a service's tasks at all: constraints, platform and runtime. Room, ports and readiness are the scheduler's.
 
@@ -16,58 +25,24 @@ export const takesTasks = (node: Node): boolean =>
   node.Spec.Availability === 'active' && node.Status.State === 'ready' && node.Description !== undefined;
 
 export function meetsConstraints(spec: TaskSpec, node: Node): boolean {
-  return (spec.Placement?.Constraints ?? []).every((text) => {
-    const operator = text.includes('==') ? '==' : '!=';
-    const [key = '', value = ''] = text.split(operator).map((part) => part.trim());
-    const matches = matchConstraint(key, value, node);
-    return matches !== undefined && matches === (operator === '==');
-  });
+  if (!spec.Placement?.Constraints?.length) return true;
+  const constraints = constraintsOf(spec.Placement.Constraints);
+  return constraints !== undefined && nodeMeets(node, constraints);
 }
 
-/** Undefined for a key that means nothing: such a constraint is met by no node. */
-function matchConstraint(key: string, value: string, node: Node): boolean | undefined {
-  const lower = key.toLowerCase();
-  if (lower === 'node.ip') return matchAddress(node.Status.Addr, value);
-  const fact = factOf(lower, key, node);
-  return fact === undefined ? undefined : fact.toLowerCase() === value.toLowerCase();
-}
+const parsed = new WeakMap<readonly string[], readonly Constraint[]>();
 
-function factOf(lower: string, key: string, node: Node): string | undefined {
-  const description = node.Description;
-  switch (lower) {
-    case 'node.id':
-      return node.ID;
-    case 'node.hostname':
-      return description?.Hostname ?? '';
-    case 'node.role':
-      return node.Spec.Role;
-    case 'node.platform.os':
-      return description?.Platform.OS ?? '';
-    case 'node.platform.arch':
-      return architecture(description?.Platform.Architecture);
-    default:
-      if (lower.startsWith('node.labels.')) return node.Spec.Labels[key.slice('node.labels.'.length)] ?? '';
-      if (lower.startsWith('engine.labels.')) {
-        return description?.Engine.Labels?.[key.slice('engine.labels.'.length)] ?? '';
-      }
-      return undefined;
-  }
-}
-
-function matchAddress(addr: string, value: string): boolean | undefined {
-  const host = isIP(addr) ? addr : addr.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
-  const [network = '', prefix] = value.split('/');
-  if (!isIP(network)) return undefined;
-  if (!isIP(host)) return false;
-  const list = new BlockList();
-  const family = isIP(network) === 6 ? 'ipv6' : 'ipv4';
+/** The API lets no malformed constraint in; one that is there all the same is met by no node. */
+function constraintsOf(texts: readonly string[]): readonly Constraint[] | undefined {
+  const known = parsed.get(texts);
+  if (known) return known;
   try {
-    if (prefix === undefined) list.addAddress(network, family);
-    else list.addSubnet(network, Number(prefix), family);
+    const constraints = parseConstraints(texts);
+    parsed.set(texts, constraints);
+    return constraints;
   } catch {
     return undefined;
   }
-  return list.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
 }
 
 function meetsPlatforms(spec: TaskSpec, platform: Platform): boolean {
@@ -77,13 +52,7 @@ function meetsPlatforms(spec: TaskSpec, platform: Platform): boolean {
     wanted.some(
       (one) =>
         (!one.OS || one.OS.toLowerCase() === platform.OS?.toLowerCase()) &&
-        (!one.Architecture || architecture(one.Architecture) === architecture(platform.Architecture)),
+        (!one.Architecture || canonicalArch(one.Architecture) === canonicalArch(platform.Architecture ?? '')),
     )
   );
-}
-
-/** The kernel's names and Go's name the same machines. */
-function architecture(name: string | undefined): string {
-  const lower = (name ?? '').toLowerCase();
-  return lower === 'x86_64' ? 'amd64' : lower === 'aarch64' ? 'arm64' : lower;
 }

@@ -128,7 +128,9 @@ class UnitDecision {
       this.#shutDown(old, { Final: true });
       return;
     }
-    const stays = isUp(old) && why !== 'down' && why !== 'removed' && this.#startFirst();
+    // A pair needs a replacement that is better than the old copy, so one that comes back as it was goes stop-first.
+    const onSite = why === 'drained' || why === 'unfit';
+    const stays = onSite && isUp(old) && this.#startFirst() && !this.#comesBackAsItWas(old);
     if (!stays) this.#shutDown(old);
     const id = this.#create(old, this.#waits() ? 'ready' : 'running', old.Restarts && { Restarts: old.Restarts });
     if (stays) this.#set(old, { ReplacedBy: id });
@@ -145,6 +147,8 @@ class UnitDecision {
     if (!last) return;
     const created = this.#changes.some((change) => change.op === 'create');
     const alone = !this.#current && !created && this.#mayFollow(last);
+    // One that failed while it only got ready is followed no sooner than it would have started.
+    if (alone && last.StartAt !== undefined && !this.#wakeBy(last.StartAt)) return;
     const final = alone && !restartAllowed(last, this.#env.now);
     this.#shutDown(last, final ? { Final: true } : {});
     if (alone && !final) this.#restart(last);
@@ -173,11 +177,15 @@ class UnitDecision {
   }
 
   /** While the service is on its way to another spec, a copy that is not reached yet comes back as it was. */
+  #comesBackAsItWas(old: Task): boolean {
+    return this.#dirty(old) && (isUpdating(this.#service) || isPaused(this.#service));
+  }
+
   #create(old: Task, desired: 'ready' | 'running', extra: Pick<Task, 'Restarts' | 'StartAt'> = {}): string {
-    const dirty = this.#dirty(old);
-    const asItWas = dirty && (isUpdating(this.#service) || isPaused(this.#service));
+    const asItWas = this.#comesBackAsItWas(old);
     const { Restarts, ...rest } = extra;
-    const kept = dirty && !asItWas ? rest : extra;
+    // Another spec starts with a clean slate.
+    const kept = this.#dirty(old) && !asItWas ? rest : extra;
     const object = asItWas
       ? sameTask(old, this.#at.place, desired, this.#env, kept)
       : newTask(this.#service, this.#at.place, desired, this.#env, kept);

@@ -28,7 +28,10 @@ function differsBySpec(service: Service, task: Task, fits?: () => boolean): bool
   if (specEquals(wanted, task.Spec)) return false;
   const { Constraints: _, ...wantedPlacement } = wanted.Placement ?? {};
   const { Constraints: __, ...placement } = task.Spec.Placement ?? {};
-  const constraintsAlone = specEquals({ ...wanted, Placement: wantedPlacement }, { ...task.Spec, Placement: placement });
+  const constraintsAlone = specEquals(
+    { ...wanted, Placement: wantedPlacement },
+    { ...task.Spec, Placement: placement },
+  );
   return !(constraintsAlone && fits?.());
 }
 
