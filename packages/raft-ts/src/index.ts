@@ -1,7 +1,8 @@
 // The package's door: a member with disk and streams, and the core alone for those who bring their own.
 export * from './core/index.ts';
+export type { HostClock } from './host/clock.ts';
 export { RaftError, type RaftErrorCode } from './host/errors.ts';
-export { hasLog, openRaftNode } from './host/open.ts';
+export { hasLog, openRaftNode, type RaftHostEnv } from './host/open.ts';
 export type {
   AppliedEntry,
   Channel,
@@ -20,3 +21,6 @@ export type {
   Start,
   StateMachine,
 } from './host/types.ts';
+export type { File, FileSystem, OpenMode } from './wal/file-system.ts';
+export type { FolderLock } from './wal/folder-lock.ts';
+export { MemoryFileSystem } from './wal/memory-file-system.ts';

@@ -24,14 +24,15 @@ interface Work {
 export class AppendThread {
   readonly #env: AppendThreadEnv;
   #queue: Work[] = [];
-  #installing = false;
+  #installing: Promise<void> | undefined;
   #stopped = false;
 
   constructor(env: AppendThreadEnv) {
     this.#env = env;
   }
 
-  get installing(): boolean {
+  /** A snapshot is being installed until this resolves; it never rejects. */
+  get installing(): Promise<void> | undefined {
     return this.#installing;
   }
 
@@ -47,11 +48,11 @@ export class AppendThread {
   }
 
   #pump(): void {
-    while (!this.#installing && !this.#stopped) {
+    while (this.#installing === undefined && !this.#stopped) {
       const work = this.#queue.shift();
       if (work === undefined) return;
       if (work.message.snapshot === undefined) this.#save(work.message);
-      else void this.#install(work);
+      else this.#installing = this.#install(work);
     }
   }
 
@@ -64,7 +65,6 @@ export class AppendThread {
 
   async #install({ message, received }: Work): Promise<void> {
     const { store, restore } = this.#env;
-    this.#installing = true;
     try {
       if (received === undefined) throw new Error('the core took a snapshot whose content is not here');
       // Saves that were begun before come first.
@@ -72,7 +72,7 @@ export class AppendThread {
       await store.install(received, hardStateOf(message) ?? store.initialState().hardState);
       await restore(received);
       await store.save(message.entries);
-      this.#installing = false;
+      this.#installing = undefined;
       this.#done(message);
       this.#pump();
     } catch (error) {

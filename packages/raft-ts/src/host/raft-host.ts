@@ -70,7 +70,10 @@ export class RaftHost implements RaftNode {
   #changed = false;
   #scheduled = false;
   #inTurn = false;
-  #removed = false;
+  #removed: boolean;
+  /** What is applied was applied before. */
+  #replaying = true;
+  #leaderlessTicks = 0;
   #end: RaftError | undefined;
   #stopTicks: () => void = () => {};
   #stopping: Promise<void> | undefined;
@@ -84,6 +87,7 @@ export class RaftHost implements RaftNode {
     this.#term = hardState.term;
     this.#commit = hardState.commit;
     this.#membership = new Membership(header);
+    this.#removed = this.#membership.isRemoved(this.id);
     this.#reads = new Reads(options.random, timing.electionTicks);
     this.#core = new RawNode(coreConfig(parts));
     this.#transport = this.#makeTransport();
@@ -117,11 +121,13 @@ export class RaftHost implements RaftNode {
     const { clock, timing } = this.#parts;
     this.#stopTicks = clock.every(timing.tickMs, () => this.#tick());
     this.#turn();
-    while (this.#applier.index < this.#commit && this.#end === undefined) {
+    const known = this.#commit;
+    while (this.#applier.index < known && this.#end === undefined) {
       await new Promise<void>((resolve) => clock.soon(resolve));
       await this.#applier.idle();
     }
     if (this.#end !== undefined) throw this.#end;
+    this.#replaying = false;
     const { voters, votersOutgoing } = this.#core.status().confState;
     if (voters.length !== 1 || voters[0] !== this.id || votersOutgoing.length > 0) return;
     this.#guard(() => this.#core.campaign());
@@ -216,6 +222,8 @@ export class RaftHost implements RaftNode {
   async #stop(): Promise<void> {
     this.#shutDown(stopped());
     const { store, lock } = this.#parts;
+    await this.#transport.close();
+    await this.#appends.installing;
     await this.#snapshotter.running?.catch(() => {});
     await store.close().catch((error: unknown) => this.#log('warn', { reason: String(error) }, 'closing failed'));
     await lock.release();
@@ -227,7 +235,7 @@ export class RaftHost implements RaftNode {
     this.#appends.stop();
     this.#applier.stop();
     this.#rejectAll(this.#end);
-    this.#transport.close();
+    void this.#transport.close();
   }
 
   #rejectAll(error: RaftError): void {
@@ -274,9 +282,17 @@ export class RaftHost implements RaftNode {
   #tick(): void {
     if (!this.#removed) this.#guard(() => this.#core.tick());
     this.#transport.tick();
+    this.#probeMembers();
     this.#reads.tick(this.#parts.clock.now());
     this.#transfers.tick();
     this.#turn();
+  }
+
+  /** One that hears of no leader may have been removed: who knows answers so. A learner would ask nobody otherwise. */
+  #probeMembers(): void {
+    this.#leaderlessTicks = this.#leader === 0 && !this.#removed ? this.#leaderlessTicks + 1 : 0;
+    if (this.#leaderlessTicks === 0 || this.#leaderlessTicks % (3 * this.#parts.timing.electionTicks) !== 0) return;
+    for (const { id } of this.status().members) if (id !== this.id) this.#transport.probe(id);
   }
 
   #soon(): void {
@@ -390,7 +406,7 @@ export class RaftHost implements RaftNode {
       if (type !== 'remove-node') continue;
       // While its address is still known.
       if (nodeId === this.id) this.#becomeRemoved();
-      else this.#transport.dismiss(nodeId);
+      else if (!this.#replaying) this.#transport.dismiss(nodeId);
     }
     this.#membership.apply(change);
     this.#changed = true;

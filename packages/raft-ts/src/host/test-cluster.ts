@@ -116,6 +116,7 @@ export class TestCluster {
   readonly #options: Partial<RaftNodeOptions>;
   readonly #env: Partial<RaftHostEnv>;
   #seed = 1;
+  #waiters: (() => void)[] = [];
 
   private constructor(dir: string, options: Partial<RaftNodeOptions>, env: Partial<RaftHostEnv>) {
     this.dir = dir;
@@ -159,6 +160,8 @@ export class TestCluster {
     );
     const member = { id, node, machine, fatal };
     this.members.set(id, member);
+    node.onChange(() => this.#wake());
+    this.#wake();
     return member;
   }
 
@@ -180,12 +183,16 @@ export class TestCluster {
     return this.open(id, { kind: 'restart' });
   }
 
-  /** Resolves once a member of `among` (all by default) leads and has proposed something that it sees applied. */
-  async leader(among: readonly number[] = [...this.members.keys()]): Promise<TestMember> {
+  /** Resolves once one of them, of all that run by default, leads. */
+  async leader(among?: readonly number[]): Promise<TestMember> {
     for (;;) {
-      const leading = among.map((id) => this.member(id)).find(({ node }) => node.status().role === 'leader');
-      if (leading !== undefined) return leading;
-      await this.#anyChange(among);
+      for (const member of this.members.values()) {
+        const counts = among === undefined || among.includes(member.id);
+        if (counts && member.node.status().role === 'leader') return member;
+      }
+      await new Promise<void>((resolve) => {
+        this.#waiters.push(resolve);
+      });
     }
   }
 
@@ -230,15 +237,8 @@ export class TestCluster {
     await rm(this.dir, { recursive: true, force: true });
   }
 
-  async #anyChange(among: readonly number[]): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const offs = among.map((id) =>
-        this.member(id).node.onChange(() => {
-          for (const off of offs) off();
-          resolve();
-        }),
-      );
-    });
+  #wake(): void {
+    for (const wake of this.#waiters.splice(0)) wake();
   }
 
   #dialFrom(from: number): Dial {

@@ -198,7 +198,7 @@ describe('sending', () => {
     transport.send(app);
     await new Promise((resolve) => setImmediate(resolve));
     const end = closed(dialed[0]!.stream.resume());
-    transport.close();
+    await transport.close();
     await end;
     transport.send(app);
     expect(dialed).toHaveLength(1);

@@ -57,6 +57,7 @@ export class Transport {
   /** Lanes to former members, and when to give them up. */
   readonly #leaving = new Map<Lane, number>();
   readonly #transfers = new Set<Transfer>();
+  readonly #receiving = new Set<Promise<void>>();
   #now = 0;
   #closed = false;
 
@@ -97,6 +98,11 @@ export class Transport {
     }
   }
 
+  /** Says something to a member that may have news for this one. */
+  probe(peer: number): void {
+    if (!this.#closed) this.#peer(peer).control.send(frameKind.ping, none);
+  }
+
   /** Ticks since anything came from the peer. */
   silence(peer: number): number {
     return this.#now - (this.#peers.get(peer)?.heardAt ?? Number.NEGATIVE_INFINITY);
@@ -106,7 +112,8 @@ export class Transport {
     if (this.#closed) {
       discard(stream);
     } else if (channel === 'snapshot') {
-      void this.#receive(from, stream);
+      const receiving = this.#receive(from, stream).finally(() => this.#receiving.delete(receiving));
+      this.#receiving.add(receiving);
     } else {
       this.#peer(from)[channel].accept(stream);
     }
@@ -154,7 +161,8 @@ export class Transport {
     if (!this.#closed) this.#env.events.snapshotSent(m.to, outcome);
   }
 
-  close(): void {
+  /** Resolves once no received snapshot is being written any more. */
+  async close(): Promise<void> {
     this.#closed = true;
     for (const { control, append } of this.#peers.values()) {
       control.close();
@@ -164,6 +172,7 @@ export class Transport {
     for (const lane of this.#leaving.keys()) lane.close();
     this.#leaving.clear();
     for (const transfer of this.#transfers) this.#abort(transfer, 'the member stops');
+    await Promise.allSettled(this.#receiving);
   }
 
   async #receive(from: number, stream: Duplex): Promise<void> {

@@ -93,11 +93,15 @@ export async function readAll(fileSystem: FileSystem, path: string): Promise<Buf
   }
 }
 
-const zeros = Buffer.alloc(1 << 20);
+const zeros = Buffer.alloc(2 << 20);
 
-/** Zeros from `from` to `to`, really written, so that later syncs find no metadata to change. */
+/**
+ * Zeros from `from` to `to`, really written, so that later syncs find no metadata to change. Synced piece by piece, so
+ * that the disk never has much to do when another file waits for its sync.
+ */
 export async function zeroFill(file: File, from: number, to: number): Promise<void> {
   for (let at = from; at < to; at += zeros.length) {
     await file.write(zeros.subarray(0, Math.min(zeros.length, to - at)), at);
+    await file.datasync();
   }
 }

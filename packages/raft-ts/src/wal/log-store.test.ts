@@ -90,6 +90,31 @@ describe('a member’s folder', () => {
     expect(again.initialState().hardState).toEqual({ term: 3, vote: 2, commit: 3 });
   });
 
+  it('writes much at once in parts, none of which a crash can leave inconsistent', async () => {
+    for (let failAt = 0; ; failAt++) {
+      const { fileSystem, env, store } = await setUp();
+      await store.save(run(1, 2), { term: 1, vote: 0, commit: 2 });
+      const long = run(3, 6, 2).map((one) => ({ ...one, data: new Uint8Array(300 << 10).fill(1) }));
+      let operations = 0;
+      fileSystem.fault = () => {
+        if (operations++ >= failAt) throw new Error('power');
+      };
+      const done = await store.save(long, { term: 2, vote: 3, commit: 6 }).then(
+        () => true,
+        () => false,
+      );
+      fileSystem.fault = () => {};
+      fileSystem.crash('keep');
+      const again = await LogStore.load(env, 1);
+      const { hardState } = again.initialState();
+      expect(hardState.commit).toBeLessThanOrEqual(again.lastIndex());
+      expect(hardState.term).toBeGreaterThanOrEqual(again.term(again.lastIndex()));
+      if (!done) continue;
+      expect([again.lastIndex(), hardState]).toEqual([6, { term: 2, vote: 3, commit: 6 }]);
+      return;
+    }
+  });
+
   it('keeps two snapshots and the log from the older one on', async () => {
     const { fileSystem, store } = await setUp();
     await saveRun(store, 1, 300);

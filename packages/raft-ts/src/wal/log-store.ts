@@ -24,6 +24,7 @@ export interface LogStoreEnv {
 
 const noConf: ConfState = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
 const start: LogId = { index: 0, term: 0 };
+const maxPartBytes = 512 << 10;
 const noData = new Uint8Array(0);
 
 export async function hasSegments(fileSystem: FileSystem, dir: string): Promise<boolean> {
@@ -64,7 +65,7 @@ export class LogStore implements LogStorage {
     const snapshots = new SnapshotStore({ ...env, dir: snapshotDir(env.dir) });
     await snapshots.keepOnly([]);
     await snapshots.removeUnfinished();
-    const items: LogItem[] = entries.map((entry) => ({ kind: 'entry', entry }));
+    const items: LogItem[] = entries.map(entryItem);
     if (entries.length > 0) items.push({ kind: 'hard-state', hardState });
     const wal = await Wal.create({ ...env, dir: walDir(env.dir) }, member, items);
     return new LogStore(wal, new LogTail(start, [...entries]), snapshots, hardState);
@@ -138,15 +139,23 @@ export class LogStore implements LogStorage {
 
   /** Resolves, in the order of the calls, once entries and hard state are durable. */
   save(entries: readonly Entry[], hardState?: HardState): Promise<void> {
-    const items: LogItem[] = entries.map((entry) => ({ kind: 'entry', entry }));
+    const before = this.#hardState;
+    const votes = hardState !== undefined && (hardState.term !== before.term || hardState.vote !== before.vote);
     if (hardState !== undefined) {
-      const { term, vote } = this.#hardState;
       this.#hardState = hardState;
       this.#commitUnsaved = true;
-      if (hardState.term !== term || hardState.vote !== vote) items.push(this.#hardStateItem());
     }
+    const writes = split(entries);
+    if (writes.length > 1 && votes) {
+      // The term must not come after entries of it, nor the commit index before what it covers.
+      void this.#append([{ kind: 'hard-state', hardState: { ...this.#hardState, commit: before.commit } }]);
+    }
+    for (const part of writes.slice(0, -1)) void this.#append(part.map(entryItem), () => this.#tail.append(part));
+    const last = writes.at(-1) ?? [];
+    const items: LogItem[] = last.map(entryItem);
+    if (votes) items.push(this.#hardStateItem());
     if (items.length === 0) return this.#lastWrite;
-    return this.#write(items, () => this.#tail.append(entries));
+    return this.#write(items, () => this.#tail.append(last));
   }
 
   /** Puts a received snapshot in the place of the whole log. Nothing may be saved until it has resolved. */
@@ -197,11 +206,32 @@ export class LogStore implements LogStorage {
     const hasHardState = items.some((item) => item.kind === 'hard-state');
     if (this.#commitUnsaved && !hasHardState) items.push(this.#hardStateItem());
     this.#commitUnsaved = false;
+    return this.#append(items, done);
+  }
+
+  #append(items: LogItem[], done?: () => void): Promise<void> {
     this.#lastWrite = this.#wal.write(items).then(done);
     // Whoever waits hears of a failure; `close` and later saves must not be troubled by it.
     this.#lastWrite.catch(() => {});
     return this.#lastWrite;
   }
+}
+
+const entryItem = (entry: Entry): LogItem => ({ kind: 'entry', entry });
+
+/** Into parts that are sealed and written at once without holding up the event loop. */
+function split(entries: readonly Entry[]): (readonly Entry[])[] {
+  const parts: Entry[][] = [];
+  let bytes = maxPartBytes;
+  for (const entry of entries) {
+    bytes += entry.data.length;
+    if (bytes >= maxPartBytes) {
+      parts.push([]);
+      bytes = entry.data.length;
+    }
+    parts.at(-1)!.push(entry);
+  }
+  return parts;
 }
 
 /** The newest snapshot that the log knows of; when it is damaged an older one, if the log goes on from there. */
