@@ -77,9 +77,10 @@ export function specEquals(a: unknown, b: unknown): boolean {
     return a.length === b.length && a.every((item, i) => specEquals(item, b[i]));
   }
   if (isRecord(a) && isRecord(b)) {
-    return [...new Set([...Object.keys(a), ...Object.keys(b)])].every(
-      (key) => (isAbsent(key, a[key]) && isAbsent(key, b[key])) || specEquals(a[key], b[key]),
-    );
+    return [...new Set([...Object.keys(a), ...Object.keys(b)])].every((key) => {
+      const absent = isAbsent(key, a[key]);
+      return absent === isAbsent(key, b[key]) && (absent || specEquals(a[key], b[key]));
+    });
   }
   return isEmpty(a) && isEmpty(b);
 }
