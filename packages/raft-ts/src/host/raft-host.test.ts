@@ -172,10 +172,8 @@ describe('three members', () => {
     const old = await cluster.leader();
     await old.node.propose(bytes('x'));
     cluster.isolate(old.id);
-    const lost = old.node.propose(bytes('lost'));
-    const read = old.node.readIndex(300);
-    await expect(lost).rejects.toMatchObject({ code: 'dropped' });
-    await expect(read).rejects.toMatchObject({ code: 'no-quorum' });
+    const outcomes = await Promise.allSettled([old.node.propose(bytes('lost')), old.node.readIndex(300)]);
+    expect(outcomes).toMatchObject([{ reason: { code: 'dropped' } }, { reason: { code: 'no-quorum' } }]);
     const others = [1, 2, 3].filter((id) => id !== old.id);
     const next = await cluster.leader(others);
     await next.node.propose(bytes('kept'));
@@ -224,5 +222,53 @@ describe('a node refuses', () => {
     await expect(node.propose(bytes('x'))).rejects.toMatchObject({ code: 'stopped' });
     await expect(node.readIndex()).rejects.toMatchObject({ code: 'stopped' });
     await expect(node.snapshot()).rejects.toMatchObject({ code: 'stopped' });
+  });
+});
+
+describe('a disk', () => {
+  it('that fails ends the member, and tells its host why', async () => {
+    cluster = await TestCluster.withMembers(1, {}, 'memory');
+    const { node, fatal } = cluster.member(1);
+    await node.propose(bytes('x'));
+    cluster.disk(1).fault = (operation) => {
+      if (operation === 'datasync') throw new Error('EIO: i/o error, fdatasync');
+    };
+    await expect(node.propose(bytes('y'))).rejects.toMatchObject({ code: 'stopped' });
+    expect(fatal).toMatchObject([{ code: 'io' }]);
+    expect(fatal[0]!.message).toContain('EIO');
+    await expect(node.propose(bytes('z'))).rejects.toMatchObject({ code: 'stopped' });
+    cluster.disk(1).fault = () => {};
+    const again = await cluster.restart(1);
+    await cluster.leader();
+    await again.node.readIndex();
+    expect(again.machine.values[0]).toBe('x');
+  });
+
+  it('that spoiled the log keeps the member from starting', async () => {
+    cluster = await TestCluster.withMembers(1, {}, 'memory');
+    for (let i = 0; i < 5; i++) await cluster.propose(`v${i}`);
+    await cluster.stop(1);
+    cluster.disk(1).edit(`${cluster.folder(1)}/wal/0000000000000001.wal`, (content) => {
+      content[200]! ^= 1;
+      return content;
+    });
+    await expect(cluster.open(1, { kind: 'restart' })).rejects.toMatchObject({
+      code: 'corrupt',
+      data: { file: `${cluster.folder(1)}/wal/0000000000000001.wal` },
+    });
+  });
+
+  it('that fills up fails a snapshot, not the member', async () => {
+    cluster = await TestCluster.withMembers(1, {}, 'memory');
+    const { node } = cluster.member(1);
+    await node.propose(bytes('x'));
+    cluster.disk(1).fault = (operation, path) => {
+      if (operation === 'write' && path.includes('/snap/')) throw new Error('ENOSPC: no space left on device');
+    };
+    await expect(node.snapshot()).rejects.toThrow('ENOSPC');
+    await node.propose(bytes('y'));
+    cluster.disk(1).fault = () => {};
+    await node.snapshot();
+    expect(await cluster.disk(1).readdir(`${cluster.folder(1)}/snap`)).toHaveLength(1);
   });
 });

@@ -160,9 +160,10 @@ export class RaftHost implements RaftNode {
   async changeMembership(change: MembershipChange): Promise<void> {
     const refusal = this.#refusal() ?? this.#notLeading();
     if (refusal !== undefined) throw refusal;
-    const { confState, pendingConfIndex, applied } = this.#core.status();
-    this.#membership.check(change, confState);
-    if (pendingConfIndex > applied) {
+    // A new leader knows of no pending change only once it has applied what it found in the log.
+    if (this.#confChangePending()) await this.readIndex();
+    this.#membership.check(change, this.#core.status().confState);
+    if (this.#confChangePending()) {
       throw new RaftError('conf-change-pending', 'another membership change is not applied yet');
     }
     const { type, data } = encodeConfChange(toConfChange(change));
@@ -270,6 +271,11 @@ export class RaftHost implements RaftNode {
 
   #notLeading(): RaftError | undefined {
     return this.#role === 'leader' ? undefined : notLeader(this.#leader);
+  }
+
+  #confChangePending(): boolean {
+    const { pendingConfIndex, applied } = this.#core.status();
+    return pendingConfIndex > applied;
   }
 
   #mostUpToDate(): number | undefined {

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { type CrashMode, MemoryFileSystem } from '../wal/memory-file-system.ts';
 import { openRaftNode, type RaftHostEnv } from './open.ts';
 import type {
   AppliedEntry,
@@ -115,23 +116,25 @@ export class TestCluster {
   readonly dir: string;
   readonly #options: Partial<RaftNodeOptions>;
   readonly #env: Partial<RaftHostEnv>;
+  /** With disks in memory, which lose what was not synced when the power goes. */
+  readonly #disks: Map<number, MemoryFileSystem> | undefined;
   #seed = 1;
   #waiters: (() => void)[] = [];
 
-  private constructor(dir: string, options: Partial<RaftNodeOptions>, env: Partial<RaftHostEnv>) {
+  private constructor(dir: string, options: Partial<RaftNodeOptions>, disks: 'real' | 'memory') {
     this.dir = dir;
     this.#options = options;
-    this.#env = env;
-  }
-
-  static async create(options: Partial<RaftNodeOptions> = {}, env: Partial<RaftHostEnv> = {}): Promise<TestCluster> {
-    const dir = await mkdtemp(join(tmpdir(), 'raft-ts-'));
-    return new TestCluster(dir, options, { segmentBytes: 256 << 10, ...env });
+    this.#env = { segmentBytes: 64 << 10 };
+    this.#disks = disks === 'memory' ? new Map() : undefined;
   }
 
   /** Voters 1 to `count`, of which 1 has led so far. */
-  static async withMembers(count: number, options: Partial<RaftNodeOptions> = {}): Promise<TestCluster> {
-    const cluster = await TestCluster.create(options);
+  static async withMembers(
+    count: number,
+    options: Partial<RaftNodeOptions> = {},
+    disks: 'real' | 'memory' = 'real',
+  ): Promise<TestCluster> {
+    const cluster = new TestCluster(await mkdtemp(join(tmpdir(), 'raft-ts-')), options, disks);
     await cluster.open(1, { kind: 'bootstrap', address: 'host-1' });
     const leader = await cluster.leader();
     for (let id = 2; id <= count; id++) {
@@ -148,7 +151,7 @@ export class TestCluster {
       {
         id,
         dir: this.folder(id),
-        timing: { tickMs: 10, electionTicks: 10 },
+        timing: { tickMs: 20, electionTicks: 10 },
         random: () => this.#random(),
         onFatal: (error) => fatal.push(error),
         ...this.#options,
@@ -156,13 +159,33 @@ export class TestCluster {
       },
       { stateMachine: machine, dial: this.#dialFrom(id), sealer: testSealer },
       start,
-      this.#env,
+      this.#envOf(id),
     );
     const member = { id, node, machine, fatal };
     this.members.set(id, member);
     node.onChange(() => this.#wake());
     this.#wake();
     return member;
+  }
+
+  /** A member's disk in memory. */
+  disk(id: number): MemoryFileSystem {
+    const disk = this.#disks?.get(id);
+    if (disk === undefined) throw new Error('this cluster has real disks');
+    return disk;
+  }
+
+  /** The power of these members goes and comes back; they are not running then. */
+  async crash(ids: readonly number[], mode: CrashMode): Promise<void> {
+    for (const id of ids) this.disk(id).crash(mode);
+    for (const id of ids) await this.stop(id);
+  }
+
+  #envOf(id: number): Partial<RaftHostEnv> {
+    if (this.#disks === undefined) return this.#env;
+    const disk = this.#disks.get(id) ?? new MemoryFileSystem(() => this.#random());
+    this.#disks.set(id, disk);
+    return { ...this.#env, fileSystem: disk, lock: async () => ({ release: async () => {} }) };
   }
 
   folder(id: number): string {

@@ -44,9 +44,14 @@ export class SnapshotFileWriter {
     header: SnapshotHeader,
   ): Promise<SnapshotFileWriter> {
     const writer = new SnapshotFileWriter(path, await fileSystem.open(path, 'create'), sealer);
-    await writer.#write(magic);
-    writer.#add(item.header, encodeSnapshotHeader(header));
-    return writer;
+    try {
+      await writer.#write(magic);
+      writer.#add(item.header, encodeSnapshotHeader(header));
+      return writer;
+    } catch (error) {
+      await writer.abort();
+      throw error;
+    }
   }
 
   async add(chunk: Uint8Array): Promise<void> {

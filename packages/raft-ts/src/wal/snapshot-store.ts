@@ -58,25 +58,29 @@ export class SnapshotStore {
     const { fileSystem, dir, sealer } = this.#env;
     await fileSystem.mkdir(dir);
     const path = join(dir, `${hex(header.meta.index)}-${this.#unnamed++}.tmp`);
-    const writer = await SnapshotFileWriter.create(fileSystem, path, sealer, header);
-    return {
-      add: (chunk) => writer.add(chunk),
-      finish: async () => {
-        await writer.finish();
-        return {
-          header,
-          commit: async () => {
-            await fileSystem.rename(path, this.path(header.meta));
-            await fileSystem.syncDir(dir);
-          },
-          discard: () => fileSystem.unlink(path),
-        };
-      },
-      abort: async () => {
-        await writer.abort();
-        await fileSystem.unlink(path);
-      },
+    const remove = (): Promise<void> => fileSystem.unlink(path).catch(() => {});
+    const writer = await SnapshotFileWriter.create(fileSystem, path, sealer, header).catch(async (error: unknown) => {
+      await remove();
+      throw error;
+    });
+    const abort = async (): Promise<void> => {
+      await writer.abort();
+      await remove();
     };
+    const finish = async (): Promise<UnnamedSnapshot> => {
+      try {
+        await writer.finish();
+      } catch (error) {
+        await abort();
+        throw error;
+      }
+      const commit = async (): Promise<void> => {
+        await fileSystem.rename(path, this.path(header.meta));
+        await fileSystem.syncDir(dir);
+      };
+      return { header, commit, discard: remove };
+    };
+    return { add: (chunk) => writer.add(chunk), finish, abort };
   }
 
   /** Writes a snapshot that was taken here. */
