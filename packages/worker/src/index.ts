@@ -1,1 +1,2 @@
+export * from './network/index.ts';
 export * from './runtime/index.ts';

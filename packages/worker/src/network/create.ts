@@ -1,0 +1,89 @@
+import { isIPv4 } from 'node:net';
+import { type Clock, ClusterError, type Logger } from '@swarmctl/shared/kit';
+import { answeredAddresses } from './address.ts';
+import { NftIngress } from './nft/ingress.ts';
+import { removal, tableName } from './nft/rules.ts';
+import { NftTool, whyNoNftables } from './nft/tool.ts';
+import { ProxyIngress } from './proxy/ingress.ts';
+import type { Ingress, IngressOptions } from './types.ts';
+
+// Chooses the ingress of a node: the kernel's where it can be had, else our own proxy.
+
+export type IngressKind = 'auto' | 'nftables' | 'proxy' | 'off';
+
+export interface IngressModules {
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+/** Throws ClusterError when `nftables` was asked for and cannot be had. */
+export async function createIngress(
+  kind: IngressKind,
+  options: IngressOptions,
+  modules: IngressModules,
+): Promise<Ingress> {
+  const { log } = modules;
+  switch (kind) {
+    case 'off':
+      await removeLeftover(options.nodeId);
+      log.info({ ingress: kind }, 'published ports are not answered on this node');
+      return off;
+    case 'proxy':
+      await removeLeftover(options.nodeId);
+      log.info({ ingress: kind }, 'published ports are answered by the proxy, as configured');
+      return new ProxyIngress(options, modules);
+    case 'nftables': {
+      const why = await whyNot(options);
+      if (why !== undefined)
+        throw new ClusterError(
+          'failed-precondition',
+          `the nftables ingress cannot be used: ${why}; --ingress proxy needs no privileges`,
+        );
+      log.info({ ingress: kind }, 'published ports are answered by nftables, as configured');
+      return NftIngress.open(options, modules);
+    }
+    case 'auto': {
+      const why = await whyNot(options);
+      if (why !== undefined) {
+        await removeLeftover(options.nodeId);
+        log.info({ ingress: 'proxy', reason: why }, 'published ports are answered by the proxy');
+        return new ProxyIngress(options, modules);
+      }
+      log.info({ ingress: 'nftables', reason: 'root, and nft works' }, 'published ports are answered by nftables');
+      return NftIngress.open(options, modules);
+    }
+    default:
+      return kind satisfies never;
+  }
+}
+
+async function whyNot(options: IngressOptions): Promise<string | undefined> {
+  const foreign = answeredAddresses(options).find((addr) => !isIPv4(addr));
+  if (foreign !== undefined) return `it answers on IPv4 addresses alone, and ${foreign} is none`;
+  const nft = new NftTool();
+  try {
+    return await whyNoNftables(nft, `${tableName(options.nodeId)}_probe`);
+  } finally {
+    await nft.close();
+  }
+}
+
+/** What an earlier daemon of this node left in the kernel would answer in our place. */
+async function removeLeftover(nodeId: string): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const nft = new NftTool();
+  try {
+    if ((await nft.tables()).includes(tableName(nodeId))) await nft.apply(removal(tableName(nodeId)));
+  } catch {
+    // Without a working nft there is nothing left by it.
+  } finally {
+    await nft.close();
+  }
+}
+
+const off: Ingress = {
+  kind: 'off',
+  apply: () => Promise.resolve(),
+  problems: () => new Map(),
+  close: () => Promise.resolve(),
+};

@@ -1,0 +1,2 @@
+export { createIngress, type IngressKind, type IngressModules } from './create.ts';
+export * from './types.ts';

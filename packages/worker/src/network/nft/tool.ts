@@ -1,0 +1,98 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ClusterError, messageOf } from '@swarmctl/shared/kit';
+import { type RunCommand, runCommand } from '../command.ts';
+
+// The `nft` program. Transactions go by a file in a private folder: nft cannot read the sockets that Node's pipes are.
+
+export interface Nft {
+  /** One transaction: all of it or nothing. */
+  apply(text: string): Promise<void>;
+  /** The table as nft's JSON; undefined when there is none. */
+  list(table: string): Promise<unknown[] | undefined>;
+  /** Names of the `ip` tables. */
+  tables(): Promise<string[]>;
+  /** The comment that a table carries. */
+  comment(table: string): Promise<string | undefined>;
+  close(): Promise<void>;
+}
+
+export class NftTool implements Nft {
+  readonly #run: RunCommand;
+  #folder: Promise<string> | undefined;
+  #sequence = 0;
+
+  constructor(run: RunCommand = runCommand) {
+    this.#run = run;
+  }
+
+  async apply(text: string): Promise<void> {
+    this.#folder ??= mkdtemp(join(tmpdir(), 'swarmd-nft-'));
+    const file = join(await this.#folder, `${++this.#sequence}.nft`);
+    try {
+      await writeFile(file, text, { mode: 0o600 });
+      await this.#nft('-f', file);
+    } finally {
+      await rm(file, { force: true });
+    }
+  }
+
+  async list(table: string): Promise<unknown[] | undefined> {
+    if (!(await this.tables()).includes(table)) return undefined;
+    const { nftables } = JSON.parse(await this.#nft('-j', 'list', 'table', 'ip', table)) as { nftables: unknown[] };
+    return nftables;
+  }
+
+  async tables(): Promise<string[]> {
+    const text = await this.#nft('list', 'tables', 'ip');
+    return [...text.matchAll(/^table ip (\S+)$/gm)].map(([, name]) => String(name));
+  }
+
+  async comment(table: string): Promise<string | undefined> {
+    // Its JSON leaves comments out.
+    const text = await this.#nft('-t', 'list', 'table', 'ip', table);
+    return /^\s*comment "([^"]*)"/m.exec(text)?.[1];
+  }
+
+  async close(): Promise<void> {
+    const folder = await this.#folder?.catch(() => undefined);
+    this.#folder = undefined;
+    if (folder) await rm(folder, { recursive: true, force: true });
+  }
+
+  async #nft(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.#run('nft', args);
+    if (code === 0) return stdout;
+    const lines = stderr.trim().split('\n').slice(0, 3).join(' ').slice(0, 400);
+    throw new ClusterError('internal', `nft failed: ${lines || `exit code ${code}`}`, { code });
+  }
+}
+
+/** Why the kernel's ingress cannot be used here; undefined when it can. Makes a table with all that is needed, and removes it. */
+export async function whyNoNftables(nft: Nft, probe: string): Promise<string | undefined> {
+  if (process.getuid?.() !== 0) return 'swarmd does not run as root';
+  const lines = [
+    `table ip ${probe} {`,
+    '  map ports { type inet_proto . inet_service : verdict; }',
+    '  chain target {',
+    '    meta l4proto tcp dnat to numgen inc mod 2 map { 0 : 192.0.2.1 . 1, 1 : 192.0.2.2 . 1 }',
+    '  }',
+    '  chain output {',
+    '    type nat hook output priority -110; policy accept;',
+    '    fib daddr type local ip daddr 192.0.2.3 meta l4proto . th dport vmap @ports',
+    '  }',
+    '  chain postrouting {',
+    '    type nat hook postrouting priority 90; policy accept;',
+    '    ct status dnat ip daddr 192.0.2.3 masquerade fully-random',
+    '  }',
+    '}',
+    `delete table ip ${probe}`,
+  ];
+  try {
+    await nft.apply(`${lines.join('\n')}\n`);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}

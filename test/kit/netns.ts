@@ -1,0 +1,117 @@
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+
+// Network namespaces for tests: some machines on one network, each with its loopback and an address. The network itself is a bridge in a
+// namespace of its own, so that nothing is added to the machine's, and every lab may use the same addresses.
+
+export interface Netns {
+  /** As under /run/netns. */
+  readonly name: string;
+  readonly addr: string;
+  /** Runs a program to its end in it; throws with what it said when it fails. */
+  run(program: string, ...args: string[]): string;
+  spawn(program: string, args: readonly string[], options?: SpawnOptions): ChildProcess;
+}
+
+export interface NetnsLab {
+  readonly spaces: readonly Netns[];
+  /** Ends what was spawned in them and deletes them. Idempotent. */
+  close(): Promise<void>;
+}
+
+const prefix = 'swn';
+const folder = '/run/netns';
+let labs = 0;
+
+/** Why there can be no namespaces here; undefined when there can. Where tests may not be skipped, it is an error. */
+export function noNetns(...tools: string[]): string | undefined {
+  const missing =
+    process.getuid?.() !== 0
+      ? 'root'
+      : ['ip', 'nsenter', ...tools].find((tool) => spawnSync('which', [tool]).status !== 0);
+  if (missing && (process.env['REQUIRE_DOCKER'] || process.env['CI']))
+    throw new Error(`tests in network namespaces may not be skipped here, but ${missing} is missing`);
+  return missing;
+}
+
+/** `count` namespaces with the addresses 10.77.0.1, .2, … on one network. */
+export function openNetnsLab(count: number): NetnsLab {
+  sweepNetns();
+  const base = `${prefix}-${process.pid}-${++labs}`;
+  const children = new Set<ChildProcess>();
+  const names = [`${base}-net`];
+  try {
+    makeNamespace(`${base}-net`);
+    inside(`${base}-net`, 'ip', 'link', 'add', 'br0', 'type', 'bridge');
+    inside(`${base}-net`, 'ip', 'link', 'set', 'br0', 'up');
+    const spaces = Array.from({ length: count }, (_, i) => {
+      const name = `${base}-${i + 1}`;
+      names.push(name);
+      return join(name, `${base}-net`, i + 1, children);
+    });
+    return { spaces, close: () => closeLab(names, children) };
+  } catch (error) {
+    for (const name of names) deleteNamespace(name);
+    throw error;
+  }
+}
+
+/** Deletes what runs that did not end in order left behind. */
+export function sweepNetns(): void {
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) {
+    const pid = new RegExp(`^${prefix}-(\\d+)-`).exec(name)?.[1];
+    if (pid && !existsSync(`/proc/${pid}`)) deleteNamespace(name);
+  }
+}
+
+function join(name: string, network: string, number: number, children: Set<ChildProcess>): Netns {
+  const addr = `10.77.0.${number}`;
+  makeNamespace(name);
+  const port = `p${number}`;
+  inside(network, 'ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name);
+  inside(network, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
+  inside(name, 'ip', 'addr', 'add', `${addr}/24`, 'dev', 'eth0');
+  inside(name, 'ip', 'link', 'set', 'eth0', 'up');
+  return {
+    name,
+    addr,
+    run: (program, ...args) => inside(name, program, ...args),
+    spawn(program, args, options = {}) {
+      // Not `ip netns exec`, which mounts another /sys.
+      const child = spawn('nsenter', [`--net=${folder}/${name}`, program, ...args], options);
+      children.add(child);
+      child.once('exit', () => children.delete(child));
+      return child;
+    },
+  };
+}
+
+function makeNamespace(name: string): void {
+  command('ip', 'netns', 'add', name);
+  inside(name, 'ip', 'link', 'set', 'lo', 'up');
+}
+
+function deleteNamespace(name: string): void {
+  if (existsSync(`${folder}/${name}`)) spawnSync('ip', ['netns', 'del', name]);
+}
+
+async function closeLab(names: readonly string[], children: Set<ChildProcess>): Promise<void> {
+  const ends = [...children].map((child) => {
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+    child.kill('SIGKILL');
+    return child.exitCode === null && child.signalCode === null ? ended : undefined;
+  });
+  await Promise.all(ends);
+  for (const name of names) deleteNamespace(name);
+}
+
+const inside = (name: string, program: string, ...args: string[]): string =>
+  command('nsenter', `--net=${folder}/${name}`, program, ...args);
+
+function command(program: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
+  if (error) throw error;
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr.trim() || `exit code ${status}`}`);
+  return stdout;
+}
