@@ -77,6 +77,7 @@ export function progressOf(
     else if (verdict.state === 'failed' || (verdict.state === 'coming' && isPast(verdict.deadline))) {
       lastFailed = verdict.task.ID;
       newlyFailed[unit.name] = { TaskID: lastFailed, At: now };
+      if (!isPast(now + config.delayMs)) busy++;
     } else if (verdict.state === 'coming') {
       busy++;
       open++;
