@@ -138,6 +138,18 @@ describe('three members', () => {
     expect(leader.node.status().role).toBe('leader');
   });
 
+  it('tell a learner so as well, which never asks for votes', async () => {
+    cluster = await TestCluster.withMembers(1);
+    const { node } = cluster.member(1);
+    const learner = await cluster.open(2, { kind: 'join' });
+    await node.changeMembership({ type: 'add-learner', id: 2, address: 'host-2' });
+    await learner.node.readIndex();
+    await cluster.stop(2);
+    await node.changeMembership({ type: 'remove', id: 2 });
+    await cluster.restart(2);
+    await cluster.until(2, (status) => status.removed === true);
+  });
+
   it('lose a leader that removes itself', async () => {
     cluster = await TestCluster.withMembers(3);
     const leader = await cluster.leader();

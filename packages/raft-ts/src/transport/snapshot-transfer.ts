@@ -127,8 +127,10 @@ class Receiver {
     const message = decodeMessage(input.bytes());
     const header = decodeSnapshotHeader(input.bytes());
     input.end();
-    const { peer } = this.#incoming;
-    if (message.type !== 'snap' || message.from !== peer) throw new DecodeError('it is not a snapshot of this member');
+    const { peer, self } = this.#incoming;
+    if (message.type !== 'snap' || message.from !== peer || message.to !== self) {
+      throw new DecodeError('it is not a snapshot of this member for this one');
+    }
     if (message.snapshot?.meta.index !== header.meta.index || message.snapshot.meta.term !== header.meta.term) {
       throw new DecodeError('message and header of a snapshot differ');
     }

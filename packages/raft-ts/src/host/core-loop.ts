@@ -1,0 +1,381 @@
+import { decodeConfChange } from '../core/conf-change-codec.ts';
+import { message } from '../core/message.ts';
+import { RawNode } from '../core/raw-node.ts';
+import {
+  type Entry,
+  localAppendThread,
+  localApplyThread,
+  type Message,
+  type Ready,
+  type StepResult,
+} from '../core/types.ts';
+import { Transport } from '../transport/transport.ts';
+import type { UnnamedSnapshot } from '../wal/snapshot-store.ts';
+import { AppendThread } from './append-thread.ts';
+import { Applier, type Outcome } from './applier.ts';
+import { coreConfig } from './core-config.ts';
+import { unwrapData } from './entry-layout.ts';
+import { dropped, notLeader, RaftError, removed, stopped, toRaftError } from './errors.ts';
+import { Membership } from './membership.ts';
+import type { RaftHostParts } from './parts.ts';
+import { type Proposal, Proposals } from './proposals.ts';
+import { Reads } from './reads.ts';
+import { Snapshotter } from './snapshotter.ts';
+import { Transfers } from './transfers.ts';
+import type { Role } from './types.ts';
+
+// The loop around the core: time, messages and proposals go in; what its Ready asks for is done.
+
+export class CoreLoop {
+  readonly id: number;
+  readonly core: RawNode;
+  readonly transport: Transport;
+  readonly applier: Applier;
+  readonly snapshotter: Snapshotter;
+  readonly membership: Membership;
+  readonly proposals = new Proposals();
+  readonly reads: Reads;
+  readonly transfers = new Transfers();
+  role: Role = 'follower';
+  leader = 0;
+  removed: boolean;
+  /** Why nothing is done any more. */
+  end: RaftError | undefined;
+  readonly #parts: RaftHostParts;
+  /** Called at the end of a turn in which role, term, leader or membership changed. */
+  readonly #tell: () => void;
+  readonly #appends: AppendThread;
+  #term: number;
+  #commit: number;
+  #changed = false;
+  #scheduled = false;
+  #inTurn = false;
+  /** What is applied was applied before. */
+  #replaying = true;
+  #leaderlessTicks = 0;
+  #stopTicks: () => void = () => {};
+
+  constructor(parts: RaftHostParts, changed: () => void) {
+    this.#tell = changed;
+    const { options, timing, store, modules, clock } = parts;
+    const header = store.latest;
+    const { hardState } = store.initialState();
+    this.id = options.id;
+    this.#parts = parts;
+    this.#term = hardState.term;
+    this.#commit = hardState.commit;
+    this.membership = new Membership(header);
+    this.removed = this.membership.isRemoved(this.id);
+    this.reads = new Reads(options.random, timing.electionTicks);
+    this.core = new RawNode(coreConfig(parts));
+    this.transport = this.#makeTransport();
+    this.snapshotter = new Snapshotter({
+      store,
+      stateMachine: modules.stateMachine,
+      header: () => this.membership.header(this.applier.index, this.applier.term, this.core.status().confState),
+      snapshotEntries: options.snapshotEntries ?? 10_000,
+      keepEntries: options.keepEntries ?? 500,
+      log: (level, fields, text) => this.#log(level, fields, text),
+    });
+    this.#appends = new AppendThread({
+      store,
+      claim: (index) => this.snapshotter.claim(index),
+      restore: (received) => this.#restored(received),
+      done: (m) => this.#deliver(m.responses),
+      failed: (error) => this.#fatal(error),
+    });
+    const env = {
+      clock,
+      apply: (entry: Entry) => this.#apply(entry),
+      applied: (slice: readonly Outcome[]) => this.#applied(slice),
+      done: (m: Message) => this.#deliver(m.responses),
+      failed: (error: unknown) => this.#fatal(error),
+    };
+    this.applier = new Applier(env, header?.meta ?? { index: 0, term: 0 });
+  }
+
+  /** Resolves once what was known to be committed is applied. A lone voter needs not wait for a time-out. */
+  async start(): Promise<void> {
+    const { clock, timing } = this.#parts;
+    this.#stopTicks = clock.every(timing.tickMs, () => this.#tick());
+    this.#turn();
+    const known = this.#commit;
+    while (this.applier.index < known && this.end === undefined) {
+      await new Promise<void>((resolve) => clock.soon(resolve));
+      await this.applier.idle();
+    }
+    if (this.end !== undefined) throw this.end;
+    this.#replaying = false;
+    const { voters, votersOutgoing } = this.core.status().confState;
+    if (voters.length !== 1 || voters[0] !== this.id || votersOutgoing.length > 0) return;
+    this.guard(() => this.core.campaign());
+    this.soon();
+  }
+
+  async stop(): Promise<void> {
+    this.#shutDown(stopped());
+    const { store, lock } = this.#parts;
+    await this.transport.close();
+    await this.#appends.installing;
+    await this.snapshotter.running?.catch(() => {});
+    await store.close().catch((error: unknown) => this.#log('warn', { reason: String(error) }, 'closing failed'));
+    await lock.release();
+  }
+
+  #shutDown(end: RaftError): void {
+    this.end ??= end;
+    this.#stopTicks();
+    this.#appends.stop();
+    this.applier.stop();
+    this.#rejectAll(this.end);
+    void this.transport.close();
+  }
+
+  #rejectAll(error: RaftError): void {
+    this.proposals.rejectAll(error);
+    this.reads.rejectAll(error);
+    this.transfers.rejectAll(error);
+  }
+
+  /** Nothing that was promised can be kept any more: the host must end. */
+  #fatal(error: unknown): void {
+    if (this.end !== undefined) return;
+    const cause = toRaftError(error);
+    this.#log('error', { reason: cause.message }, 'this member cannot go on');
+    this.#shutDown(new RaftError('stopped', `this member cannot go on: ${cause.message}`, {}, cause));
+    this.#parts.options.onFatal(cause);
+  }
+
+  /** The core throws only for what must never be. */
+  guard<T>(call: () => T): T | undefined {
+    if (this.end !== undefined) return undefined;
+    try {
+      return call();
+    } catch (error) {
+      this.#fatal(error);
+      return undefined;
+    }
+  }
+
+  #tick(): void {
+    if (!this.removed) this.guard(() => this.core.tick());
+    this.transport.tick();
+    this.#probeMembers();
+    this.reads.tick(this.#parts.clock.now());
+    this.transfers.tick();
+    this.#turn();
+  }
+
+  /** One that hears of no leader may have been removed: who knows answers so. A learner would ask nobody otherwise. */
+  #probeMembers(): void {
+    this.#leaderlessTicks = this.leader === 0 && !this.removed ? this.#leaderlessTicks + 1 : 0;
+    if (this.#leaderlessTicks === 0 || this.#leaderlessTicks % (3 * this.#parts.timing.electionTicks) !== 0) return;
+    const { confState } = this.core.status();
+    for (const { id } of this.membership.members(confState)) if (id !== this.id) this.transport.probe(id);
+  }
+
+  soon(): void {
+    if (this.#scheduled || this.end !== undefined) return;
+    this.#scheduled = true;
+    this.#parts.clock.soon(() => {
+      this.#scheduled = false;
+      this.#turn();
+    });
+  }
+
+  /** Hands in what has gathered and works off what the core makes of it. */
+  #turn(): void {
+    if (this.#inTurn || this.end !== undefined) return;
+    this.#inTurn = true;
+    this.guard(() => {
+      this.#stepProposals(this.proposals.takeWaiting());
+      this.reads.flush((context) => this.core.readIndex(context) === 'ok');
+      while (this.end === undefined && this.core.hasReady()) this.#work(this.core.ready());
+    });
+    this.#inTurn = false;
+    this.transport.flush();
+    if (this.transfers.waiting) this.#checkTransfers();
+    this.#tellChange();
+  }
+
+  #checkTransfers(): void {
+    const { leader, leadTransferee } = this.core.status();
+    this.transfers.check({ self: this.id, leader, transferring: leadTransferee !== 0 });
+  }
+
+  #stepProposals(proposals: readonly Proposal[]): void {
+    if (proposals.length === 0) return;
+    const entries = proposals.map(({ type, data }) => ({ type, data, term: 0, index: 0 }));
+    const result = this.core.step(message({ type: 'prop', to: this.id, from: this.id, entries }));
+    if (result === 'ok') {
+      const { lastIndex, term } = this.core.status();
+      this.proposals.place(proposals, lastIndex - proposals.length + 1, term);
+      return;
+    }
+    const error = this.#refused(result);
+    for (const { reject } of proposals) reject(error);
+  }
+
+  #refused(result: Exclude<StepResult, 'ok'>): RaftError {
+    switch (result) {
+      case 'transferring':
+        return new RaftError('busy', 'leadership is being handed over');
+      case 'too-much-uncommitted':
+        return new RaftError('busy', 'too much waits to be committed');
+      case 'not-member':
+        return removed();
+      default:
+        return notLeader(this.leader);
+    }
+  }
+
+  #work(ready: Ready): void {
+    if (ready.hardState !== undefined) this.#follow(ready.hardState);
+    if (ready.softState !== undefined) this.#followRole(ready.softState);
+    for (const { context, index } of ready.readStates) this.reads.confirm(context, index, this.applier.index);
+    for (const m of ready.messages) {
+      if (m.to === localAppendThread) this.#appends.push(m);
+      else if (m.to === localApplyThread) this.applier.push(m);
+      else if (m.type === 'snap') this.snapshotter.send(m, this.transport);
+      else this.transport.send(m);
+    }
+  }
+
+  #follow({ term, commit }: { term: number; commit: number }): void {
+    this.#commit = commit;
+    if (term === this.#term) return;
+    this.#term = term;
+    this.#changed = true;
+    // Whatever this member proposed as the leader of an older term.
+    this.proposals.dropUncommitted(commit);
+  }
+
+  #followRole({ role, leader }: { role: Role; leader: number }): void {
+    if (this.role === 'leader' && role !== 'leader') this.proposals.dropUncommitted(this.#commit);
+    if (this.leader !== leader) this.reads.askAgain();
+    this.role = role;
+    this.leader = leader;
+    this.#changed = true;
+    this.#log('info', { role, leader, term: this.#term }, 'role changed');
+  }
+
+  #deliver(messages: readonly Message[]): void {
+    this.guard(() => {
+      for (const m of messages) {
+        if (m.to === this.id) this.core.step(m);
+        else this.transport.send(m);
+      }
+    });
+    this.soon();
+  }
+
+  #apply(entry: Entry): unknown {
+    if (entry.type !== 'normal') return this.#applyConfChange(entry);
+    if (entry.data.length === 0) return undefined;
+    const { index, term } = entry;
+    return this.#parts.modules.stateMachine.apply({ index, term, data: unwrapData(index, entry.data) });
+  }
+
+  #applyConfChange(entry: Entry): void {
+    const change = decodeConfChange(entry.type, entry.data);
+    this.core.applyConfChange(change, entry.index);
+    for (const { type, nodeId } of change.changes) {
+      this.#log('info', { change: type, member: nodeId, index: entry.index }, 'membership changed');
+      if (type !== 'remove-node') continue;
+      // While its address is still known.
+      if (nodeId === this.id) this.#becomeRemoved();
+      else if (!this.#replaying) this.transport.dismiss(nodeId);
+    }
+    this.membership.apply(change);
+    this.#changed = true;
+  }
+
+  #applied(slice: readonly Outcome[]): void {
+    const { index } = this.applier;
+    this.#parts.modules.stateMachine.applied?.(index);
+    let bytes = 0;
+    for (const { entry, result } of slice) {
+      bytes += entry.data.length;
+      this.proposals.settle(entry, result);
+    }
+    this.reads.applied(index);
+    if (this.removed) this.#rejectAll(removed());
+    if (!this.#appends.installing) this.snapshotter.applied(index, bytes);
+    this.soon();
+  }
+
+  /** A snapshot of the leader's is durable and the log begins anew behind it. */
+  async #restored({ header }: UnnamedSnapshot): Promise<void> {
+    const { index, term } = header.meta;
+    const { store, modules } = this.#parts;
+    await this.applier.idle();
+    const reader = await store.snapshots.open({ index, term });
+    await modules.stateMachine.restore(index, reader.chunks());
+    this.applier.index = index;
+    this.applier.term = term;
+    this.membership.load(header);
+    this.proposals.rejectAll(dropped());
+    this.reads.applied(index);
+    this.#changed = true;
+    this.#log('info', { index, term }, 'restored from a snapshot of the leader');
+  }
+
+  #becomeRemoved(): void {
+    if (this.removed) return;
+    this.removed = true;
+    this.#changed = true;
+    this.#log('warn', { term: this.#term }, 'this member was removed from the cluster');
+  }
+
+  #tellChange(): void {
+    if (!this.#changed) return;
+    this.#changed = false;
+    this.#tell();
+  }
+
+  #makeTransport(): Transport {
+    const { options, modules, timing, store } = this.#parts;
+    return new Transport({
+      self: this.id,
+      dial: modules.dial,
+      tickMs: timing.tickMs,
+      random: options.random,
+      log: (level, fields, text) => this.#log(level, fields, text),
+      address: (peer) => this.membership.address(peer),
+      isRemoved: (peer) => this.membership.isRemoved(peer),
+      receive: (header) => store.snapshots.receive(header),
+      events: {
+        message: (m) => this.#step(m),
+        unreachable: (peer) => this.guard(() => this.core.reportUnreachable(peer)),
+        removed: () => this.#toldRemoved(),
+        snapshotSent: (peer, outcome) => {
+          this.guard(() => this.core.reportSnapshot(peer, outcome));
+          this.soon();
+        },
+        snapshotReceived: (m, received) => {
+          this.snapshotter.offer(received, () => {
+            this.#step(m);
+            this.#turn();
+          });
+        },
+      },
+    });
+  }
+
+  #step(m: Message): void {
+    if (this.removed) return;
+    this.guard(() => this.core.step(m));
+    this.soon();
+  }
+
+  /** By a member that has applied it; this one will not get to see that entry. */
+  #toldRemoved(): void {
+    this.#becomeRemoved();
+    this.#rejectAll(removed());
+    this.soon();
+  }
+
+  #log(level: 'debug' | 'info' | 'warn' | 'error', fields: Record<string, unknown>, text: string): void {
+    this.#parts.options.log?.(level, fields, text);
+  }
+}
