@@ -1,5 +1,4 @@
 import type { StoreChange } from '@swarmctl/shared/model';
-import type { View } from '../store/types.ts';
 import { batchLimits, changeSize } from './change-size.ts';
 import type { Controller, Key } from './types.ts';
 
@@ -17,8 +16,10 @@ export interface PassBatch {
   readonly changes: readonly StoreChange[];
 }
 
-/** `base` is the state that the expected versions are those of. */
-export function batchesOf(atoms: readonly Atom[], _base: View, limits = batchLimits): PassBatch[] {
+export function batchesOf(
+  atoms: readonly Atom[],
+  limits: { readonly changes: number; readonly bytes: number } = batchLimits,
+): PassBatch[] {
   const batches: { atoms: Atom[]; changes: StoreChange[]; bytes: number }[] = [];
   for (const atom of atoms) {
     const bytes = atom.changes.reduce((sum, change) => sum + changeSize(change), 0);

@@ -148,7 +148,8 @@ export class ControlLoop {
         try {
           this.#decide(next.controller, key, overlay, env, atoms);
         } catch (error) {
-          failure ??= this.#failed(next.controller, key, error);
+          const failed = this.#failed(next.controller, key, error);
+          failure ??= failed;
         }
         await this.#slices.pause();
       }
@@ -175,7 +176,7 @@ export class ControlLoop {
 
   /** False when this manager no longer leads. */
   async #propose(atoms: readonly Atom[], signal: AbortSignal): Promise<boolean> {
-    const batches = batchesOf(atoms, this.#modules.store.view());
+    const batches = batchesOf(atoms);
     for (const [i, batch] of batches.entries()) {
       if (signal.aborted) return false;
       this.stats.proposals++;
