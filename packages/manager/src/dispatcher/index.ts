@@ -1,0 +1,4 @@
+export { Dispatcher } from './dispatcher.ts';
+export { ingressTable } from './ingress-table.ts';
+export { redirectDispatch } from './redirect.ts';
+export type { DispatcherModules, DispatcherOptions, LogEntry } from './types.ts';

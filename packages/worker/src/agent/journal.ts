@@ -1,0 +1,106 @@
+import { mkdir, open, readFile, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
+import type { IngressEntry } from '@swarmctl/shared/wire';
+import type { TaskRecord } from './task-runner.ts';
+
+// What an agent remembers over its own end: its tasks as they were last wanted and seen, and the ingress table. With it a restarted daemon
+// knows its containers and goes on routing before it reaches a manager. Losing it loses nothing that the managers and the runtime do not know.
+
+export interface Journal {
+  readonly version: 1;
+  readonly nodeId: string;
+  /** The latest that a manager has brought this node to. */
+  readonly revision: number;
+  readonly tasks: readonly TaskRecord[];
+  readonly ingress: readonly IngressEntry[];
+}
+
+/** Undefined when there is none for this node, or none that can be read. */
+export async function readJournal(path: string, nodeId: string, log: Logger): Promise<Journal | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  try {
+    const journal = JSON.parse(text) as Journal;
+    if (journal.version !== 1) throw new Error(`version ${String(journal.version)} is not known`);
+    return journal.nodeId === nodeId ? journal : undefined;
+  } catch (error) {
+    log.error({ path, error: messageOf(error) }, 'the journal cannot be read; going on without it');
+    return undefined;
+  }
+}
+
+/** Whole or not at all: a new file takes the place of the old one when it is on the disk. */
+export async function writeJournal(path: string, journal: Journal): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const temporary = `${path}.new`;
+  const file = await open(temporary, 'w', 0o600);
+  try {
+    await file.writeFile(JSON.stringify(journal));
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+  const folder = await open(dirname(path), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+export interface JournalKeeperModules {
+  readonly current: () => Journal;
+  readonly write: (journal: Journal) => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+const gatherMs = 200;
+
+/** Writes the journal after changes, a few times a second at most. */
+export class JournalKeeper {
+  readonly #modules: JournalKeeperModules;
+  #due = false;
+  #dirty = false;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(modules: JournalKeeperModules) {
+    this.#modules = modules;
+  }
+
+  touch(): void {
+    this.#dirty = true;
+    if (this.#due) return;
+    this.#due = true;
+    this.#modules.clock.after(
+      gatherMs,
+      () => {
+        this.#due = false;
+        void this.flush();
+      },
+      { unref: true },
+    );
+  }
+
+  /** Resolves when all that was touched before is on the disk. A disk that fails is reported and tried again at the next change. */
+  flush(): Promise<void> {
+    this.#writing = this.#writing.then(async () => {
+      if (!this.#dirty) return;
+      this.#dirty = false;
+      try {
+        await this.#modules.write(this.#modules.current());
+      } catch (error) {
+        this.#dirty = true;
+        this.#modules.log.error({ error: messageOf(error) }, 'the journal cannot be written');
+      }
+    });
+    return this.#writing;
+  }
+}

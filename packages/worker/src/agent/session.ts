@@ -1,0 +1,94 @@
+import type { Clock, Timer } from '@swarmctl/shared/kit';
+import { isClusterError, messageOf } from '@swarmctl/shared/kit';
+import type { AgentMessage, ManagerMessage } from '@swarmctl/shared/wire';
+import type { LinkStream } from './link.ts';
+
+// One connection to a manager, from the hello to its end: heartbeats out, a watch for a manager that has gone without a word.
+
+export type SessionEnd =
+  | { readonly kind: 'closed'; readonly reason: string }
+  | Extract<ManagerMessage, { type: 'redirect' } | { type: 'removed' }>;
+
+export interface SessionModules {
+  readonly clock: Clock;
+  /** The revision that this node routes by. */
+  readonly applied: () => number;
+  readonly message: (message: ManagerMessage) => void;
+}
+
+const missedBeats = 3;
+const defaultHeartbeatMs = 1_000;
+const allowanceMs = 250;
+
+export class AgentSession {
+  readonly #stream: LinkStream;
+  readonly #modules: SessionModules;
+  #heartbeatMs = defaultHeartbeatMs;
+  #heard: number;
+  #timer: Timer | undefined;
+  #end: SessionEnd | undefined;
+  readonly ended: Promise<SessionEnd>;
+
+  constructor(stream: LinkStream, hello: Extract<AgentMessage, { type: 'hello' }>, modules: SessionModules) {
+    this.#stream = stream;
+    this.#modules = modules;
+    this.#heard = modules.clock.monotonic();
+    this.ended = new Promise((resolve) => {
+      const closed = (error?: Error) => {
+        this.#timer?.cancel();
+        resolve(
+          this.#end ?? { kind: 'closed', reason: error ? messageOf(error) : 'the manager closed the connection' },
+        );
+      };
+      if (stream.closed) closed();
+      else stream.once('close', closed);
+    });
+    stream.on('message', (message) => this.#receive(message));
+    stream.send(hello);
+    this.#beat();
+  }
+
+  get open(): boolean {
+    return this.#end === undefined && !this.#stream.closed;
+  }
+
+  send(message: AgentMessage): void {
+    this.#stream.send(message);
+  }
+
+  close(reason: string): void {
+    this.#end ??= { kind: 'closed', reason };
+    this.#stream.destroy();
+  }
+
+  #receive(message: ManagerMessage): void {
+    if (!this.open) return;
+    this.#heard = this.#modules.clock.monotonic();
+    if (message.type === 'redirect' || message.type === 'removed') {
+      this.#end = message;
+      this.#stream.destroy();
+      return;
+    }
+    if (message.type === 'welcome') this.#heartbeatMs = message.heartbeatMs;
+    try {
+      this.#modules.message(message);
+    } catch (error) {
+      this.close(`${isClusterError(error) ? '' : 'a message could not be handled: '}${messageOf(error)}`);
+    }
+  }
+
+  #beat(): void {
+    this.#timer = this.#modules.clock.after(
+      this.#heartbeatMs,
+      () => {
+        const silentMs = this.#modules.clock.monotonic() - this.#heard;
+        if (silentMs >= this.#heartbeatMs * missedBeats + allowanceMs) this.close('the manager is silent');
+        else {
+          this.send({ type: 'heartbeat', revision: this.#modules.applied() });
+          this.#beat();
+        }
+      },
+      { unref: true },
+    );
+  }
+}

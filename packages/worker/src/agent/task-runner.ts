@@ -1,0 +1,314 @@
+import { isDeepStrictEqual } from 'node:util';
+import { Bell, type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
+import {
+  isAfter,
+  isTerminal,
+  stopGraceMsOf,
+  type Task,
+  type TaskStatus,
+  toTimestamp,
+  wantsLife,
+} from '@swarmctl/shared/model';
+import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
+import { drainConnections } from './drain.ts';
+import { type Probe, untilReachable } from './probe.ts';
+import type { Slots } from './slots.ts';
+import { type Action, type Report, refused, step } from './step.ts';
+
+// Walks one task through its life: looks, decides by `step`, does, and looks again. One thing at a time for a task; tasks do not wait for
+// each other.
+
+/** What outlives the daemon. */
+export interface TaskRecord {
+  readonly task: Task;
+  readonly status: TaskStatus;
+  readonly failure?: string;
+}
+
+export interface RunnerModules {
+  /** Undefined when this node has none of the name that the task asks for. */
+  readonly runtime: Runtime | undefined;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly slots: { readonly prepare: Slots; readonly start: Slots };
+  readonly probe: Probe;
+  readonly mayStart: () => boolean;
+  readonly mayStop: () => boolean;
+  readonly report: (taskId: string, status: TaskStatus) => void;
+  /** The record has changed. */
+  readonly changed: () => void;
+  /** The engine did not answer. */
+  readonly troubled: () => void;
+}
+
+const firstRetryMs = 500;
+const mostRetryMs = 8_000;
+const lookAgainMs = 500;
+
+export class TaskRunner {
+  /** Resolves when nothing is left of a forgotten task, or the signal has aborted. */
+  readonly done: Promise<void>;
+  readonly #modules: RunnerModules;
+  readonly #signal: AbortSignal;
+  readonly #bell = new Bell();
+  #task: Task;
+  #status: TaskStatus;
+  #failure: string | undefined;
+  #removed = false;
+  #drained = false;
+  #container: ContainerState | undefined;
+  /** What is known of the container may be out of date. */
+  #stale = true;
+  #failures = 0;
+  /** The container that is being probed, or was found reachable. */
+  #probed: { readonly containerId: string; readonly abort: AbortController; reachable: boolean } | undefined;
+  #preparing: AbortController | undefined;
+
+  constructor(record: TaskRecord, modules: RunnerModules, signal: AbortSignal) {
+    this.#task = record.task;
+    this.#status = isAfter(record.task.Status.State, record.status.State) ? record.task.Status : record.status;
+    this.#failure = record.failure;
+    this.#modules = modules;
+    this.#signal = signal;
+    this.done = this.#run();
+  }
+
+  get record(): TaskRecord {
+    const failure = this.#failure;
+    return { task: this.#task, status: this.#status, ...(failure !== undefined && { failure }) };
+  }
+
+  get task(): Task {
+    return this.#task;
+  }
+
+  get status(): TaskStatus {
+    return this.#status;
+  }
+
+  get container(): ContainerState | undefined {
+    return this.#container;
+  }
+
+  get removed(): boolean {
+    return this.#removed;
+  }
+
+  assign(task: Task): void {
+    this.#task = task;
+    if (isAfter(task.Status.State, this.#status.State)) this.#status = task.Status;
+    this.#wishChanged();
+  }
+
+  /** The managers have forgotten the task: nothing of it stays. */
+  forget(): void {
+    this.#removed = true;
+    this.#wishChanged();
+  }
+
+  /** Something may have happened to the container. */
+  look(): void {
+    this.#stale = true;
+    this.#bell.ring();
+  }
+
+  /** What may be done has changed. */
+  nudge(): void {
+    this.#bell.ring();
+  }
+
+  #wishChanged(): void {
+    if (this.#removed || !wantsLife(this.#task.DesiredState)) this.#preparing?.abort();
+    this.#bell.ring();
+  }
+
+  async #run(): Promise<void> {
+    const stop = () => this.#bell.ring();
+    this.#signal.addEventListener('abort', stop);
+    try {
+      while (!this.#signal.aborted) {
+        if (!(await this.#turn())) return;
+      }
+    } finally {
+      this.#signal.removeEventListener('abort', stop);
+      this.#probed?.abort.abort();
+    }
+  }
+
+  /** False when the task is forgotten and gone. */
+  async #turn(): Promise<boolean> {
+    try {
+      await this.#lookAt();
+      const action = this.#next();
+      if (action.kind === 'forget') return false;
+      await this.#perform(action);
+    } catch (error) {
+      if (this.#signal.aborted) return true;
+      await this.#troubled(error);
+    }
+    return true;
+  }
+
+  async #lookAt(): Promise<void> {
+    if (!this.#stale) return;
+    this.#stale = false;
+    try {
+      this.#container = await this.#modules.runtime?.inspect(this.#task.ID);
+    } catch (error) {
+      this.#stale = true;
+      throw error;
+    }
+  }
+
+  #next(): Action {
+    const probed = this.#probed;
+    return step({
+      task: this.#task,
+      status: this.#status,
+      container: this.#container,
+      removed: this.#removed,
+      mayStart: this.#modules.mayStart(),
+      mayStop: this.#modules.mayStop(),
+      reachable: probed?.reachable === true && probed.containerId === this.#container?.containerId,
+      drained: this.#drained,
+      ...(this.#failure !== undefined && { failure: this.#failure }),
+    });
+  }
+
+  async #perform(action: Action): Promise<void> {
+    const { runtime, clock } = this.#modules;
+    const { ID } = this.#task;
+    switch (action.kind) {
+      case 'report':
+        return this.#report(action.status);
+      case 'give-up':
+        this.#failure = action.failure;
+        return this.#modules.changed();
+      case 'prepare':
+        return this.#prepare();
+      case 'start':
+        return this.#inSlot('start', async (there) => {
+          this.#container = await there.start(this.#task);
+        });
+      case 'drain':
+        this.#probed?.abort.abort();
+        if (runtime) await drainConnections(this.#task, { runtime, clock }, this.#signal);
+        this.#drained = true;
+        return undefined;
+      case 'stop':
+        this.#probed?.abort.abort();
+        await runtime?.stop(this.#task, stopGraceMsOf(this.#task.Spec));
+        return this.#done({ stale: true });
+      case 'remove':
+        await runtime?.remove(ID);
+        this.#container = undefined;
+        return this.#done({ stale: true });
+      case 'probe':
+        this.#probe();
+        await this.#bell.wait();
+        return undefined;
+      case 'look-again':
+        await this.#bell.wait(clock, lookAgainMs);
+        this.#stale = true;
+        return undefined;
+      case 'wait':
+        await this.#bell.wait();
+        return undefined;
+      case 'forget':
+        return undefined;
+      default:
+        return action satisfies never;
+    }
+  }
+
+  #done({ stale }: { stale: boolean }): void {
+    this.#failures = 0;
+    if (stale) this.#stale = true;
+  }
+
+  async #prepare(): Promise<void> {
+    if (!this.#modules.runtime) {
+      const name = this.#task.ServiceAnnotations.Labels['swarmctl.runtime'] ?? 'docker';
+      throw new RuntimeError(`this node does not have the runtime '${name}'`, { permanent: true });
+    }
+    const abort = new AbortController();
+    this.#preparing = abort;
+    const signal = AbortSignal.any([abort.signal, this.#signal]);
+    try {
+      await this.#inSlot(
+        'prepare',
+        async (runtime) => {
+          this.#container = await runtime.prepare(this.#task, signal);
+        },
+        signal,
+      );
+    } catch (error) {
+      if (!abort.signal.aborted) throw error;
+      // It was called off; whatever came of it is found by looking.
+      this.#stale = true;
+    } finally {
+      this.#preparing = undefined;
+    }
+  }
+
+  /** Waits for its turn, and leaves it when meanwhile something else has become the thing to do. */
+  #inSlot(kind: 'prepare' | 'start', act: (runtime: Runtime) => Promise<void>, signal = this.#signal): Promise<void> {
+    return this.#modules.slots[kind].run(async () => {
+      const { runtime } = this.#modules;
+      if (!runtime || this.#next().kind !== kind || this.#signal.aborted) return;
+      await act(runtime);
+      this.#done({ stale: false });
+    }, signal);
+  }
+
+  #probe(): void {
+    const container = this.#container;
+    if (!container || this.#probed?.containerId === container.containerId) return;
+    this.#probed?.abort.abort();
+    const abort = new AbortController();
+    const probed = { containerId: container.containerId, abort, reachable: false };
+    this.#probed = probed;
+    void untilReachable(container.endpoints, this.#modules, AbortSignal.any([abort.signal, this.#signal])).then(
+      (all) => {
+        probed.reachable = all;
+        this.#bell.ring();
+      },
+    );
+  }
+
+  #report(report: Report): void {
+    const { Timestamp: _, ...known } = this.#status;
+    if (isDeepStrictEqual(known, report)) return;
+    const { clock, log } = this.#modules;
+    if (report.State !== this.#status.State) {
+      const fields = { task: this.#task.ID, service: this.#task.ServiceAnnotations.Name, state: report.State };
+      log.info({ ...fields, ...(report.Err !== undefined && { error: report.Err }) }, 'task state');
+    }
+    if (isTerminal(report.State)) this.#probed?.abort.abort();
+    this.#status = { Timestamp: toTimestamp(clock.now()), ...report };
+    this.#modules.report(this.#task.ID, this.#status);
+    this.#modules.changed();
+  }
+
+  /** What the runtime refuses is the task's end; what it did not answer is asked again, later each time. */
+  async #troubled(error: unknown): Promise<void> {
+    const { clock, log } = this.#modules;
+    const message = messageOf(error);
+    const kind = this.#next().kind;
+    if (error instanceof RuntimeError && error.permanent && (kind === 'prepare' || kind === 'start')) {
+      this.#report(refused(this.#status, this.#container, message));
+      return;
+    }
+    if (!(error instanceof RuntimeError)) log.error({ task: this.#task.ID, err: error }, 'task runner failed');
+    else log.warn({ task: this.#task.ID, doing: kind, error: message }, 'the runtime does not do it');
+    this.#modules.troubled();
+    if (kind === 'prepare' || kind === 'start') this.#report({ ...withoutTime(this.#status), Err: message });
+    const ms = Math.min(mostRetryMs, firstRetryMs * 2 ** Math.min(this.#failures++, 10));
+    await this.#bell.wait(clock, ms);
+    this.#stale = true;
+  }
+}
+
+function withoutTime({ Timestamp: _, ...report }: TaskStatus): Report {
+  return report;
+}

@@ -1,0 +1,46 @@
+import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
+import type { NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
+import type { Peer } from '@swarmctl/shared/wire';
+import type { Ingress } from '../network/types.ts';
+import type { Runtime } from '../runtime/types.ts';
+import type { Link } from './link.ts';
+import type { Probe } from './probe.ts';
+
+// What an agent is made of and with.
+
+export interface AgentOptions {
+  readonly nodeId: string;
+  readonly hostname: string;
+  /** How others reach this node's published ports. */
+  readonly addr: string;
+  /** The journal's file; its folder is made. */
+  readonly journalPath: string;
+  /** Asked of the managers by a clean stop: move nothing for so long. */
+  readonly restartGraceMs?: number;
+  readonly describeEveryMs?: number;
+  /** Containers that are prepared or started at a time. */
+  readonly parallel?: number;
+}
+
+/** What the managers tell the daemon through its agent. */
+export interface AgentHooks {
+  managers?(managers: readonly Peer[]): void;
+  role?(role: NodeRole): void;
+  /** The node is not in the cluster any more. The agent has ended its link; its tasks still run until `purge`. */
+  removed?(reason: string): void;
+  certificate?(certificate: string, ca: string): void;
+  tlsInfo?(): TlsInfo | undefined;
+}
+
+export interface AgentModules {
+  /** By name; the first describes the machine. */
+  readonly runtimes: ReadonlyMap<RuntimeName, Runtime>;
+  readonly ingress: Ingress;
+  readonly link: Link;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly newId: NewId;
+  readonly log: Logger;
+  readonly probe?: Probe;
+  readonly hooks?: AgentHooks;
+}
