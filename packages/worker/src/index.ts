@@ -1,2 +1,3 @@
+export * from './agent/index.ts';
 export * from './network/index.ts';
 export * from './runtime/index.ts';
