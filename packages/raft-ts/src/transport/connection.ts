@@ -35,6 +35,8 @@ export class Connection {
     stream.on('error', (error: Error) => this.close(error));
     stream.on('end', () => this.close());
     stream.on('close', () => this.close());
+    // Whoever read from it before may have paused it.
+    stream.resume();
   }
 
   get open(): boolean {

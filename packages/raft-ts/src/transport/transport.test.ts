@@ -68,6 +68,8 @@ describe('a stream that a peer opened', () => {
     const parts = setUp();
     const [mine, theirs] = streamPair();
     theirs.on('error', () => {}).resume();
+    // As one is left whose first bytes were read by somebody else.
+    mine.pause();
     parts.transport.accept(2, 'control', mine);
     return { ...parts, theirs };
   };
