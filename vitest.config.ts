@@ -7,6 +7,9 @@ const ssr = { resolve: { conditions: ['source'] } };
 /** Tests that start a private Docker engine (root and dockerd). */
 const docker = ['packages/*/src/**/*.docker.test.ts', 'test/kit/**/*.docker.test.ts'];
 
+/** Tests in network namespaces of their own (root, nft). */
+const netns = ['packages/*/src/**/*.netns.test.ts'];
+
 export default defineConfig({
   test: {
     projects: [
@@ -16,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts', 'test/kit/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...docker],
+          exclude: [...configDefaults.exclude, ...docker, ...netns],
         },
       },
       { resolve, ssr, test: { name: 'sim', include: ['test/sim/**/*.test.ts'], testTimeout: 120_000 } },
@@ -31,6 +34,11 @@ export default defineConfig({
           hookTimeout: 120_000,
           bail: 0,
         },
+      },
+      {
+        resolve,
+        ssr,
+        test: { name: 'netns', include: netns, fileParallelism: false, testTimeout: 30_000, hookTimeout: 60_000 },
       },
       {
         resolve,

@@ -1,5 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 
 // Network namespaces for tests: some machines on one network, each with its loopback and an address. The network itself is a bridge in a
 // namespace of its own, so that nothing is added to the machine's, and every lab may use the same addresses.
@@ -15,8 +16,18 @@ export interface Netns {
 
 export interface NetnsLab {
   readonly spaces: readonly Netns[];
+  /** One more, inside `node` as a container is: on a bridge of that node, with the node as its way out. */
+  addContainer(node: Netns): Netns;
   /** Ends what was spawned in them and deletes them. Idempotent. */
   close(): Promise<void>;
+}
+
+/** A netns-peer.mjs in a namespace. */
+export interface NetnsPeer {
+  readonly pid: number;
+  /** Has it do something (see there); rejects with its error. */
+  call<T = void>(verb: string, details?: Record<string, unknown>): Promise<T>;
+  end(): Promise<void>;
 }
 
 const prefix = 'swn';
@@ -49,11 +60,50 @@ export function openNetnsLab(count: number): NetnsLab {
       names.push(name);
       return join(name, `${base}-net`, i + 1, children);
     });
-    return { spaces, close: () => closeLab(names, children) };
+    const addContainer = (node: Netns) => {
+      const name = `${base}-c${names.length}`;
+      names.push(name);
+      return joinBridge(name, node, names.length, children);
+    };
+    return { spaces, addContainer, close: () => closeLab(names, children) };
   } catch (error) {
     for (const name of names) deleteNamespace(name);
     throw error;
   }
+}
+
+/** Starts a peer in a namespace; with `ingress` it can run a node's ingress too. */
+export async function startPeer(space: Netns, options: { ingress?: boolean } = {}): Promise<NetnsPeer> {
+  const flags = options.ingress ? ['--conditions=source', '--import', 'tsx'] : [];
+  const child = space.spawn(process.execPath, [...flags, fileURLToPath(new URL('netns-peer.mjs', import.meta.url))], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const calls = new Map<number, (answer: { value?: unknown; error?: string }) => void>();
+  let last = 0;
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.on('message', (message: { id: number; value?: unknown; error?: string }) => {
+    calls.get(message.id)?.(message);
+    calls.delete(message.id);
+  });
+  child.once('exit', () => {
+    for (const answer of calls.values()) answer({ error: 'the peer has ended' });
+  });
+  await new Promise<void>((resolve, reject) => {
+    calls.set(0, ({ error }) => (error === undefined ? resolve() : reject(new Error(error))));
+  });
+  return {
+    pid: child.pid ?? 0,
+    call: <T>(verb: string, details: Record<string, unknown> = {}) =>
+      new Promise<T>((resolve, reject) => {
+        const id = ++last;
+        calls.set(id, ({ value, error }) => (error === undefined ? resolve(value as T) : reject(new Error(error))));
+        child.send({ ...details, id, verb });
+      }),
+    end: () => {
+      child.kill('SIGKILL');
+      return ended;
+    },
+  };
 }
 
 /** Deletes what runs that did not end in order left behind. */
@@ -73,19 +123,40 @@ function join(name: string, network: string, number: number, children: Set<Child
   inside(network, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
   inside(name, 'ip', 'addr', 'add', `${addr}/24`, 'dev', 'eth0');
   inside(name, 'ip', 'link', 'set', 'eth0', 'up');
-  return {
-    name,
-    addr,
-    run: (program, ...args) => inside(name, program, ...args),
-    spawn(program, args, options = {}) {
-      // Not `ip netns exec`, which mounts another /sys.
-      const child = spawn('nsenter', [`--net=${folder}/${name}`, program, ...args], options);
-      children.add(child);
-      child.once('exit', () => children.delete(child));
-      return child;
-    },
-  };
+  return space(name, addr, children);
 }
+
+const containerBridge = 'ctr0';
+
+function joinBridge(name: string, node: Netns, number: number, children: Set<ChildProcess>): Netns {
+  const addr = `172.30.0.${number}`;
+  makeNamespace(name);
+  if (!node.run('ip', '-o', 'link').includes(`${containerBridge}:`)) {
+    node.run('ip', 'link', 'add', containerBridge, 'type', 'bridge');
+    node.run('ip', 'addr', 'add', '172.30.0.1/16', 'dev', containerBridge);
+    node.run('ip', 'link', 'set', containerBridge, 'up');
+  }
+  const port = `c${number}`;
+  node.run('ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name);
+  node.run('ip', 'link', 'set', port, 'master', containerBridge, 'up');
+  inside(name, 'ip', 'addr', 'add', `${addr}/16`, 'dev', 'eth0');
+  inside(name, 'ip', 'link', 'set', 'eth0', 'up');
+  inside(name, 'ip', 'route', 'add', 'default', 'via', '172.30.0.1');
+  return space(name, addr, children);
+}
+
+const space = (name: string, addr: string, children: Set<ChildProcess>): Netns => ({
+  name,
+  addr,
+  run: (program, ...args) => inside(name, program, ...args),
+  spawn(program, args, options = {}) {
+    // Not `ip netns exec`, which mounts another /sys.
+    const child = spawn('nsenter', [`--net=${folder}/${name}`, program, ...args], options);
+    children.add(child);
+    child.once('exit', () => children.delete(child));
+    return child;
+  },
+});
 
 function makeNamespace(name: string): void {
   command('ip', 'netns', 'add', name);

@@ -19,6 +19,7 @@ export function answeredAddresses(options: Omit<IngressOptions, 'nodeId'>): read
 /** An IPv4 network, both ends included. */
 export interface Subnet {
   readonly cidr: string;
+  readonly device: string;
   readonly first: number;
   readonly last: number;
 }
@@ -28,11 +29,11 @@ export const toNumber = (addr: string): number =>
 
 const toText = (value: number): string => [24, 16, 8, 0].map((shift) => (value >>> shift) & 255).join('.');
 
-export function subnet(cidr: string): Subnet {
+export function subnet(cidr: string, device = ''): Subnet {
   const [addr = '', length = '32'] = cidr.split('/');
   const size = 2 ** (32 - Number(length));
   const first = toNumber(addr) - (toNumber(addr) % size);
-  return { cidr: `${toText(first)}/${length}`, first, last: first + size - 1 };
+  return { cidr: `${toText(first)}/${length}`, device, first, last: first + size - 1 };
 }
 
 export const contains = (net: Subnet, addr: string): boolean => {
@@ -47,10 +48,12 @@ export interface LocalAddresses {
 }
 
 export function localAddresses(interfaces: NodeJS.Dict<NetworkInterfaceInfo[]>): LocalAddresses {
-  const all = Object.values(interfaces).flatMap((list) => list ?? []);
+  const all = Object.entries(interfaces).flatMap(([device, list]) => (list ?? []).map((one) => ({ ...one, device })));
   const ipv4 = all.filter(({ family }) => family === 'IPv4');
   return {
     own: new Set(ipv4.map(({ address }) => address)),
-    subnets: ipv4.filter(({ internal, cidr }) => !internal && cidr).map(({ cidr }) => subnet(String(cidr))),
+    subnets: ipv4
+      .filter(({ internal, cidr }) => !internal && cidr)
+      .map(({ cidr, device }) => subnet(String(cidr), device)),
   };
 }

@@ -96,9 +96,12 @@ function addNet(nets: Set<string>, addr: string, local: LocalAddresses): void {
   if (widest) nets.add(widest.cidr);
 }
 
-/** The targets as slots, starting with another one each time a port's rule is replaced: the kernel starts at slot 0 again. */
-export function slots(targets: readonly Target[], start: number): Target[] {
-  const first = targets.length === 0 ? 0 : start % targets.length;
+/**
+ * The targets as slots. A replaced rule counts from slot 0 again, so each round starts elsewhere: by steps of the golden ratio, which
+ * never fall in step with changes that come and go.
+ */
+export function slots(targets: readonly Target[], round: number): Target[] {
+  const first = Math.floor(((round * 0.618_033_988_75) % 1) * targets.length);
   return [...targets.slice(first), ...targets.slice(0, first)];
 }
 

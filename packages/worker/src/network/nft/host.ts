@@ -12,7 +12,9 @@ export interface NodeHost {
   restore(routeLocalnet: string): Promise<void>;
   /** Lets connections of ours through Docker's firewall, where there is one. Idempotent; never throws. */
   admit(): Promise<void>;
-  /** Takes that back. */
+  /** Lets containers on these bridges reach themselves through a published port. Idempotent; never throws. */
+  reflect(bridges: readonly string[]): Promise<void>;
+  /** Takes back what `admit` did. */
   dismiss(): Promise<void>;
 }
 
@@ -54,6 +56,20 @@ export class LinuxHost implements NodeHost {
     if (await this.#iptables('-C')) return;
     // Docker's default is to drop what it did not ask for, and an accept of our own table does not overrule that.
     if (await this.#iptables('-I')) this.#log.info('connections to published ports let through Docker’s firewall');
+  }
+
+  async reflect(bridges: readonly string[]): Promise<void> {
+    // Where bridged packets pass the netfilter hooks, one that is sent back to its own port is dropped unless the port is a hairpin.
+    try {
+      const { stdout } = await this.#run('bridge', ['-d', '-j', 'link', 'show']);
+      const ports = JSON.parse(stdout || '[]') as { ifname: string; master?: string; hairpin?: boolean }[];
+      for (const { ifname, master, hairpin } of ports) {
+        if (hairpin || !master || !bridges.includes(master)) continue;
+        await this.#run('bridge', ['link', 'set', 'dev', ifname, 'hairpin', 'on']);
+      }
+    } catch (error) {
+      this.#log.debug({ error: messageOf(error) }, 'containers may not reach themselves through a published port');
+    }
   }
 
   async dismiss(): Promise<void> {

@@ -54,7 +54,7 @@ export class NftIngress implements Ingress {
   readonly #bell = new Bell();
   readonly #ended = new AbortController();
   readonly #timers = new Map<string, Timer>();
-  readonly #starts = new Map<string, number>();
+  readonly #rounds = new Map<string, number>();
 
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #version = 0;
@@ -142,6 +142,7 @@ export class NftIngress implements Ingress {
   async sweep(): Promise<void> {
     try {
       await this.#host.admit();
+      await this.#reflect(this.#table?.nearNets ?? []);
       await this.#forgetUdp([...this.#wanted.keys()]);
       await this.#compare();
     } catch (error) {
@@ -186,19 +187,20 @@ export class NftIngress implements Ingress {
     this.#inBackground(async () => {
       await this.#forgetUdp(udp);
       await this.#admitNowAndThen();
+      await this.#reflect(plan.table.nearNets);
     });
   }
 
   async #write(table: NodeTable): Promise<void> {
-    const starts = (key: string) => this.#starts.get(key) ?? spread(this.#options.nodeId + key);
+    const rounds = (key: string) => this.#round(key);
     const known = this.#table;
-    const text = known && changes(this.#names.table, known, table, starts);
+    const text = known && changes(this.#names.table, known, table, rounds);
     if (text === '') return;
     this.#writing = true;
     try {
       const isChanged = text !== undefined && (await this.#tryChanges(text));
       if (!isChanged) {
-        await this.#nft.apply(replacement(this.#names, table, starts));
+        await this.#nft.apply(replacement(this.#names, table, rounds));
         this.#frame = undefined;
       }
       this.#advance(isChanged ? known : undefined, table);
@@ -218,14 +220,18 @@ export class NftIngress implements Ingress {
     }
   }
 
-  /** So that the next replacement of a rule starts with another backend. */
+  /** So that the next replacement of a rule rounds with another backend. */
   #advance(from: NodeTable | undefined, to: NodeTable): void {
-    for (const key of this.#starts.keys()) if (!to.ports.has(key)) this.#starts.delete(key);
+    for (const key of this.#rounds.keys()) if (!to.ports.has(key)) this.#rounds.delete(key);
     for (const { key, targets } of to.ports.values()) {
       const old = from?.ports.get(key);
       if (old && sameTargets(old.targets, targets)) continue;
-      this.#starts.set(key, (this.#starts.get(key) ?? spread(this.#options.nodeId + key)) + 1);
+      this.#rounds.set(key, this.#round(key) + 1);
     }
+  }
+
+  #round(key: string): number {
+    return this.#rounds.get(key) ?? spread(this.#options.nodeId + key);
   }
 
   /** Ports that are new here, or were another's, and have a listener: that program keeps them. */
@@ -280,6 +286,12 @@ export class NftIngress implements Ingress {
     const [protocol, port] = key.split('/');
     if (protocol !== 'udp' || this.#taken.has(key)) return undefined;
     return { port: Number(port), targets: this.#table?.ports.get(key)?.targets ?? [] };
+  }
+
+  async #reflect(nets: readonly string[]): Promise<void> {
+    if (nets.length === 0) return;
+    const { subnets } = localAddresses(this.#interfaces());
+    await this.#host.reflect(subnets.filter(({ cidr }) => nets.includes(cidr)).map(({ device }) => device));
   }
 
   async #admitNowAndThen(): Promise<void> {

@@ -22,12 +22,12 @@ export const tableName = (nodeId: string): string => `swarmd_${nodeId.replace(/[
 /** With a prefix, since bare words may be keywords of nft. */
 export const chainName = (rule: Pick<PortRule, 'protocol' | 'port'>): string => `s_${rule.protocol}_${rule.port}`;
 
-/** Where the slots of a port start, by key. */
-export type Starts = (key: string) => number;
+/** How often a port's rule was written before, by key: where its slots start. */
+export type Rounds = (key: string) => number;
 
 const before = 10;
 
-export function replacement(names: TableNames, table: NodeTable, starts: Starts): string {
+export function replacement(names: TableNames, table: NodeTable, rounds: Rounds): string {
   const { table: name } = names;
   const toUs =
     names.addresses.length === 0 ? 'fib daddr type local' : `ip daddr { ${[...names.addresses].sort().join(', ')} }`;
@@ -60,7 +60,7 @@ export function replacement(names: TableNames, table: NodeTable, starts: Starts)
       'oifname "lo" accept',
       'ct status dnat meta l4proto . ip daddr . th dport vmap @backends',
     ),
-    ...rules.filter(isServing).flatMap((rule) => chain(chainName(rule), dnat(rule, starts(rule.key)))),
+    ...rules.filter(isServing).flatMap((rule) => chain(chainName(rule), dnat(rule, rounds(rule.key)))),
     '}',
     ...elements('add', name, 'ports', rules.filter(isServing).map(portElement)),
     ...elements('add', name, 'refused', rules.filter(isRefusing).map(portKey)),
@@ -73,7 +73,7 @@ export function replacement(names: TableNames, table: NodeTable, starts: Starts)
 export const removal = (name: string): string => `add table ip ${name}\ndelete table ip ${name}\n`;
 
 /** What leads from one table to the other, in one transaction; empty when nothing does. */
-export function changes(name: string, from: NodeTable, to: NodeTable, starts: Starts): string {
+export function changes(name: string, from: NodeTable, to: NodeTable, rounds: Rounds): string {
   const made: string[] = [];
   const gone: string[] = [];
   const [serve, unserve]: [string[], string[]] = [[], []];
@@ -82,7 +82,7 @@ export function changes(name: string, from: NodeTable, to: NodeTable, starts: St
     const wasServing = old !== undefined && isServing(old);
     if (!isServing(rule) || (wasServing && sameTargets(old.targets, rule.targets))) continue;
     const where = `ip ${name} ${chainName(rule)}`;
-    made.push(`${wasServing ? 'flush' : 'add'} chain ${where}`, `add rule ${where} ${dnat(rule, starts(rule.key))}`);
+    made.push(`${wasServing ? 'flush' : 'add'} chain ${where}`, `add rule ${where} ${dnat(rule, rounds(rule.key))}`);
     if (!wasServing) serve.push(portElement(rule));
   }
   for (const old of from.ports.values()) {
@@ -113,11 +113,11 @@ export const isServing = (rule: PortRule): boolean => rule.targets.length > 0;
 const isRefusing = (rule: PortRule): boolean => !isServing(rule);
 
 /** `meta l4proto` first: a destination with a port wants a protocol that has ports. */
-function dnat(rule: PortRule, start: number): string {
-  const [only, ...others] = slots(rule.targets, start);
+function dnat(rule: PortRule, round: number): string {
+  const [only, ...others] = slots(rule.targets, round);
   const head = `meta l4proto ${rule.protocol} dnat to`;
   if (only && others.length === 0) return `${head} ${only.addr}:${only.port}`;
-  const map = slots(rule.targets, start).map(({ addr, port }, slot) => `${slot} : ${addr} . ${port}`);
+  const map = slots(rule.targets, round).map(({ addr, port }, slot) => `${slot} : ${addr} . ${port}`);
   return `${head} numgen inc mod ${map.length} map { ${map.join(', ')} }`;
 }
 
