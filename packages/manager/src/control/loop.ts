@@ -21,7 +21,7 @@ export interface ControlLoopOptions {
 }
 
 export interface ControlLoopModules {
-  readonly store: StoreWatch & { view(): View; overlay(): Overlay };
+  readonly store: StoreWatch & { view(): View; overlay(now: number): Overlay };
   readonly proposer: Proposer;
   readonly clock: Clock;
   readonly newId: NewId;
@@ -133,12 +133,9 @@ export class ControlLoop {
   }
 
   async #decideAll(signal: AbortSignal): Promise<{ atoms: Atom[]; failure: Error | undefined }> {
-    const overlay = this.#modules.store.overlay();
-    const env: Env = {
-      now: this.#modules.clock.now(),
-      newId: this.#modules.newId,
-      random: this.#modules.random,
-    };
+    const { clock, newId, random, store } = this.#modules;
+    const env: Env = { now: clock.now(), newId, random };
+    const overlay = store.overlay(env.now);
     const atoms: Atom[] = [];
     let failure: Error | undefined;
     for (let round = 0; round < this.#options.maxRounds && !signal.aborted; round++) {

@@ -9,7 +9,7 @@ const perDecision = 1_000;
 export function orphanSupervisor(): Controller {
   return {
     name: 'orphans',
-    marks(event) {
+    marks(event, view) {
       if (event.table === 'nodes') {
         const changed =
           event.op !== 'update' ||
@@ -17,8 +17,11 @@ export function orphanSupervisor(): Controller {
           event.before?.DownSince !== event.after?.DownSince;
         return changed ? [event.id] : [];
       }
-      const node = event.table === 'tasks' ? event.after?.NodeID : undefined;
-      return node !== undefined && event.table === 'tasks' && event.before?.NodeID !== node ? [node] : [];
+      if (event.table !== 'tasks' || event.after?.NodeID === undefined) return [];
+      // A task that was given to a node while that went away.
+      if (event.before?.NodeID === event.after.NodeID) return [];
+      const node = view.get('nodes', event.after.NodeID);
+      return node && node.Status.State !== 'down' ? [] : [event.after.NodeID];
     },
     all: (view) => [...new Set(view.list('tasks').flatMap((task) => task.NodeID ?? []))],
     decide(view, key, env) {

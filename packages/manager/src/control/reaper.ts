@@ -13,7 +13,8 @@ export function taskReaper(): Controller {
   return {
     name: 'reaper',
     marks(event, view) {
-      if (event.table === 'tasks') return unitKeyOf(event);
+      // Tasks that live are no concern of the reaper's.
+      if (event.table === 'tasks') return event.after && isWanted(event.after) ? [] : unitKeyOf(event);
       if (event.table === 'nodes') {
         return event.before?.Status.State !== event.after?.Status.State ? unitsOfNode(view, event.id) : [];
       }

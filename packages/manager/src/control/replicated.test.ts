@@ -63,7 +63,7 @@ describe('filling slots', () => {
   it('makes many in several decisions', () => {
     const store = aStore({ services: [aService({ id: 's', replicas: 700 })] });
     const { changes, wakeAt } = decide(controller, store, 's', 5);
-    expect(changes).toHaveLength(500);
+    expect(changes).toHaveLength(200);
     expect(wakeAt).toBe(5);
   });
 

@@ -6,6 +6,8 @@ import {
   restartPolicyOf,
   type Service,
   type StoreChange,
+  type StoreEvent,
+  stateOrder,
   type Task,
   updateConfigOf,
 } from '@swarmctl/shared/model';
@@ -44,7 +46,7 @@ export function restartSupervisor(): Controller {
           ? [...new Set(view.tasksOfService(event.id).map(unitKey))]
           : [];
       }
-      return unitKeyOf(event);
+      return isProgress(event) ? [] : unitKeyOf(event);
     },
     all: allUnits,
     decide(view, key, env) {
@@ -53,6 +55,14 @@ export function restartSupervisor(): Controller {
       return service ? new UnitDecision(view, service, at, env).decide() : { changes: [] };
     },
   };
+}
+
+/** A task on its way to running says nothing to the supervisor. */
+function isProgress(event: StoreEvent): boolean {
+  if (event.table !== 'tasks' || !event.before || !event.after) return false;
+  const { before, after } = event;
+  const same = before.DesiredState === after.DesiredState && before.NodeID === after.NodeID;
+  return same && isWanted(after) && stateOrder[after.Status.State] < stateOrder.running;
 }
 
 /** One decision in the making: what it has settled so far about the unit's tasks. */

@@ -8,7 +8,7 @@ import {
   type UpdateState,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
-import { batchLimits, changesPerDecision } from './change-size.ts';
+import { changesPerDecision } from './change-size.ts';
 import { suitsGlobal } from './fit.ts';
 import { nodeMoved } from './marks.ts';
 import { currentRun, isPaused, isUpdating, newTask } from './task-draft.ts';
@@ -172,7 +172,7 @@ function failed(service: Service, taskId: string, env: Env): ServiceSet {
 function replaceNext(view: View, service: Service, progress: Progress, env: Env): StoreChange[] {
   const { parallelism } = configOf(service);
   const free = parallelism === 0 ? progress.dirty.length : Math.max(0, parallelism - progress.busy);
-  const limit = Math.min(changesPerDecision(service.Spec.TaskTemplate), batchLimits.changes / 4);
+  const limit = changesPerDecision(service.Spec.TaskTemplate);
   return progress.dirty.slice(0, Math.min(free, limit)).flatMap((unit) => replace(view, service, unit, env));
 }
 

@@ -11,10 +11,11 @@ export class StateOverlay implements Overlay {
   readonly #changes: StoreChange[] = [];
   #state: State;
 
-  constructor(state: State) {
+  /** `now`: when what is decided here is decided (ms). */
+  constructor(state: State, now = 0) {
     this.index = state.index;
     // Later than everything there is, so that what is made here counts as the youngest.
-    this.#now = state.now + 1;
+    this.#now = Math.max(now, state.now + 1);
     this.#state = state;
   }
 

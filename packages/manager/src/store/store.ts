@@ -58,8 +58,8 @@ export class Store implements StoreWatch {
     return this.#state;
   }
 
-  overlay(): Overlay {
-    return new StateOverlay(this.#state);
+  overlay(now?: number): Overlay {
+    return new StateOverlay(this.#state, now);
   }
 
   watch(listener: Listener): () => void {
