@@ -172,15 +172,6 @@ it('does not wait for ever for a replacement that finds no node', async () => {
   await world.stopLeader();
 });
 
-it('counts its deadline from when a copy was made, however long nothing had happened before', async () => {
-  const { world, id } = await worldWith(9, { UpdateConfig: { Parallelism: 1, Monitor: second } });
-  await world.run(3_600_000, 60_000);
-  world.updateService(id, withImage('ok:2'));
-  await world.run(30_000, 10);
-  expect(world.service(id).UpdateStatus?.State).toBe('completed');
-  await world.stopLeader();
-});
-
 it('assigns a new service in one proposal', async () => {
   const world = new World(8);
   for (const name of ['n1', 'n2', 'n3']) world.addNode(name);

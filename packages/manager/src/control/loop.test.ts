@@ -8,7 +8,7 @@ import {
   settle,
   silentLogger,
 } from '@swarmctl/shared/kit';
-import type { StoreChange } from '@swarmctl/shared/model';
+import { type StoreChange, toTimestamp } from '@swarmctl/shared/model';
 import { describe, expect, it } from 'vitest';
 import { aNode, aService, aStore, aTask, builtAt } from '../../../../test/kit/index.ts';
 import { apply } from '../../../../test/sim/control/decide.ts';
@@ -81,6 +81,25 @@ describe('the loop', () => {
     await done;
     expect(proposed).toHaveLength(1);
     expect(message(store, 'a')).toBe('seen');
+  });
+
+  it('dates what is decided in a pass by the time of the pass', async () => {
+    const dates: (string | undefined)[] = [];
+    const first = one('first', (view, _, env) => {
+      if (env.now === builtAt) return { changes: [], wakeAt: builtAt + 3_600_000 };
+      return { changes: view.get('nodes', 'a') ? [] : [create('a')] };
+    });
+    const second = one('second', (view) => {
+      dates.push(view.get('nodes', 'a')?.CreatedAt);
+      return { changes: [] };
+    });
+    const { loop, clock, abort } = world([first, second]);
+    const done = loop.run(abort.signal);
+    await settle();
+    await clock.advance(3_600_000);
+    expect(dates.slice(0, 2)).toEqual([undefined, toTimestamp(builtAt + 3_600_000)]);
+    abort.abort();
+    await done;
   });
 
   it('asks an earlier controller again when a later one has changed something', async () => {
