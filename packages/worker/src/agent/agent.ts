@@ -42,6 +42,8 @@ export class Agent {
   readonly #journal: JournalKeeper;
   readonly #acknowledged = new Bell();
   readonly #describeBell = new Bell();
+  readonly #stopping = new AbortController();
+  #restartGraceMs: number;
   /** Runners end with it. */
   readonly #end = new AbortController();
   #routing: Routing;
@@ -63,7 +65,8 @@ export class Agent {
     this.#instance = modules.newId();
     // One listener a task.
     setMaxListeners(0, this.#end.signal);
-    const { parallel } = this.#options;
+    const { parallel, restartGraceMs } = this.#options;
+    this.#restartGraceMs = restartGraceMs;
     this.#slots = { prepare: new Slots(parallel), start: new Slots(parallel) };
     this.#routing = this.#routingFrom([], 0);
     const { clock, log } = modules;
@@ -109,7 +112,7 @@ export class Agent {
       await this.#describe();
       void this.#every(lookEveryMs, watching.signal, () => this.#lookAround());
       void this.#describes(watching.signal);
-      return await this.#connections(signal);
+      return await this.#connections(AbortSignal.any([signal, this.#stopping.signal]));
     } finally {
       watching.abort();
       this.#end.abort();
@@ -131,6 +134,22 @@ export class Agent {
     this.#routing = this.#routingFrom([], 0);
     this.#journal.touch();
     await this.#journal.flush();
+  }
+
+  /** Ends `run`, asking the managers to move nothing for `graceMs`; 0 asks for nothing. The tasks go on running. */
+  stop(graceMs: number): void {
+    this.#restartGraceMs = graceMs;
+    this.#stopping.abort();
+  }
+
+  /** What the node says of itself, once it has looked. */
+  get description(): NodeDescription | undefined {
+    return this.#description;
+  }
+
+  /** What it says may have changed, e.g. the labels. */
+  redescribe(): void {
+    this.#describeBell.ring();
   }
 
   /** Asks the managers for a new certificate; it comes to the hook. False without a connection. */
@@ -261,7 +280,7 @@ export class Agent {
         hooks?.removed?.(end.reason);
         return 'removed';
       } else {
-        link.learned(end.managers, end.leader);
+        link.learned?.(end.managers, end.leader);
         if (end.managers.length > 0) hooks?.managers?.(end.managers);
         if (end.leader && redirects++ < quickRedirects) continue;
       }
@@ -326,7 +345,7 @@ export class Agent {
         this.#outbox.acknowledge(message.sequence);
         break;
       case 'managers':
-        link.learned(message.managers, undefined);
+        link.learned?.(message.managers, undefined);
         hooks?.managers?.(message.managers);
         break;
       case 'role':
@@ -401,8 +420,10 @@ export class Agent {
   /** The node will be back: its tasks stay. */
   async #goodbye(session: AgentSession): Promise<void> {
     this.#sendStatuses();
-    session.send({ type: 'goodbye', graceMs: this.#options.restartGraceMs });
-    await this.#acknowledged.wait(this.#modules.clock, goodbyeMs);
+    if (this.#restartGraceMs > 0) {
+      session.send({ type: 'goodbye', graceMs: this.#restartGraceMs });
+      await this.#acknowledged.wait(this.#modules.clock, goodbyeMs);
+    }
     session.close('stopped');
   }
 
@@ -430,8 +451,7 @@ export class Agent {
   async #describe(): Promise<void> {
     const { runtimes, hooks, log } = this.#modules;
     const { hostname, addr } = this.#options;
-    const tlsInfo = () => hooks?.tlsInfo?.();
-    const { description, reasons } = await describeNode(runtimes, { hostname, tlsInfo });
+    const { description, reasons } = await describeNode(runtimes, hostname, hooks ?? {});
     if (isDeepStrictEqual(description, this.#description)) return;
     if (this.#description?.RuntimeReady !== description.RuntimeReady) {
       if (description.RuntimeReady) log.info({ runtimes: description.Runtimes }, 'runtime ready');

@@ -3,23 +3,28 @@ import type { Runtime } from '../runtime/types.ts';
 
 // What a node says of itself: its machine by the first of its runtimes, ready when all of them are.
 
-export interface DescribeOptions {
-  readonly hostname: string;
-  readonly tlsInfo?: () => TlsInfo | undefined;
+export interface Extras {
+  tlsInfo?(): TlsInfo | undefined;
+  /** Of the engine; laid over those that the runtime tells of. */
+  engineLabels?(): Readonly<Record<string, string>>;
 }
 
 export async function describeNode(
   runtimes: ReadonlyMap<RuntimeName, Runtime>,
-  options: DescribeOptions,
+  hostname: string,
+  extras: Extras,
 ): Promise<{ readonly description: NodeDescription; readonly reasons: readonly string[] }> {
   const described = await Promise.all([...runtimes.values()].map((runtime) => runtime.describe()));
   const first = described[0];
   if (!first) throw new Error('a node needs a runtime');
-  const TLSInfo = options.tlsInfo?.();
+  const { Engine } = first.description;
+  const Labels = { ...Engine.Labels, ...extras.engineLabels?.() };
+  const TLSInfo = extras.tlsInfo?.();
   return {
     description: {
-      Hostname: options.hostname,
+      Hostname: hostname,
       ...first.description,
+      Engine: { ...Engine, ...(Object.keys(Labels).length > 0 && { Labels }) },
       ...(TLSInfo && { TLSInfo }),
       Runtimes: [...runtimes.keys()],
       RuntimeReady: described.every(({ ready }) => ready),

@@ -1,4 +1,4 @@
 export { Agent } from './agent.ts';
-export { type DirectLinkModules, directLink, type Link, type LinkStream } from './link.ts';
+export type { Link, LinkStream } from './link.ts';
 export { connectProbe, type Probe } from './probe.ts';
 export type { AgentHooks, AgentModules, AgentOptions } from './types.ts';

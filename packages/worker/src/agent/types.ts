@@ -30,6 +30,8 @@ export interface AgentHooks {
   removed?(reason: string): void;
   certificate?(certificate: string, ca: string): void;
   tlsInfo?(): TlsInfo | undefined;
+  /** `name=value` labels of the engine, as the daemon was given them. */
+  engineLabels?(): Readonly<Record<string, string>>;
 }
 
 export interface AgentModules {
