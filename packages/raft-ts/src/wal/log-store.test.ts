@@ -238,7 +238,7 @@ describe('a snapshot file', () => {
     const { fileSystem, store } = await setUp();
     await store.snapshots.write(header(7), chunks('a', 'b'));
     const path = store.snapshots.path({ index: 7, term: 1 });
-    let whole = Buffer.alloc(0);
+    let whole: Buffer = Buffer.alloc(0);
     fileSystem.edit(path, (bytes) => {
       whole = Buffer.from(bytes);
       return bytes;

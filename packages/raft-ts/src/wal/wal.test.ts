@@ -151,7 +151,7 @@ describe('after a crash', () => {
 
   it('cuts off a last record that is torn at any byte, by zeros or by the end of the file', async () => {
     const { fileSystem, env, path, from, to } = await threeRecords();
-    let whole = Buffer.alloc(0);
+    let whole: Buffer = Buffer.alloc(0);
     fileSystem.edit(path, (bytes) => {
       whole = Buffer.from(bytes);
       return bytes;
@@ -201,7 +201,7 @@ describe('after a crash', () => {
     const wal = await Wal.create(env, 7);
     for (let i = 1; i <= 30; i++) await wal.write([entry(i, 'x'.repeat(400))]);
     await wal.close();
-    let second = Buffer.alloc(0);
+    let second: Buffer = Buffer.alloc(0);
     fileSystem.edit(segmentPath(dir, 2), (bytes) => {
       second = bytes;
       return bytes;
