@@ -1,5 +1,4 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { open } from 'node:fs/promises';
 import type { Protocol } from '@swarmctl/shared/model';
 
 // Who listens on this machine's ports, so that the kernel's ingress takes none from another program.
@@ -27,23 +26,19 @@ export async function listeners(folder = '/proc/self/net'): Promise<Listener[]> 
 
 async function readTable(path: string, protocol: Protocol): Promise<Listener[]> {
   const found: Listener[] = [];
-  const stream = createReadStream(path, 'utf8');
   // One without IPv6 has no such file.
-  stream.on('error', () => {});
-  let header = true;
-  for await (const line of createInterface({ input: stream })) {
-    if (header) {
-      header = false;
-      continue;
-    }
+  const file = await open(path).catch(() => undefined);
+  if (!file) return found;
+  let isHeader = true;
+  for await (const line of file.readLines()) {
     const [, local = '', , state] = line.trim().split(/\s+/);
     // The kernel lists listening sockets before the many that are connected.
-    if (protocol === 'tcp' && state !== listening) break;
-    if (protocol === 'udp' && state !== unconnected) continue;
-    const listener = parseLocal(local, protocol);
+    if (protocol === 'tcp' && state !== listening && !isHeader) break;
+    const listener = state === (protocol === 'tcp' ? listening : unconnected) && parseLocal(local, protocol);
     if (listener) found.push(listener);
+    isHeader = false;
   }
-  stream.destroy();
+  await file.close();
   return found;
 }
 

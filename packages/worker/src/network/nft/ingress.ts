@@ -61,6 +61,8 @@ export class NftIngress implements Ingress {
   #applied = 0;
   /** What the kernel has; undefined: unknown, so that all of it is written. */
   #table: NodeTable | undefined;
+  /** Ports that are ours, also while the table has to be written anew. */
+  #held: ReadonlySet<string> = new Set();
   /** The listing of what never changes, as of the first sweep after a replacement. */
   #frame: string | undefined;
   #writing = false;
@@ -205,6 +207,7 @@ export class NftIngress implements Ingress {
       }
       this.#advance(isChanged ? known : undefined, table);
       this.#table = table;
+      this.#held = new Set(table.ports.keys());
     } finally {
       this.#writing = false;
     }
@@ -236,7 +239,7 @@ export class NftIngress implements Ingress {
 
   /** Ports that are new here, or were another's, and have a listener: that program keeps them. */
   async #lookForOthers(wanted: ReadonlyMap<string, IngressEntry>): Promise<void> {
-    const unsure = [...wanted.values()].filter(({ key }) => !this.#table?.ports.has(key));
+    const unsure = [...wanted.values()].filter(({ key }) => !this.#held.has(key));
     if (unsure.length === 0) {
       this.#taken = new Map();
       return;

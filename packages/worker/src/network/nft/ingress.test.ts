@@ -1,0 +1,237 @@
+import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
+import type { IngressEntry } from '@swarmctl/shared/wire';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { Listener } from '../listeners.ts';
+import type { NodeHost } from './host.ts';
+import { NftIngress } from './ingress.ts';
+import type { Nft } from './tool.ts';
+
+// The loop around the table, with an nft that only notes what it is told.
+
+class FakeNft implements Nft {
+  readonly applied: string[] = [];
+  present: string[] = [];
+  note: string | undefined;
+  fail: ((text: string) => boolean) | undefined;
+  listing: unknown[] | undefined;
+  closed = false;
+
+  async apply(text: string): Promise<void> {
+    if (this.fail?.(text)) throw new Error('nft failed: No such file or directory');
+    this.applied.push(text);
+  }
+  list = async () => this.listing;
+  tables = async () => this.present;
+  comment = async () => this.note;
+  close = async () => {
+    this.closed = true;
+  };
+  /** What was applied since the last look, each as `full` or its first line. */
+  news(): string[] {
+    return this.applied
+      .splice(0)
+      .map((text) => (/^table ip/m.test(text) ? 'full' : (text.split('\n')[0]?.replace(' ip swarmd_n1', '') ?? '')));
+  }
+}
+
+class FakeHost implements NodeHost {
+  readonly calls: string[] = [];
+  routeLocalnet = async () => '0';
+  prepare = async () => void this.calls.push('prepare');
+  restore = async (value: string) => void this.calls.push(`restore ${value}`);
+  admit = async () => void this.calls.push('admit');
+  reflect = async () => void this.calls.push('reflect');
+  dismiss = async () => void this.calls.push('dismiss');
+}
+
+const entries = (...ports: [number, string[]][]): Map<string, IngressEntry> =>
+  new Map(
+    ports.map(([publishedPort, addrs]) => {
+      const key = `tcp/${publishedPort}`;
+      const backends = addrs.map((nodeAddr) => ({
+        ...{ taskId: nodeAddr, nodeId: 'other', protocol: 'tcp' as const, targetPort: 80 },
+        ...{ localAddr: '', localPort: 0, nodeAddr, nodePort: 40_000 },
+      }));
+      const service = { serviceId: 's', serviceName: 'web', protocol: 'tcp' as const, publishedPort, targetPort: 80 };
+      return [key, { key, ...service, backends }];
+    }),
+  );
+
+describe('NftIngress', () => {
+  let nft: FakeNft;
+  let host: FakeHost;
+  let clock: ManualClock;
+  let others: Listener[];
+
+  beforeEach(() => {
+    nft = new FakeNft();
+    host = new FakeHost();
+    clock = new ManualClock();
+    others = [];
+  });
+
+  const open = () =>
+    NftIngress.open(
+      { nodeId: 'n1', ingressAddrs: [], advertiseAddr: '10.0.0.1' },
+      { log: silentLogger, clock, nft, host, listeners: async () => others, interfaces: () => ({}) },
+    );
+
+  /** The loop sleeps between transactions. */
+  async function gap(): Promise<void> {
+    await settle();
+    await clock.advance(20);
+  }
+
+  async function opened(): Promise<NftIngress> {
+    const ingress = await open();
+    await ingress.apply(entries([80, ['10.0.0.2']]));
+    await gap();
+    nft.news();
+    return ingress;
+  }
+
+  it('makes an empty table first, then writes all of it, then what changes', async () => {
+    const ingress = await open();
+    expect(nft.news()).toEqual(['full']);
+    await ingress.apply(entries([80, ['10.0.0.2']]));
+    expect(nft.news()).toEqual(['full']);
+    await gap();
+    await ingress.apply(entries([80, ['10.0.0.2', '10.0.0.3']]));
+    expect(nft.news()).toEqual(['flush chain s_tcp_80']);
+    await gap();
+    await ingress.apply(entries([80, ['10.0.0.2', '10.0.0.3']]));
+    expect(nft.news()).toEqual([]);
+    await ingress.close();
+  });
+
+  it('leaves the table of an earlier daemon as it is until it knows better', async () => {
+    nft.present = ['swarmd_n1'];
+    nft.note = 'route_localnet was 1';
+    const ingress = await open();
+    expect(nft.news()).toEqual([]);
+    await ingress.apply(entries());
+    expect(nft.applied[0]).toContain('comment "route_localnet was 1"');
+    await ingress.close();
+  });
+
+  it('does the first change at once and joins those that come meanwhile', async () => {
+    const ingress = await opened();
+    const ports = async (...wanted: number[]) => {
+      const list = wanted.map((port) => ingress.apply(entries([port, ['10.0.0.2']])).then(() => port));
+      return Promise.all(list);
+    };
+    // The loop looks only once all four are wanted.
+    expect(await ports(81, 82, 83, 84)).toEqual([81, 82, 83, 84]);
+    expect(nft.news()).toEqual(['add chain s_tcp_84']);
+    const later = ports(85, 86);
+    await settle();
+    expect(nft.news()).toEqual([]);
+    await clock.advance(20);
+    expect(nft.news()).toEqual(['add chain s_tcp_86']);
+    expect(await later).toEqual([85, 86]);
+    await ingress.close();
+  });
+
+  it('writes everything when a change meets a table that others changed', async () => {
+    const ingress = await opened();
+    nft.fail = (text) => text.startsWith('flush');
+    await ingress.apply(entries([80, ['10.0.0.3']]));
+    expect(nft.news()).toEqual(['full']);
+    expect(ingress.problems().size).toBe(0);
+    await ingress.close();
+  });
+
+  it('says why it cannot write, keeps its promise open, and tries again', async () => {
+    const ingress = await opened();
+    nft.fail = () => true;
+    let isDone = false;
+    const applied = ingress.apply(entries([80, ['10.0.0.3']])).then(() => {
+      isDone = true;
+    });
+    await clock.advance(1_000);
+    expect(isDone).toBe(false);
+    expect([...ingress.problems()]).toEqual([
+      ['tcp/80', 'the ingress table cannot be written: nft failed: No such file or directory'],
+    ]);
+    nft.fail = undefined;
+    await clock.advance(5_000);
+    await applied;
+    expect(nft.news()).toEqual(['full']);
+    expect(ingress.problems().size).toBe(0);
+    await ingress.close();
+  });
+
+  it('leaves a port to another program until that lets go', async () => {
+    const ingress = await opened();
+    others = [{ protocol: 'tcp', addr: '0.0.0.0', port: 81 }];
+    const wanted = entries([80, ['10.0.0.2']], [81, ['10.0.0.2']]);
+    await ingress.apply(wanted);
+    expect(nft.news()).toEqual([]);
+    expect(ingress.problems().get('tcp/81')).toMatch(/another program listens on 0.0.0.0:81\/tcp/);
+    others = [];
+    await gap();
+    await clock.advance(5_000);
+    expect(nft.news()).toEqual(['add chain s_tcp_81']);
+    expect(ingress.problems().size).toBe(0);
+    // A program that comes later finds nothing coming in, but takes no service down.
+    others = [{ protocol: 'tcp', addr: '0.0.0.0', port: 80 }];
+    await clock.advance(60_000);
+    expect(ingress.problems().size).toBe(0);
+    await ingress.close();
+  });
+
+  it('repairs what a sweep finds, each minute', async () => {
+    const ingress = await opened();
+    nft.listing = undefined;
+    await clock.advance(60_000);
+    await gap();
+    expect(nft.news()).toEqual(['full']);
+    expect(host.calls.filter((call) => call === 'admit').length).toBeGreaterThanOrEqual(2);
+    await ingress.close();
+  });
+
+  it('does not write for ever because of a listing that it cannot read', async () => {
+    const ingress = await opened();
+    nft.listing = [{ table: {} }];
+    for (let i = 0; i < 4; i++) {
+      await clock.advance(60_000);
+      await gap();
+    }
+    expect(nft.news()).toEqual(['full']);
+    await ingress.close();
+  });
+
+  it.each([
+    ['the last one', [], ['admit', 'dismiss', 'restore 0']],
+    ['one of several', ['swarmd_n2'], ['admit', 'dismiss']],
+  ])('removes every trace when it is %s', async (_, present, calls) => {
+    const ingress = await opened();
+    nft.present = present;
+    host.calls.length = 0;
+    host.calls.push('admit');
+    await ingress.close();
+    await ingress.close();
+    expect(nft.applied).toEqual(['add table ip swarmd_n1\ndelete table ip swarmd_n1\n']);
+    expect(host.calls).toEqual(calls);
+    expect(nft.closed).toBe(true);
+    await expect(ingress.apply(entries())).rejects.toThrow('the ingress is closed');
+    expect(clock.untilNext()).toBeUndefined();
+  });
+
+  it('keeps the table for the next daemon when told so', async () => {
+    const ingress = await opened();
+    await ingress.close({ keep: true });
+    expect(nft.applied).toEqual([]);
+    expect(nft.closed).toBe(true);
+  });
+
+  it('rejects what was never applied when it closes', async () => {
+    const ingress = await opened();
+    nft.fail = (text) => text.includes('dnat');
+    const applied = ingress.apply(entries([80, ['10.0.0.3']]));
+    const rejected = expect(applied).rejects.toThrow('the ingress is closed');
+    await settle();
+    nft.fail = () => false;
+    await Promise.all([ingress.close(), rejected]);
+  });
+});
