@@ -1,4 +1,4 @@
-import type { ServiceSpec } from './specs.ts';
+import type { PortConfig, ServiceSpec } from './specs.ts';
 
 // What the `process` runtime cannot honour is refused when the service is made, not ignored on the node.
 
@@ -16,6 +16,7 @@ export function unsupportedByProcess(spec: ServiceSpec): string | undefined {
       'CapabilityDrop',
       'Sysctls',
       'Ulimits',
+      'OomScoreAdj',
       'Hostname',
       'Init',
       'TTY',
@@ -28,6 +29,19 @@ export function unsupportedByProcess(spec: ServiceSpec): string | undefined {
   if (!container.Command?.length && !container.Args?.length) {
     return 'the process runtime needs a command: ContainerSpec.Command or ContainerSpec.Args';
   }
+  return unsupportedPorts(spec);
+}
+
+/** A process listens itself, so one target port is one port of the machine. */
+function unsupportedPorts(spec: ServiceSpec): string | undefined {
+  const ports = spec.EndpointSpec?.Ports ?? [];
+  if (ports.some((port) => port.Protocol === 'sctp')) return 'the process runtime has no sctp ports';
+  const key = (port: PortConfig) => `${port.Protocol || 'tcp'}/${port.TargetPort}`;
+  const host = ports.filter((port) => port.PublishMode === 'host').map(key);
+  const twice = host.find(
+    (one, i) => host.indexOf(one) !== i || ports.some((p) => p.PublishMode !== 'host' && key(p) === one),
+  );
+  if (twice) return `the process runtime can publish target port ${twice} only once when it is in host mode`;
   return undefined;
 }
 

@@ -1,5 +1,7 @@
+import { watch } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type Clock, delay } from '@swarmctl/shared/kit';
 import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
 import { logFile } from './task-folder.ts';
 
@@ -14,13 +16,15 @@ export interface LogSource {
   readonly taskId: string;
   /** True once nothing more will be written. */
   readonly ended: () => Promise<boolean>;
-  /** Resolves when there may be more; at the latest after a while. */
-  readonly more: () => Promise<void>;
+  readonly clock: Clock;
 }
+
+const followPollMs = 1_000;
 
 export async function* readLogs(source: LogSource, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
   const wanted = (line: LogLine) => isWanted(line, options);
   const reader = new RotatedReader(source);
+  const changes = options.follow ? new FolderChanges(source, signal) : undefined;
   try {
     let tail: LogLine[] | undefined = options.tail === undefined ? undefined : [];
     for (;;) {
@@ -35,9 +39,10 @@ export async function* readLogs(source: LogSource, options: LogOptions, signal: 
       if (tail) yield* tail;
       tail = undefined;
       if (ended || signal.aborted) return;
-      await source.more();
+      await changes?.next();
     }
   } finally {
+    changes?.close();
     await reader.close();
   }
 }
@@ -46,6 +51,41 @@ function isWanted(line: LogLine, { stdout, stderr, since, until }: LogOptions): 
   if (!(line.stream === 'stdout' ? stdout : stderr)) return false;
   const time = Date.parse(line.time);
   return (since === undefined || time >= since) && (until === undefined || time <= until);
+}
+
+/** Wakes a follower when something in the folder changes; also now and then, should it not be told. */
+class FolderChanges {
+  readonly #source: LogSource;
+  readonly #signal: AbortSignal;
+  readonly #watcher: ReturnType<typeof watch> | undefined;
+  #changed = false;
+  #wake = () => {};
+
+  constructor(source: LogSource, signal: AbortSignal) {
+    this.#source = source;
+    this.#signal = signal;
+    try {
+      this.#watcher = watch(source.folder, { persistent: false }, () => {
+        this.#changed = true;
+        this.#wake();
+      }).on('error', () => {});
+    } catch {
+      // Too many watches on this machine, or the folder is gone: the poll tells.
+    }
+  }
+
+  /** A change since the last call counts. */
+  async next(): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    if (this.#changed) woken.abort();
+    await delay(this.#source.clock, followPollMs, AbortSignal.any([woken.signal, this.#signal])).catch(() => {});
+    this.#changed = false;
+  }
+
+  close(): void {
+    this.#watcher?.close();
+  }
 }
 
 class RotatedReader {
@@ -60,11 +100,17 @@ class RotatedReader {
 
   /** Every whole line that is there by now. */
   async *lines(): AsyncGenerator<LogLine> {
-    while (this.#file || (await this.#next())) {
-      const chunk = await this.#read();
+    for (;;) {
+      let chunk = await this.#read();
       if (chunk.length === 0) {
-        if (await this.#next()) continue;
-        return;
+        const successor = await this.#successor();
+        if (!successor) return;
+        // Between the reading at its end and the rotation more may have been written.
+        chunk = await this.#read();
+        if (chunk.length === 0) {
+          await this.#open(successor);
+          continue;
+        }
       }
       this.#rest = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
       for (let end = this.#rest.indexOf(0x0a); end >= 0; end = this.#rest.indexOf(0x0a)) {
@@ -82,27 +128,28 @@ class RotatedReader {
     return buffer.subarray(0, bytesRead);
   }
 
-  /** Opens the file after the one at hand; false when that is the newest. */
-  async #next(): Promise<boolean> {
-    const inodes = await Promise.all(
-      names.map(async (name) => (await stat(join(this.#source.folder, name)).catch(() => undefined))?.ino),
+  /** The file after the one at hand (the oldest, at first); undefined when that is the newest. */
+  async #successor(): Promise<{ name: string; inode: number } | undefined> {
+    const files = await Promise.all(
+      names.map(async (name) => ({
+        name,
+        inode: (await stat(join(this.#source.folder, name)).catch(() => undefined))?.ino ?? 0,
+      })),
     );
-    const at = this.#inode === 0 ? -1 : inodes.indexOf(this.#inode);
-    const after = inodes.findIndex((inode, i) => i > at && inode !== undefined && inode !== this.#inode);
-    if (after < 0) return false;
-    // Between the reading at its end and the rotation more may have been written.
-    if (this.#file && (await this.#hasMore())) return true;
-    await this.#file?.close();
-    this.#file = await open(join(this.#source.folder, names[after] ?? logFile)).catch(() => undefined);
-    this.#inode = this.#file ? (await this.#file.stat()).ino : 0;
-    this.#rest = Buffer.alloc(0);
-    return this.#file !== undefined;
+    // One that is not there any more was rotated away: the oldest comes next.
+    const at = this.#file ? files.findIndex(({ inode }) => inode === this.#inode) : -1;
+    return files.find(({ inode }, i) => i > at && inode !== 0 && inode !== this.#inode);
   }
 
-  async #hasMore(): Promise<boolean> {
-    const chunk = await this.#read();
-    this.#rest = Buffer.concat([this.#rest, chunk]);
-    return chunk.length > 0;
+  async #open(successor: { name: string; inode: number }): Promise<void> {
+    const file = await open(join(this.#source.folder, successor.name)).catch(() => undefined);
+    if (!file) return;
+    // Rotated in between: another look.
+    if ((await file.stat()).ino !== successor.inode) return file.close();
+    await this.#file?.close();
+    this.#file = file;
+    this.#inode = successor.inode;
+    this.#rest = Buffer.alloc(0);
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { below, type Random } from '@swarmctl/shared/kit';
 import type { PortConfig, Protocol, Task, TaskEndpoint } from '@swarmctl/shared/model';
 import { hostPorts, ingressPorts } from '@swarmctl/shared/wire';
@@ -69,6 +70,13 @@ export const hostPortsOf = (task: Task, assigned: readonly Assigned[]): PortConf
     );
     return { ...port, ...(own && { PublishedPort: own.localPort }) };
   });
+
+/** The node's own address if the machine has it (others use it too, so a process that does not listen there shows), else loopback. */
+export function localAddrOf(addr: string): string {
+  if (addr.startsWith('127.')) return addr;
+  const own = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === addr));
+  return own ? addr : '127.0.0.1';
+}
 
 async function freePort(protocol: Protocol, taken: ReadonlySet<number>, random: Random): Promise<number> {
   if (protocol === 'sctp') throw new RuntimeError('the process runtime has no sctp ports', { permanent: true });

@@ -12,10 +12,10 @@ export interface ProcessIdentity {
 export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
 /** True while this very process exists; a zombie has ended. */
-export function isAlive(process: ProcessIdentity): boolean {
-  if (process.bootId !== bootId()) return false;
-  const stat = statOf(process.pid);
-  return stat !== undefined && stat.start === process.start && stat.state !== 'Z' && stat.state !== 'X';
+export function isAlive(identity: ProcessIdentity): boolean {
+  if (identity.bootId !== bootId()) return false;
+  const stat = statOf(identity.pid);
+  return stat !== undefined && stat.start === identity.start && stat.state !== 'Z' && stat.state !== 'X';
 }
 
 export function statOf(pid: number): { state: string; start: string; session: string } | undefined {
@@ -30,4 +30,13 @@ export function statOf(pid: number): { state: string; start: string; session: st
 export function parseStat(text: string): { state: string; start: string; session: string } {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   return { state: fields[0] ?? '', session: fields[3] ?? '', start: fields[19] ?? '' };
+}
+
+/** `pid` below zero: the process group. */
+export function killQuietly(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // Gone already.
+  }
 }

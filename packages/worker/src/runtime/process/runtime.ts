@@ -1,6 +1,6 @@
-import { mkdirSync, watch as watchFiles } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { access, constants, mkdir } from 'node:fs/promises';
-import { cpus, networkInterfaces, totalmem } from 'node:os';
+import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import {
   type Clock,
@@ -20,10 +20,10 @@ import { machine } from '../template.ts';
 import { type ContainerState, type Runtime, RuntimeError, type RuntimeEvent, type RuntimeNode } from '../types.ts';
 import { type Cgroups, detectCgroups, makeCgroups, processesIn, removeCgroups } from './cgroups.ts';
 import { readLogs } from './log-reader.ts';
-import { assignPorts } from './ports.ts';
-import { bootId, isAlive } from './proc.ts';
+import { assignPorts, localAddrOf } from './ports.ts';
+import { bootId, isAlive, killQuietly } from './proc.ts';
 import { checkSupported, processConfig } from './process-config.ts';
-import { ShimLink, startShim } from './shim-link.ts';
+import { ShimLinks, startShim } from './shim-link.ts';
 import { type TaskFiles, TaskFolders } from './task-folder.ts';
 import { readAccounts, resolveUser } from './users.ts';
 
@@ -48,7 +48,6 @@ export const createProcessRuntime = (options: ProcessRuntimeOptions, node: Runti
 const killedCode = 137;
 const endTimeoutMs = 30_000;
 const pollMs = 20;
-const followPollMs = 1_000;
 
 class ProcessRuntime implements Runtime {
   readonly name = 'process';
@@ -59,17 +58,20 @@ class ProcessRuntime implements Runtime {
   readonly #random: Random;
   readonly #log: Logger;
   readonly #cgroups: Cgroups | string;
-  readonly #links = new Map<string, Promise<ShimLink | undefined>>();
+  readonly #links: ShimLinks;
   readonly #listeners = new Set<(event: RuntimeEvent) => void>();
   /** Ports are given one task after the other, so that no two get the same. */
   #preparing: Promise<unknown> = Promise.resolve();
   readonly #starting = new Map<string, Promise<void>>();
-  #isClosed = false;
 
   constructor(options: ProcessRuntimeOptions, node: RuntimeNode) {
     this.#options = options;
     this.#node = node;
     this.#folders = new TaskFolders(join(options.dataDir, 'process'));
+    this.#links = new ShimLinks(
+      (taskId) => this.#folders.path(taskId),
+      (taskId) => this.#changed(taskId),
+    );
     this.#clock = options.clock ?? realClock;
     this.#random = options.random ?? realRandom;
     this.#log = options.log ?? silentLogger;
@@ -136,8 +138,7 @@ class ProcessRuntime implements Runtime {
     const files = await this.#folders.read(taskId);
     if (!files || !this.#isOurs(files)) return;
     if ((await this.#stateOf(files)).phase === 'running') await this.#kill(taskId);
-    (await this.#links.get(taskId))?.close();
-    this.#links.delete(taskId);
+    await this.#links.drop(taskId);
     await this.#folders.remove(taskId);
     await removeCgroups(files.config);
     this.#changed(taskId);
@@ -145,34 +146,13 @@ class ProcessRuntime implements Runtime {
 
   async *logs(taskId: string, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
     if (!(await this.inspect(taskId))) throw noProcess(taskId);
-    const folder = this.#folders.path(taskId);
-    let wake = () => {};
-    let written = false;
-    const onChange = () => {
-      written = true;
-      wake();
+    const source = {
+      folder: this.#folders.path(taskId),
+      taskId,
+      clock: this.#clock,
+      ended: async () => ((await this.inspect(taskId))?.phase ?? 'exited') === 'exited',
     };
-    // A removed folder, or one too many to be watched: then the poll alone tells.
-    const watcher = options.follow ? watchFolder(folder, onChange) : undefined;
-    try {
-      const source = {
-        folder,
-        taskId,
-        ended: async () => ((await this.inspect(taskId))?.phase ?? 'exited') === 'exited',
-        more: () => {
-          const woken = new AbortController();
-          wake = () => woken.abort();
-          // Something came while the last lines were read.
-          if (written) wake();
-          written = false;
-          const either = AbortSignal.any([woken.signal, signal]);
-          return delay(this.#clock, followPollMs, either).catch(() => {});
-        },
-      };
-      yield* readLogs(source, options, signal);
-    } finally {
-      watcher?.close();
-    }
+    yield* readLogs(source, options, signal);
   }
 
   watch(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
@@ -198,10 +178,8 @@ class ProcessRuntime implements Runtime {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
     this.#listeners.clear();
-    for (const link of this.#links.values()) (await link)?.close();
-    this.#links.clear();
+    await this.#links.close();
   }
 
   async #prepare(task: Task, signal: AbortSignal): Promise<ContainerState> {
@@ -268,7 +246,7 @@ class ProcessRuntime implements Runtime {
     if (files.exit) return { ...base, phase: 'exited', pid: 0, ...exited(files.exit) };
     if (!claim) return { ...base, phase: 'created', pid: 0 };
     if (!isAlive(claim)) return { ...base, phase: 'exited', pid: 0, ...exited(await this.#bury(files)) };
-    const link = await this.#link(taskId);
+    const link = await this.#links.get(taskId);
     const health = config.health && (link?.health ?? 'starting');
     return {
       ...base,
@@ -302,24 +280,8 @@ class ProcessRuntime implements Runtime {
     return lost;
   }
 
-  /** An open line to the shim, so that its end and its health are noticed. */
-  async #link(taskId: string): Promise<ShimLink | undefined> {
-    if (this.#isClosed) return undefined;
-    const known = this.#links.get(taskId);
-    if (known) return known;
-    const opening = ShimLink.open(this.#folders.path(taskId), () => this.#changed(taskId));
-    this.#links.set(taskId, opening);
-    const link = await opening;
-    const forget = () => {
-      if (this.#links.get(taskId) === opening) this.#links.delete(taskId);
-    };
-    if (link) void link.closed.then(forget);
-    else forget();
-    return link;
-  }
-
   async #signal(taskId: string, signal: string): Promise<void> {
-    const link = await this.#link(taskId);
+    const link = await this.#links.get(taskId);
     if (link) return link.signal(signal);
     const files = await this.#folders.read(taskId);
     if (files?.run && isAlive(files.run))
@@ -340,7 +302,7 @@ class ProcessRuntime implements Runtime {
       if (state?.phase !== 'running') return true;
       const left = end - this.#clock.monotonic();
       if (left <= 0) return false;
-      const link = await this.#link(taskId);
+      const link = await this.#links.get(taskId);
       const woken = new AbortController();
       void link?.closed.then(() => woken.abort());
       await delay(this.#clock, link ? left : Math.min(left, pollMs), woken.signal).catch(() => {});
@@ -364,29 +326,6 @@ const exited = ({ code, oomKilled }: { code: number; oomKilled?: boolean }) => (
   exitCode: code,
   ...(oomKilled && { oomKilled }),
 });
-
-/** The node's own address if the machine has it (others use it too, so a process that does not listen there shows), else loopback. */
-function localAddrOf(addr: string): string {
-  if (addr.startsWith('127.')) return addr;
-  const own = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === addr));
-  return own ? addr : '127.0.0.1';
-}
-
-function watchFolder(folder: string, changed: () => void) {
-  try {
-    return watchFiles(folder, { persistent: false }, changed).on('error', () => {});
-  } catch {
-    return undefined;
-  }
-}
-
-function killQuietly(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // Gone already.
-  }
-}
 
 const noProcess = (taskId: string) =>
   new RuntimeError(`there is no process of task ${taskId} here`, { permanent: true });

@@ -115,6 +115,45 @@ export class ShimLink {
   }
 }
 
+/** The open lines of this daemon, one a task. */
+export class ShimLinks {
+  readonly #folderOf: (taskId: string) => string;
+  readonly #changed: (taskId: string) => void;
+  readonly #links = new Map<string, Promise<ShimLink | undefined>>();
+  #closed = false;
+
+  constructor(folderOf: (taskId: string) => string, changed: (taskId: string) => void) {
+    this.#folderOf = folderOf;
+    this.#changed = changed;
+  }
+
+  /** Opens it if need be; undefined when no shim listens. */
+  async get(taskId: string): Promise<ShimLink | undefined> {
+    if (this.#closed) return undefined;
+    const known = this.#links.get(taskId);
+    if (known) return known;
+    const opening = ShimLink.open(this.#folderOf(taskId), () => this.#changed(taskId));
+    this.#links.set(taskId, opening);
+    const forget = () => {
+      if (this.#links.get(taskId) === opening) this.#links.delete(taskId);
+    };
+    const link = await opening;
+    if (link) void link.closed.then(forget);
+    else forget();
+    return link;
+  }
+
+  async drop(taskId: string): Promise<void> {
+    (await this.#links.get(taskId))?.close();
+    this.#links.delete(taskId);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const taskId of [...this.#links.keys()]) await this.drop(taskId);
+  }
+}
+
 /** Through an open folder's descriptor: socket paths end at 107 bytes, data folders need not. */
 function connectIn(folder: string): Promise<Socket | undefined> {
   let fd: number;
