@@ -9,7 +9,7 @@ const udp: PortConfig = { ...port, Protocol: 'udp', TargetPort: 53 };
 const host: PortConfig = { ...port, PublishMode: 'host', PublishedPort: 9090 };
 
 const endpoint = (of: PortConfig) => ({
-  protocol: of.Protocol ?? ('tcp' as const),
+  protocol: of.Protocol || ('tcp' as const),
   targetPort: of.TargetPort ?? 0,
   localAddr: '172.17.0.2',
   localPort: of.TargetPort ?? 0,

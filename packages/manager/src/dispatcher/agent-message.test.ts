@@ -1,0 +1,72 @@
+import { describe, expect, test } from 'vitest';
+import { aNode } from '../../../../test/kit/builders.ts';
+import { checkAgentMessage } from './agent-message.ts';
+
+const description = aNode().Description;
+const status = { Timestamp: '2026-01-01T00:00:00Z', State: 'running' };
+const endpoint = {
+  protocol: 'tcp',
+  targetPort: 80,
+  localAddr: '172.17.0.2',
+  localPort: 80,
+  nodeAddr: '::1',
+  nodePort: 1,
+};
+const hello = { type: 'hello', protocol: 1, instance: 'i', addr: '10.0.0.1', description, statuses: [], revision: 0 };
+const update = (more: object) => ({
+  type: 'status',
+  sequence: 1,
+  updates: [{ taskId: 't', status: { ...status, ...more } }],
+});
+const line = { taskId: 't', stream: 'stdout', time: 't', line: new Uint8Array(1) };
+
+describe('right', () => {
+  test.each<[string, unknown]>([
+    ['hello', hello],
+    ['heartbeat', { type: 'heartbeat', revision: 3 }],
+    ['applied', { type: 'applied', revision: 3 }],
+    ['status', update({ Message: 'started', ContainerStatus: { ContainerID: 'c', PID: 1, ExitCode: -1 } })],
+    ['endpoints', update({ Endpoints: [endpoint], PortStatus: { Ports: [{ Protocol: 'tcp', PublishedPort: 80 }] } })],
+    ['describe', { type: 'describe', description, addr: 'host.example' }],
+    ['logs', { type: 'logs', subscription: 's', lines: [line] }],
+    ['logs-end', { type: 'logs-end', subscription: 's', error: 'gone' }],
+    ['renew', { type: 'renew', csr: 'PEM' }],
+    ['goodbye', { type: 'goodbye', graceMs: 30_000 }],
+  ])('%s', (_, message) => expect(checkAgentMessage(message)).toEqual(message));
+});
+
+test('what is not known is left out', () => {
+  expect(checkAgentMessage({ ...(update({ Evil: 1 }) as object), nodeId: 'another' })).toEqual(update({}));
+});
+
+describe('wrong', () => {
+  test.each<[string, unknown]>([
+    ['nothing', undefined],
+    ['a number', 7],
+    ['a list', []],
+    ['no type', {}],
+    ['an unknown type', { type: 'become-leader' }],
+    ['another protocol', { ...hello, protocol: 2 }],
+    ['no description', { ...hello, description: undefined }],
+    ['an unknown runtime', { ...hello, description: { ...description, Runtimes: ['vm'] } }],
+    [
+      'a huge description',
+      { ...hello, description: { ...description, Engine: { EngineVersion: 'x'.repeat(200_000) } } },
+    ],
+    ['an address that is more', { ...hello, addr: '10.0.0.1 ; drop' }],
+    ['a negative revision', { type: 'heartbeat', revision: -1 }],
+    ['a fraction', { type: 'heartbeat', revision: 0.5 }],
+    ['updates that are none', { type: 'status', sequence: 1, updates: {} }],
+    ['a state that is none', update({ State: 'happy' })],
+    ['a state of the scheduler', update({ State: 'assigned' })],
+    ['a state of the reaper', update({ State: 'orphaned' })],
+    ['a time that is none', update({ Timestamp: 'now' })],
+    ['a long error', update({ Err: 'x'.repeat(10_000) })],
+    ['a port that is none', update({ Endpoints: [{ ...endpoint, nodePort: 70_000 }] })],
+    ['an endpoint that would be a rule', update({ Endpoints: [{ ...endpoint, nodeAddr: '1 } accept' }] })],
+    ['a line that is text', { type: 'logs', subscription: 's', lines: [{ ...line, line: 'text' }] }],
+    ['a goodbye for ever', { type: 'goodbye', graceMs: Number.POSITIVE_INFINITY }],
+  ])('%s', (_, message) => {
+    expect(() => checkAgentMessage(message)).toThrow(expect.objectContaining({ code: 'invalid-argument' }));
+  });
+});
