@@ -54,10 +54,7 @@ describe('planTable', () => {
         { addr: '10.0.0.3', port: 50000 },
       ],
     ]);
-    expect([...table.backends]).toEqual([
-      ['tcp . 172.17.0.2 . 80', 'near'],
-      ['tcp . 10.0.0.3 . 50000', 'far'],
-    ]);
+    expect(table.farNodes).toEqual(['10.0.0.3']);
     expect(table.nearNets).toEqual(['172.17.0.0/16']);
     expect(problems.size).toBe(0);
   });
@@ -82,6 +79,18 @@ describe('planTable', () => {
     });
   });
 
+  it('takes what it knows of an entry from the cache', () => {
+    const cache = new WeakMap();
+    const around = { nodeId: 'n1', local, taken: new Map(), cache };
+    const [one, two] = [entry(8080, [backend('a', 'n1')]), entry(8081, [backend('b', 'n2')])];
+    const [before, after] = [
+      planTable(new Map([[one.key, one]]), around),
+      planTable(new Map([one, two].map((each) => [each.key, each])), around),
+    ];
+    expect(after.table.ports.get('tcp/8080')).toBe(before.table.ports.get('tcp/8080'));
+    expect(after).toEqual(plan([one, two]));
+  });
+
   it('leaves another program’s port alone, while the port is wanted', () => {
     const taken = new Map([
       ['tcp/8080', 'taken'],
@@ -89,7 +98,7 @@ describe('planTable', () => {
     ]);
     const { table, problems } = plan([entry(8080, [backend('a', 'n1')])], taken);
     expect(table.ports.size).toBe(0);
-    expect(table.backends.size).toBe(0);
+    expect(table.nearNets).toEqual([]);
     expect([...problems]).toEqual([['tcp/8080', 'taken']]);
   });
 });

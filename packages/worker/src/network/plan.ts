@@ -27,24 +27,33 @@ export interface PortRule {
   readonly targets: readonly Target[];
 }
 
-/** How a connection to a target has to leave: from the node's address, or with its client's. */
-export type Distance = 'near' | 'far';
-
 export interface NodeTable {
   readonly ports: ReadonlyMap<string, PortRule>;
-  /** By `protocol . address . port`, as the kernel looks them up. */
-  readonly backends: ReadonlyMap<string, Distance>;
-  /** Networks of containers here: a client in one of them would be answered past us, so it is masqueraded. */
+  /** Addresses of the nodes that the targets elsewhere are on. */
+  readonly farNodes: readonly string[];
+  /** Networks of the containers here that are targets. */
   readonly nearNets: readonly string[];
 }
 
-export const emptyTable: NodeTable = { ports: new Map(), backends: new Map(), nearNets: [] };
+export const emptyTable: NodeTable = { ports: new Map(), farNodes: [], nearNets: [] };
+
+/** What one entry comes to. */
+interface EntryPlan {
+  readonly rule?: PortRule;
+  readonly far: readonly string[];
+  readonly near: readonly string[];
+  readonly problem?: string;
+}
+
+/** Entries are never changed in place, so what one came to still holds: a change costs what it touches. */
+export type PlanCache = WeakMap<IngressEntry, EntryPlan>;
 
 export interface PlanAround {
   readonly nodeId: string;
   readonly local: LocalAddresses;
   /** Ports that belong to somebody else here, by key, and why. They are left alone. */
   readonly taken: ReadonlyMap<string, string>;
+  readonly cache?: PlanCache;
 }
 
 export interface Plan {
@@ -52,48 +61,56 @@ export interface Plan {
   readonly problems: ReadonlyMap<string, string>;
 }
 
-const protocols: ReadonlySet<string> = new Set<Protocol>(['tcp', 'udp', 'sctp']);
-
 export function planTable(entries: ReadonlyMap<string, IngressEntry>, around: PlanAround): Plan {
   const ports = new Map<string, PortRule>();
-  const backends = new Map<string, Distance>();
-  const nearNets = new Set<string>();
-  const problems = new Map(around.taken);
+  const [far, near] = [new Set<string>(), new Set<string>()];
+  const problems = new Map<string, string>();
   for (const [key, entry] of entries) {
-    if (around.taken.has(key)) continue;
-    if (!protocols.has(entry.protocol) || !isPort(entry.publishedPort)) {
-      problems.set(key, `${entry.protocol} port ${entry.publishedPort} cannot be published`);
-      continue;
-    }
-    const targets = new Map<string, Target>();
-    for (const backend of entry.backends) {
-      const target = targetOf(backend, around.nodeId);
-      if (!isIPv4(target.addr) || !isPort(target.port)) {
-        problems.set(key, `task ${backend.taskId} is left out: ${target.addr}:${target.port} is no IPv4 endpoint`);
-        continue;
-      }
-      const at = `${entry.protocol} . ${target.addr} . ${target.port}`;
-      targets.set(at, target);
-      const isNear = backend.nodeId === around.nodeId;
-      if (!isNear || !backends.has(at)) backends.set(at, isNear ? 'near' : 'far');
-      if (isNear) addNet(nearNets, target.addr, around.local);
-    }
-    ports.set(key, {
-      key,
-      protocol: entry.protocol,
-      port: entry.publishedPort,
-      targets: [...targets.values()],
-    });
+    const taken = around.taken.get(key);
+    const plan = taken === undefined ? cached(entry, around) : { far: [], near: [], problem: taken };
+    if (plan.problem !== undefined) problems.set(key, plan.problem);
+    if (plan.rule) ports.set(key, plan.rule);
+    for (const addr of plan.far) far.add(addr);
+    for (const addr of plan.near) near.add(addr);
   }
-  for (const key of around.taken.keys()) if (!entries.has(key)) problems.delete(key);
-  return { table: { ports, backends, nearNets: [...nearNets].sort() }, problems };
+  const nearNets = new Set([...near].map((addr) => netAround(addr, around.local)).filter((net) => net !== undefined));
+  return { table: { ports, farNodes: [...far].sort(), nearNets: [...nearNets].sort() }, problems };
 }
 
-function addNet(nets: Set<string>, addr: string, local: LocalAddresses): void {
-  if (isLoopback(addr) || local.own.has(addr)) return;
+function cached(entry: IngressEntry, { nodeId, cache }: PlanAround): EntryPlan {
+  const known = cache?.get(entry);
+  if (known) return known;
+  const plan = planEntry(entry, nodeId);
+  cache?.set(entry, plan);
+  return plan;
+}
+
+const protocols: ReadonlySet<string> = new Set<Protocol>(['tcp', 'udp', 'sctp']);
+
+function planEntry({ key, protocol, publishedPort: port, backends }: IngressEntry, nodeId: string): EntryPlan {
+  if (!protocols.has(protocol) || !isPort(port))
+    return { far: [], near: [], problem: `${protocol} port ${port} cannot be published` };
+  const targets = new Map<string, Target>();
+  const [far, near] = [new Set<string>(), new Set<string>()];
+  let problem: string | undefined;
+  for (const backend of backends) {
+    const target = targetOf(backend, nodeId);
+    const at = `${target.addr}:${target.port}`;
+    if (isIPv4(target.addr) && isPort(target.port)) {
+      targets.set(at, target);
+      (backend.nodeId === nodeId ? near : far).add(target.addr);
+    } else problem = `task ${backend.taskId} is left out: ${at} is no IPv4 endpoint`;
+  }
+  const rule = { key, protocol, port, targets: [...targets.values()] };
+  return { rule, far: [...far], near: [...near], ...(problem !== undefined && { problem }) };
+}
+
+/** The network of a container; undefined for what the node itself is. */
+function netAround(addr: string, local: LocalAddresses): string | undefined {
+  if (isLoopback(addr) || local.own.has(addr)) return undefined;
   const around = local.subnets.filter((net) => contains(net, addr));
-  const widest = around.sort((a, b) => a.first - b.first || b.last - a.last)[0];
-  if (widest) nets.add(widest.cidr);
+  // Networks in one another: the widest stands for all, since intervals of the kernel's set may not overlap.
+  return around.sort((a, b) => a.first - b.first || b.last - a.last)[0]?.cidr;
 }
 
 /**

@@ -17,7 +17,7 @@ const table: NodeTable = {
     ['udp/53', { key: 'udp/53', protocol: 'udp', port: 53, targets: [{ addr: '10.0.0.2', port: 53 }] }],
     ['tcp/90', { key: 'tcp/90', protocol: 'tcp', port: 90, targets: [] }],
   ]),
-  backends: new Map([['tcp . 10.0.0.2 . 80', 'far']]),
+  farNodes: ['10.0.0.2'],
   nearNets: ['172.17.0.0/16'],
 };
 
@@ -36,7 +36,7 @@ const listing = (): Record<string, Record<string, unknown>>[] => [
     },
   },
   { set: { name: 'refused', handle: 12, elem: [{ concat: ['tcp', 90] }] } },
-  { map: { name: 'backends', handle: 13, elem: [[{ concat: ['tcp', '10.0.0.2', 80] }, { goto: { target: 'far' } }]] } },
+  { set: { name: 'far_nodes', handle: 13, elem: ['10.0.0.2'] } },
   { set: { name: 'near_nets', handle: 14, elem: [{ prefix: { addr: '172.17.0.0', len: 16 } }] } },
   { chain: { name: 'prerouting', handle: 7, hook: 'prerouting' } },
   { chain: { name: 's_tcp_80', handle: 1 } },
@@ -67,6 +67,7 @@ const listing = (): Record<string, Record<string, unknown>>[] => [
     },
   },
   { rule: { chain: 's_udp_53', handle: 17, expr: [{ match: {} }, { dnat: { addr: '10.0.0.2', port: 53 } }] } },
+  { set: { name: 'published', handle: 15, elem: [80, 53] } },
   { rule: { chain: 'prerouting', handle: 24, expr: [{ vmap: {} }] } },
 ];
 
@@ -83,7 +84,7 @@ describe('drift', () => {
   it.each<[string, (objects: Record<string, Record<string, unknown>>[]) => void]>([
     ['ports was changed', (objects) => (objects[2]!['map']!['elem'] = [])],
     ['refused was changed', (objects) => delete objects[3]!['set']!['elem']],
-    ['backends was changed', (objects) => objects.splice(4, 1)],
+    ['far_nodes was changed', (objects) => objects.splice(4, 1)],
     ['near_nets was changed', (objects) => (objects[5]!['set']!['elem'] = ['10.0.0.0'])],
     ['chain s_udp_53 was changed', (objects) => objects.splice(10, 1)],
     ['chain s_tcp_80 was changed', (objects) => objects.push(objects[9]!)],

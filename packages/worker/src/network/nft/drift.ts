@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NodeTable, Target } from '../plan.ts';
-import { chainName, isServing } from './rules.ts';
+import { chainName, isServing, publishedPorts } from './rules.ts';
 
 // Compares a listing of the node's table with what it should be. Pure; for the sweep, never for a change.
 
@@ -15,7 +15,7 @@ type Json = Record<string, unknown>;
 /** The dynamic part of a listing (nft's JSON), and the rest as text that stays the same. */
 export function read(objects: readonly unknown[]): { listing: Listing; frame: string } {
   const chains: Record<string, string[]> = {};
-  const sets: Record<string, string[]> = { ports: [], refused: [], backends: [], near_nets: [] };
+  const sets: Record<string, string[]> = { ports: [], published: [], refused: [], far_nodes: [], near_nets: [] };
   const frame: string[] = [];
   for (const object of objects as Json[]) {
     const [kind = '', body = {}] = Object.entries(object)[0] as [string, Json];
@@ -47,7 +47,8 @@ export function expected(table: NodeTable): Listing {
         .filter((rule) => !isServing(rule))
         .map((rule) => `${rule.protocol} . ${rule.port}`)
         .sort(),
-      backends: [...table.backends].map(([key, distance]) => `${key} : ${distance}`).sort(),
+      published: publishedPorts(table).sort(),
+      far_nodes: [...table.farNodes].sort(),
       near_nets: [...table.nearNets].sort(),
     },
   };

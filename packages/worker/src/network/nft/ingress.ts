@@ -4,7 +4,7 @@ import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, isLoopback, localAddresses } from '../address.ts';
 import { type RunCommand, runCommand } from '../command.ts';
 import { conflict, type Listener, listeners } from '../listeners.ts';
-import { emptyTable, type NodeTable, planTable, sameTargets } from '../plan.ts';
+import { emptyTable, type NodeTable, type PlanCache, planTable, sameTargets } from '../plan.ts';
 import type { Ingress, IngressOptions } from '../types.ts';
 import { forgetStaleUdp, type UdpPort } from './conntrack.ts';
 import { drift, read } from './drift.ts';
@@ -55,6 +55,8 @@ export class NftIngress implements Ingress {
   readonly #ended = new AbortController();
   readonly #timers = new Map<string, Timer>();
   readonly #rounds = new Map<string, number>();
+
+  readonly #cache: PlanCache = new WeakMap();
 
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #version = 0;
@@ -179,7 +181,8 @@ export class NftIngress implements Ingress {
     const wanted = this.#wanted;
     await this.#lookForOthers(wanted);
     const { nodeId } = this.#options;
-    const plan = planTable(wanted, { nodeId, local: localAddresses(this.#interfaces()), taken: this.#taken });
+    const local = localAddresses(this.#interfaces());
+    const plan = planTable(wanted, { nodeId, local, taken: this.#taken, cache: this.#cache });
     const udp = this.#changedUdp(plan.table);
     await this.#write(plan.table);
     this.#reportProblems(plan.problems);
@@ -228,7 +231,7 @@ export class NftIngress implements Ingress {
     for (const key of this.#rounds.keys()) if (!to.ports.has(key)) this.#rounds.delete(key);
     for (const { key, targets } of to.ports.values()) {
       const old = from?.ports.get(key);
-      if (old && sameTargets(old.targets, targets)) continue;
+      if (old && (old.targets === targets || sameTargets(old.targets, targets))) continue;
       this.#rounds.set(key, this.#round(key) + 1);
     }
   }

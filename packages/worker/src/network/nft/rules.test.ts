@@ -12,8 +12,8 @@ const port = (number: number, targets: string[], protocol: 'tcp' | 'udp' = 'tcp'
   }),
 });
 
-function table(ports: ReturnType<typeof port>[], backends: [string, 'near' | 'far'][] = [], nearNets: string[] = []) {
-  return { ports: new Map(ports.map((one) => [one.key, one])), backends: new Map(backends), nearNets } as NodeTable;
+function table(ports: ReturnType<typeof port>[], farNodes: string[] = [], nearNets: string[] = []) {
+  return { ports: new Map(ports.map((one) => [one.key, one])), farNodes, nearNets } as NodeTable;
 }
 
 const names = { table: 'swarmd_n1', addresses: [], routeLocalnet: '0' };
@@ -35,10 +35,7 @@ describe('replacement', () => {
   it('is the whole table', () => {
     const full = table(
       [port(8080, ['10.0.0.2:80', '172.17.0.3:80']), port(53, ['10.0.0.2:53'], 'udp'), port(9090, [])],
-      [
-        ['tcp . 10.0.0.2 . 80', 'far'],
-        ['tcp . 172.17.0.3 . 80', 'near'],
-      ],
+      ['10.0.0.2'],
       ['172.17.0.0/16'],
     );
     expect(replacement(names, full, first)).toBe(`add table ip swarmd_n1
@@ -47,10 +44,12 @@ table ip swarmd_n1 {
   comment "route_localnet was 0"
   map ports { type inet_proto . inet_service : verdict; }
   set refused { type inet_proto . inet_service; }
-  map backends { type inet_proto . ipv4_addr . inet_service : verdict; }
+  set published { type inet_service; }
+  set far_nodes { type ipv4_addr; }
   set near_nets { type ipv4_addr; flags interval; }
-  chain far {
-    masquerade fully-random
+  chain ours {
+    ip daddr @far_nodes masquerade fully-random
+    ip daddr @near_nets goto near
   }
   chain near {
     ip saddr 127.0.0.0/8 masquerade fully-random
@@ -80,7 +79,7 @@ table ip swarmd_n1 {
   chain postrouting {
     type nat hook postrouting priority 90; policy accept;
     oifname "lo" accept
-    ct status dnat meta l4proto . ip daddr . th dport vmap @backends
+    ct status dnat meta l4proto { tcp, udp, sctp } ct original proto-dst @published goto ours
   }
   chain s_tcp_8080 {
     meta l4proto tcp dnat to numgen inc mod 2 map { 0 : 10.0.0.2 . 80, 1 : 172.17.0.3 . 80 }
@@ -91,7 +90,8 @@ table ip swarmd_n1 {
 }
 add element ip swarmd_n1 ports { tcp . 8080 : goto s_tcp_8080, udp . 53 : goto s_udp_53 }
 add element ip swarmd_n1 refused { tcp . 9090 }
-add element ip swarmd_n1 backends { tcp . 10.0.0.2 . 80 : goto far, tcp . 172.17.0.3 . 80 : goto near }
+add element ip swarmd_n1 published { 8080, 53 }
+add element ip swarmd_n1 far_nodes { 10.0.0.2 }
 add element ip swarmd_n1 near_nets { 172.17.0.0/16 }
 `);
   });
@@ -104,7 +104,7 @@ add element ip swarmd_n1 near_nets { 172.17.0.0/16 }
 
   it('adds many elements in several commands', () => {
     const many = Array.from({ length: 1_200 }, (_, i) => port(i + 1, ['10.0.0.2:80']));
-    expect(replacement(names, table(many), first).match(/^add element/gm)).toHaveLength(3);
+    expect(replacement(names, table(many), first).match(/^add element/gm)).toHaveLength(6);
   });
 });
 
@@ -116,11 +116,12 @@ describe('changes', () => {
   });
 
   it('add a port', () => {
-    expect(change(emptyTable, table([two], [['tcp . 10.0.0.2 . 80', 'far']]))).toEqual([
+    expect(change(emptyTable, table([two], ['10.0.0.2']))).toEqual([
       'add chain s_tcp_80',
       'add rule s_tcp_80 meta l4proto tcp dnat to numgen inc mod 2 map { 0 : 10.0.0.2 . 80, 1 : 10.0.0.3 . 80 }',
       'add element ports { tcp . 80 : goto s_tcp_80 }',
-      'add element backends { tcp . 10.0.0.2 . 80 : goto far }',
+      'add element published { 80 }',
+      'add element far_nodes { 10.0.0.2 }',
     ]);
   });
 
@@ -137,6 +138,7 @@ describe('changes', () => {
     const none = port(80, []);
     expect(change(table([two]), table([none]))).toEqual([
       'delete element ports { tcp . 80 }',
+      'delete element published { 80 }',
       'add element refused { tcp . 80 }',
       'flush chain s_tcp_80',
       'delete chain s_tcp_80',
@@ -145,27 +147,30 @@ describe('changes', () => {
       'add chain s_tcp_80',
       'add rule s_tcp_80 meta l4proto tcp dnat to 10.0.0.2:80',
       'add element ports { tcp . 80 : goto s_tcp_80 }',
+      'add element published { 80 }',
       'delete element refused { tcp . 80 }',
     ]);
     expect(change(table([none]), emptyTable)).toEqual(['delete element refused { tcp . 80 }']);
   });
 
   it('remove a port with what belongs to it', () => {
-    expect(change(table([two], [['tcp . 10.0.0.2 . 80', 'far']]), emptyTable)).toEqual([
+    expect(change(table([two], ['10.0.0.2']), emptyTable)).toEqual([
       'delete element ports { tcp . 80 }',
-      'delete element backends { tcp . 10.0.0.2 . 80 }',
+      'delete element published { 80 }',
+      'delete element far_nodes { 10.0.0.2 }',
       'flush chain s_tcp_80',
       'delete chain s_tcp_80',
     ]);
   });
 
-  it('follow a backend that is reached in another way', () => {
-    const at = 'tcp . 10.0.0.2 . 80';
-    expect(change(table([two], [[at, 'far']]), table([two], [[at, 'near']], ['10.0.0.0/24']))).toEqual([
-      `delete element backends { ${at} }`,
-      `add element backends { ${at} : goto near }`,
+  it('follow nodes and networks that come and go', () => {
+    expect(
+      change(table([two], ['10.0.0.2', '10.0.0.3']), table([two], ['10.0.0.3', '10.0.0.4'], ['10.1.0.0/24'])),
+    ).toEqual([
+      'delete element far_nodes { 10.0.0.2 }',
+      'add element far_nodes { 10.0.0.4 }',
       'flush set near_nets',
-      'add element near_nets { 10.0.0.0/24 }',
+      'add element near_nets { 10.1.0.0/24 }',
     ]);
   });
 });

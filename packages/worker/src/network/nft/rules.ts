@@ -6,7 +6,7 @@ import { type NodeTable, type PortRule, sameTargets, slots } from '../plan.ts';
 // service, whose one rule counts round the backends. `prerouting` sees those from outside, `output` those of the node itself; both come
 // before Docker's (-100), and a connection that has its destination is not given another. `postrouting` masquerades where replies would
 // not return through this node: towards other nodes, for clients on 127.0.0.0/8, and for containers beside the backend. A port of a
-// service without backends refuses.
+// service without backends refuses. A change of backends touches nothing but the one rule.
 
 export interface TableNames {
   readonly table: string;
@@ -39,9 +39,10 @@ export function replacement(names: TableNames, table: NodeTable, rounds: Rounds)
     `  comment "route_localnet was ${names.routeLocalnet}"`,
     '  map ports { type inet_proto . inet_service : verdict; }',
     '  set refused { type inet_proto . inet_service; }',
-    '  map backends { type inet_proto . ipv4_addr . inet_service : verdict; }',
+    '  set published { type inet_service; }',
+    '  set far_nodes { type ipv4_addr; }',
     '  set near_nets { type ipv4_addr; flags interval; }',
-    ...chain('far', 'masquerade fully-random'),
+    ...chain('ours', 'ip daddr @far_nodes masquerade fully-random', 'ip daddr @near_nets goto near'),
     ...chain('near', 'ip saddr 127.0.0.0/8 masquerade fully-random', 'ip saddr @near_nets masquerade fully-random'),
     ...chain('refuse', 'meta l4proto tcp reject with tcp reset', 'reject with icmp type port-unreachable'),
     // With route_localnet on, only this keeps neighbours away from what listens on 127.0.0.1.
@@ -58,13 +59,14 @@ export function replacement(names: TableNames, table: NodeTable, rounds: Rounds)
       'postrouting',
       hook('nat', 'postrouting', 100 - before),
       'oifname "lo" accept',
-      'ct status dnat meta l4proto . ip daddr . th dport vmap @backends',
+      'ct status dnat meta l4proto { tcp, udp, sctp } ct original proto-dst @published goto ours',
     ),
     ...rules.filter(isServing).flatMap((rule) => chain(chainName(rule), dnat(rule, rounds(rule.key)))),
     '}',
     ...elements('add', name, 'ports', rules.filter(isServing).map(portElement)),
     ...elements('add', name, 'refused', rules.filter(isRefusing).map(portKey)),
-    ...elements('add', name, 'backends', [...table.backends].map(backendElement)),
+    ...elements('add', name, 'published', publishedPorts(table)),
+    ...elements('add', name, 'far_nodes', table.farNodes),
     ...elements('add', name, 'near_nets', table.nearNets),
   ];
   return `${lines.join('\n')}\n`;
@@ -76,34 +78,35 @@ export const removal = (name: string): string => `add table ip ${name}\ndelete t
 export function changes(name: string, from: NodeTable, to: NodeTable, rounds: Rounds): string {
   const made: string[] = [];
   const gone: string[] = [];
-  const [serve, unserve]: [string[], string[]] = [[], []];
+  const [serve, unserve]: [PortRule[], PortRule[]] = [[], []];
   for (const rule of to.ports.values()) {
     const old = from.ports.get(rule.key);
     const wasServing = old !== undefined && isServing(old);
-    if (!isServing(rule) || (wasServing && sameTargets(old.targets, rule.targets))) continue;
+    if (old === rule || !isServing(rule) || (wasServing && sameTargets(old.targets, rule.targets))) continue;
     const where = `ip ${name} ${chainName(rule)}`;
     made.push(`${wasServing ? 'flush' : 'add'} chain ${where}`, `add rule ${where} ${dnat(rule, rounds(rule.key))}`);
-    if (!wasServing) serve.push(portElement(rule));
+    if (!wasServing) serve.push(rule);
   }
   for (const old of from.ports.values()) {
     const rule = to.ports.get(old.key);
     if (!isServing(old) || (rule && isServing(rule))) continue;
-    unserve.push(portKey(old));
+    unserve.push(old);
     gone.push(`flush chain ip ${name} ${chainName(old)}`, `delete chain ip ${name} ${chainName(old)}`);
   }
-  const refused = difference(refusedKeys(from), refusedKeys(to));
-  const backends = difference(new Map(from.backends), new Map(to.backends));
-  const nets = from.nearNets.join() === to.nearNets.join() ? [] : [`flush set ip ${name} near_nets`];
+  const set = (set: string, before: readonly string[], after: readonly string[]) => [
+    ...elements('delete', name, set, difference(before, after)),
+    ...elements('add', name, set, difference(after, before)),
+  ];
+  const nets = from.nearNets.join() !== to.nearNets.join();
   const lines = [
     ...made,
-    ...elements('delete', name, 'ports', unserve),
-    ...elements('add', name, 'ports', serve),
-    ...elements('delete', name, 'refused', [...refused.removed.keys()]),
-    ...elements('add', name, 'refused', [...refused.added.keys()]),
-    ...elements('delete', name, 'backends', [...backends.removed.keys()]),
-    ...elements('add', name, 'backends', [...backends.added].map(backendElement)),
-    ...nets,
-    ...(nets.length > 0 ? elements('add', name, 'near_nets', to.nearNets) : []),
+    ...elements('delete', name, 'ports', unserve.map(portKey)),
+    ...elements('add', name, 'ports', serve.map(portElement)),
+    ...(serve.length + unserve.length > 0 ? set('published', publishedPorts(from), publishedPorts(to)) : []),
+    ...set('refused', refused(from), refused(to)),
+    ...set('far_nodes', from.farNodes, to.farNodes),
+    ...(nets ? [`flush set ip ${name} near_nets`] : []),
+    ...(nets ? elements('add', name, 'near_nets', to.nearNets) : []),
     ...gone,
   ];
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
@@ -123,10 +126,13 @@ function dnat(rule: PortRule, round: number): string {
 
 const portKey = (rule: PortRule): string => `${rule.protocol} . ${rule.port}`;
 const portElement = (rule: PortRule): string => `${portKey(rule)} : goto ${chainName(rule)}`;
-const backendElement = ([key, distance]: readonly [string, string]): string => `${key} : goto ${distance}`;
 
-const refusedKeys = (table: NodeTable): Map<string, true> =>
-  new Map([...table.ports.values()].filter(isRefusing).map((rule) => [portKey(rule), true]));
+/** Whatever the protocol: this nft cannot join the two in one key here. */
+export const publishedPorts = (table: NodeTable): string[] => [
+  ...new Set([...table.ports.values()].filter(isServing).map(({ port }) => String(port))),
+];
+
+const refused = (table: NodeTable): string[] => [...table.ports.values()].filter(isRefusing).map(portKey);
 
 const chain = (name: string, ...lines: string[]): string[] => [
   `  chain ${name} {`,
@@ -137,15 +143,13 @@ const chain = (name: string, ...lines: string[]): string[] => [
 const hook = (type: string, at: string, priority: number | string): string =>
   `type ${type} hook ${at} priority ${priority}; policy accept;`;
 
-function* elements(verb: 'add' | 'delete', table: string, set: string, list: readonly string[]): Iterable<string> {
+function* elements(verb: 'add' | 'delete', table: string, set: string, list: readonly string[]) {
   const most = 500;
   for (let i = 0; i < list.length; i += most)
     yield `${verb} element ip ${table} ${set} { ${list.slice(i, i + most).join(', ')} }`;
 }
 
-function difference<V>(from: ReadonlyMap<string, V>, to: ReadonlyMap<string, V>) {
-  return {
-    removed: new Map([...from].filter(([key, value]) => to.get(key) !== value)),
-    added: new Map([...to].filter(([key, value]) => from.get(key) !== value)),
-  };
+function difference(list: readonly string[], without: readonly string[]): string[] {
+  const others = new Set(without);
+  return list.filter((one) => !others.has(one));
 }
