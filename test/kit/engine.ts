@@ -157,9 +157,11 @@ class PrivateEngine implements Engine {
   async down(): Promise<void> {
     await this.#end('SIGKILL');
     // A crashed dockerd takes its containerd along; one that is still leaving would be found by the next.
-    const containerd = pidIn(join(this.#execRoot, 'containerd/containerd.pid'));
+    const pidFile = join(this.#execRoot, 'containerd/containerd.pid');
+    const containerd = pidIn(pidFile);
     if (containerd && isRunning(containerd, this.#execRoot)) process.kill(containerd, 'SIGKILL');
     await waitUntil(() => !containerd || !isRunning(containerd, this.#execRoot), 5_000);
+    rmSync(pidFile, { force: true });
   }
 
   async stop(): Promise<void> {

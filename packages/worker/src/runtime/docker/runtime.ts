@@ -32,6 +32,8 @@ export const createDockerRuntime = (options: DockerRuntimeOptions, node: Runtime
 const describeTimeoutMs = 5_000;
 /** After SIGKILL, or a removal that another began. */
 const endTimeoutMs = 30_000;
+/** While another call makes, or removes, the container of that name. */
+const conflictTimeoutMs = 5_000;
 const pollMs = 50;
 
 class DockerRuntime implements Runtime {
@@ -200,20 +202,23 @@ class DockerRuntime implements Runtime {
     this.#closed.abort();
   }
 
-  /** A conflict over the name: the container is there, made before or by a call that ran at the same time. */
   async #create(task: Task, config: Docker.ContainerCreateOptions): Promise<ContainerState> {
-    let id: string;
-    try {
-      id = (await this.#retryStale(() => this.#docker.createContainer(config))).id;
-    } catch (error) {
-      if (!isConflict(error)) throw error;
-      const state = await this.inspect(task.ID);
-      if (!state) throw error;
-      return state;
+    const end = this.#clock.monotonic() + conflictTimeoutMs;
+    for (;;) {
+      try {
+        const { id } = await this.#retryStale(() => this.#docker.createContainer(config));
+        this.#ids.set(task.ID, id);
+        this.#fresh.add(id);
+        return { taskId: task.ID, containerId: id, phase: 'created', pid: 0, endpoints: [], hostPorts: [] };
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        // The container is there, made before; or the name is, and a call that still runs will show the container soon.
+        const state = await this.inspect(task.ID);
+        if (state) return state;
+        if (this.#clock.monotonic() > end) throw error;
+      }
+      await delay(this.#clock, pollMs);
     }
-    this.#ids.set(task.ID, id);
-    this.#fresh.add(id);
-    return { taskId: task.ID, containerId: id, phase: 'created', pid: 0, endpoints: [], hostPorts: [] };
   }
 
   async #idOf(taskId: string): Promise<string | undefined> {
