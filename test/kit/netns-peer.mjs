@@ -110,6 +110,7 @@ const verbs = {
     const { realClock, createLogger } = await import('../../packages/shared/src/kit/index.ts');
     const log = createLogger({ level: process.env.LOG_LEVEL ?? 'fatal' });
     ingresses.set(options.nodeId, await createIngress(kind, options, { log, clock: realClock }));
+    return ingresses.get(options.nodeId).kind;
   },
   async apply({ nodeId, entries }) {
     const start = performance.now();

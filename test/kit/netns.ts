@@ -72,10 +72,19 @@ export function openNetnsLab(count: number): NetnsLab {
   }
 }
 
-/** Starts a peer in a namespace; with `ingress` it can run a node's ingress too. */
-export async function startPeer(space: Netns, options: { ingress?: boolean } = {}): Promise<NetnsPeer> {
-  const flags = options.ingress ? ['--conditions=source', '--import', 'tsx'] : [];
-  const child = space.spawn(process.execPath, [...flags, fileURLToPath(new URL('netns-peer.mjs', import.meta.url))], {
+export interface PeerOptions {
+  /** It can run a node's ingress too. */
+  readonly ingress?: boolean;
+  /** As this user, without privileges. */
+  readonly uid?: number;
+}
+
+/** Starts a peer in a namespace. */
+export async function startPeer(space: Netns, { ingress, uid }: PeerOptions = {}): Promise<NetnsPeer> {
+  const program = fileURLToPath(new URL('netns-peer.mjs', import.meta.url));
+  const command = [process.execPath, ...(ingress ? ['--conditions=source', '--import', 'tsx'] : []), program];
+  if (uid !== undefined) command.unshift('setpriv', `--reuid=${uid}`, '--clear-groups');
+  const child = space.spawn(command[0] as string, command.slice(1), {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   const calls = new Map<number, (answer: { value?: unknown; error?: string }) => void>();

@@ -60,12 +60,7 @@ export async function createIngress(
 async function whyNot(options: IngressOptions): Promise<string | undefined> {
   const foreign = answeredAddresses(options).find((addr) => !isIPv4(addr));
   if (foreign !== undefined) return `it answers on IPv4 addresses alone, and ${foreign} is none`;
-  const nft = new NftTool();
-  try {
-    return await whyNoNftables(nft, `${tableName(options.nodeId)}_probe`);
-  } finally {
-    await nft.close();
-  }
+  return whyNoNftables(new NftTool(), `${tableName(options.nodeId)}_probe`);
 }
 
 /** What an earlier daemon of this node left in the kernel would answer in our place. */
@@ -76,8 +71,6 @@ async function removeLeftover(nodeId: string): Promise<void> {
     if ((await nft.tables()).includes(tableName(nodeId))) await nft.apply(removal(tableName(nodeId)));
   } catch {
     // Without a working nft there is nothing left by it.
-  } finally {
-    await nft.close();
   }
 }
 

@@ -135,10 +135,7 @@ export class NftIngress implements Ingress {
     this.#ended.abort(closedError());
     this.#bell.ring();
     for (const timer of this.#timers.values()) timer.cancel();
-    this.#work = this.#work
-      .then(() => this.#background)
-      .then(() => (options.keep ? undefined : this.#remove()))
-      .finally(() => this.#nft.close());
+    this.#work = this.#work.then(() => this.#background).then(() => (options.keep ? undefined : this.#remove()));
     await this.#work;
   }
 

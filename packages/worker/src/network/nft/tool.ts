@@ -15,26 +15,23 @@ export interface Nft {
   tables(): Promise<string[]>;
   /** The comment that a table carries. */
   comment(table: string): Promise<string | undefined>;
-  close(): Promise<void>;
 }
 
 export class NftTool implements Nft {
   readonly #run: RunCommand;
-  #folder: Promise<string> | undefined;
-  #sequence = 0;
 
   constructor(run: RunCommand = runCommand) {
     this.#run = run;
   }
 
   async apply(text: string): Promise<void> {
-    this.#folder ??= mkdtemp(join(tmpdir(), 'swarmd-nft-'));
-    const file = join(await this.#folder, `${++this.#sequence}.nft`);
+    const folder = await mkdtemp(join(tmpdir(), 'swarmd-nft-'));
     try {
+      const file = join(folder, 'transaction.nft');
       await writeFile(file, text, { mode: 0o600 });
       await this.#nft('-f', file);
     } finally {
-      await rm(file, { force: true });
+      await rm(folder, { recursive: true, force: true });
     }
   }
 
@@ -53,12 +50,6 @@ export class NftTool implements Nft {
     // Its JSON leaves comments out.
     const text = await this.#nft('-t', 'list', 'table', 'ip', table);
     return /^\s*comment "([^"]*)"/m.exec(text)?.[1];
-  }
-
-  async close(): Promise<void> {
-    const folder = await this.#folder?.catch(() => undefined);
-    this.#folder = undefined;
-    if (folder) await rm(folder, { recursive: true, force: true });
   }
 
   async #nft(...args: string[]): Promise<string> {
