@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { settle } from '@swarmctl/shared/kit';
 import type { PortConfig, Task } from '@swarmctl/shared/model';
 import { afterEach, expect, test } from 'vitest';
+import { writeJournal } from '../../../packages/worker/src/agent/journal.ts';
 import { RuntimeError } from '../../../packages/worker/src/runtime/types.ts';
 import { aNode, aService, aTask, type StoreWords, type TaskWords, tasksOf } from '../../kit/builders.ts';
 import { type Machine, World } from './world.ts';
@@ -459,6 +460,28 @@ test('the journal holds what a successor needs', async () => {
     tasks: [{ task: { ID: 't1' }, status: { State: 'running' } }],
     ingress: [{ key: 'tcp/8080', backends: [{ taskId: 't1' }] }],
   });
+});
+
+test('a manager that is behind what this node has seen is not followed, unless all stay so', async () => {
+  cluster({ tasks: [assigned({ id: 't1' })] });
+  const first = await world.machine('n1');
+  const task = assigned({ id: 't9', service: plain, state: 'running' });
+  await first.runtime.prepare(task, new AbortController().signal);
+  await first.runtime.start(task);
+  first.runtime.calls.length = 0;
+  await writeJournal(first.journalPath, {
+    version: 1,
+    nodeId: 'n1',
+    revision: 1_000_000,
+    tasks: [{ task, status: task.Status }],
+    ingress: [],
+  });
+  first.start();
+  await world.until(() => first.connects >= 3);
+  await world.clock.advance(5_000);
+  expect(first.runtime.calls).toEqual([]);
+  await world.until(() => first.runtime.calls.includes('remove t9'), 30_000);
+  await world.until(() => world.task('t1').Status.State === 'running');
 });
 
 test('a state restored from a snapshot is shown whole', async () => {

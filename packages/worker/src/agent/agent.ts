@@ -1,18 +1,15 @@
-import { setMaxListeners } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
-import { Bell, delay, messageOf, type Timer } from '@swarmctl/shared/kit';
-import { type NodeDescription, runtimeOf, type Task, type TaskStatus } from '@swarmctl/shared/model';
-import type { ManagerMessage, StatusUpdate } from '@swarmctl/shared/wire';
+import { Bell, delay, type Timer } from '@swarmctl/shared/kit';
+import type { NodeDescription, TaskStatus } from '@swarmctl/shared/model';
+import type { AgentMessage, ManagerMessage, StatusUpdate } from '@swarmctl/shared/wire';
 import { LogServer } from '../logs/log-server.ts';
-import type { Runtime } from '../runtime/types.ts';
+import { Connector } from './connector.ts';
 import { describeNode } from './describe.ts';
 import { JournalKeeper, readJournal, writeJournal } from './journal.ts';
 import { Outbox } from './outbox.ts';
-import { connectProbe } from './probe.ts';
 import { Routing } from './routing.ts';
-import { AgentSession, type SessionEnd } from './session.ts';
-import { Slots } from './slots.ts';
-import { type TaskRecord, TaskRunner } from './task-runner.ts';
+import type { AgentSession } from './session.ts';
+import { TaskBoard } from './task-board.ts';
 import type { AgentModules, AgentOptions } from './types.ts';
 
 // The worker of a node: keeps the tasks that the managers gave it running, and the node routing, with or without a manager in reach. Before a
@@ -22,11 +19,9 @@ type Update = Extract<ManagerMessage, { type: 'update' }>;
 
 const statusGatherMs = 2;
 const lookEveryMs = 30_000;
-const firstBackoffMs = 100;
-const mostBackoffMs = 8_000;
 const goodbyeMs = 1_000;
-/** Redirects in a row that are followed at once. */
-const quickRedirects = 3;
+/** Between descriptions that trouble asks for: it comes in swarms. */
+const describeAgainMs = 1_000;
 /** A manager that knows less than this node has seen is not believed for so long: it may have been cut off from the others. */
 const disbeliefMs = 15_000;
 
@@ -34,18 +29,14 @@ export class Agent {
   readonly #options: Required<AgentOptions>;
   readonly #modules: AgentModules;
   readonly #instance: string;
-  readonly #runners = new Map<string, TaskRunner>();
+  readonly #tasks: TaskBoard;
   readonly #outbox = new Outbox();
-  /** Apart, so that slow pulls keep nothing from starting. */
-  readonly #slots: { readonly prepare: Slots; readonly start: Slots };
   readonly #logs: LogServer;
   readonly #journal: JournalKeeper;
   readonly #acknowledged = new Bell();
   readonly #describeBell = new Bell();
   readonly #stopping = new AbortController();
   #restartGraceMs: number;
-  /** Runners end with it. */
-  readonly #end = new AbortController();
   #routing: Routing;
   #description: NodeDescription | undefined;
   #session: AgentSession | undefined;
@@ -53,37 +44,55 @@ export class Agent {
   #informed = false;
   /** That of any session has. */
   #everInformed = false;
-  /** Containers of no known task may be there. */
-  #strayed = false;
   #disbelievedSince: number | undefined;
   #statusTimer: Timer | undefined;
-  #said = false;
 
   constructor(options: AgentOptions, modules: AgentModules) {
     this.#options = { restartGraceMs: 30_000, describeEveryMs: 20_000, parallel: 8, ...options };
     this.#modules = modules;
     this.#instance = modules.newId();
-    // One listener a task.
-    setMaxListeners(0, this.#end.signal);
-    const { parallel, restartGraceMs } = this.#options;
-    this.#restartGraceMs = restartGraceMs;
-    this.#slots = { prepare: new Slots(parallel), start: new Slots(parallel) };
+    this.#restartGraceMs = this.#options.restartGraceMs;
     this.#routing = this.#routingFrom([], 0);
-    const { clock, log } = modules;
+    this.#tasks = this.#taskBoard();
+    this.#journal = this.#journalKeeper();
     this.#logs = new LogServer({
-      clock,
+      clock: modules.clock,
       send: (message) => this.#session?.send(message),
-      source: (taskId, follow, signal) => this.#logSource(taskId, follow, signal),
+      source: (taskId, follow, signal) => this.#tasks.logSource(taskId, follow, signal),
     });
-    this.#journal = new JournalKeeper({
+  }
+
+  #taskBoard(): TaskBoard {
+    const { runtimes, clock, log, probe } = this.#modules;
+    return new TaskBoard(this.#options, {
+      runtimes,
       clock,
       log,
-      write: (journal) => writeJournal(this.#options.journalPath, journal),
+      probe,
+      mayStart: () => this.#informed,
+      mayStop: () => this.#everInformed,
+      report: (taskId, status) => this.#report(taskId, status),
+      gone: (taskId) => {
+        this.#outbox.forget(taskId);
+        this.#journal.touch();
+      },
+      changed: () => this.#journal.touch(),
+      troubled: () => this.#describeBell.ring(),
+    });
+  }
+
+  #journalKeeper(): JournalKeeper {
+    const { journalPath, nodeId } = this.#options;
+    const { clock, log } = this.#modules;
+    return new JournalKeeper({
+      clock,
+      log,
+      write: (journal) => writeJournal(journalPath, journal),
       current: () => ({
         version: 1,
-        nodeId: this.#options.nodeId,
+        nodeId,
         revision: this.#routing.wanted,
-        tasks: [...this.#runners.values()].filter((runner) => !runner.removed).map((runner) => runner.record),
+        tasks: this.#tasks.records,
         ingress: this.#routing.entries,
       }),
     });
@@ -95,7 +104,7 @@ export class Agent {
   }
 
   get tasks(): readonly StatusUpdate[] {
-    return [...this.#runners].map(([taskId, runner]) => ({ taskId, status: runner.status }));
+    return this.#tasks.statuses;
   }
 
   /**
@@ -107,15 +116,20 @@ export class Agent {
     try {
       await this.#restore();
       for (const runtime of this.#modules.runtimes.values()) {
-        runtime.watch(({ taskId }) => this.#runners.get(taskId)?.look(), watching.signal);
+        runtime.watch(({ taskId }) => this.#tasks.look(taskId), watching.signal);
       }
       await this.#describe();
-      void this.#every(lookEveryMs, watching.signal, () => this.#lookAround());
-      void this.#describes(watching.signal);
-      return await this.#connections(AbortSignal.any([signal, this.#stopping.signal]));
+      // Neither ends before the link does, but either may fail.
+      const background = Promise.all([
+        this.#every(lookEveryMs, watching.signal, () => this.#tasks.lookAround()),
+        this.#describes(watching.signal),
+      ]);
+      const failed = background.then(() => new Promise<never>(() => undefined));
+      const ending = AbortSignal.any([signal, this.#stopping.signal, watching.signal]);
+      return await Promise.race([this.#connector().run(ending), failed]);
     } finally {
       watching.abort();
-      this.#end.abort();
+      this.#tasks.end();
       this.#logs.clear();
       this.#statusTimer?.cancel();
       await this.#journal.flush();
@@ -124,13 +138,7 @@ export class Agent {
 
   /** Stops and removes every container of this node, for a node that has left. Only after `run` has ended. */
   async purge(): Promise<void> {
-    const { log, runtimes } = this.#modules;
-    for (const runtime of runtimes.values()) {
-      const left = await runtime.list();
-      await Promise.all(left.map(({ taskId }) => this.#removeStray(runtime, taskId)));
-      log.info({ runtime: runtime.name, containers: left.length }, 'containers removed');
-    }
-    this.#runners.clear();
+    await this.#tasks.purge();
     this.#routing = this.#routingFrom([], 0);
     this.#journal.touch();
     await this.#journal.flush();
@@ -166,7 +174,7 @@ export class Agent {
     if (!journal) return;
     this.#routing = this.#routingFrom(journal.ingress, journal.revision);
     this.#routing.restore();
-    for (const record of journal.tasks) this.#begin(record);
+    for (const record of journal.tasks) this.#tasks.begin(record);
     this.#modules.log.info({ tasks: journal.tasks.length, revision: journal.revision }, 'journal read');
   }
 
@@ -176,36 +184,7 @@ export class Agent {
     return new Routing({ entries, revision }, { ingress, clock, log, applied });
   }
 
-  // --- tasks ---
-
-  #begin(record: TaskRecord): TaskRunner {
-    const { clock, log, runtimes, probe } = this.#modules;
-    const taskId = record.task.ID;
-    const runner = new TaskRunner(
-      record,
-      {
-        runtime: runtimes.get(runtimeOf(record.task.ServiceAnnotations.Labels)),
-        clock,
-        log,
-        slots: this.#slots,
-        probe: probe ?? connectProbe,
-        mayStart: () => this.#informed,
-        mayStop: () => this.#everInformed,
-        report: (id, status) => this.#report(id, status),
-        changed: () => this.#journal.touch(),
-        troubled: () => this.#describeBell.ring(),
-      },
-      this.#end.signal,
-    );
-    this.#runners.set(taskId, runner);
-    void runner.done.then(() => {
-      if (this.#end.signal.aborted) return;
-      this.#runners.delete(taskId);
-      this.#outbox.forget(taskId);
-      this.#journal.touch();
-    });
-    return runner;
-  }
+  // --- statuses ---
 
   #report(taskId: string, status: TaskStatus): void {
     this.#outbox.put(taskId, status);
@@ -221,114 +200,49 @@ export class Agent {
     if (batch) this.#session?.send({ type: 'status', ...batch });
   }
 
-  #assign(task: Task): void {
-    const runner = this.#runners.get(task.ID);
-    if (runner && !runner.removed) runner.assign(task);
-    else if (!runner) this.#begin({ task, status: task.Status });
-  }
-
-  #lookAround(): void {
-    for (const runner of this.#runners.values()) runner.look();
-    if (this.#strayed) void this.#removeStrays();
-  }
-
-  /** Containers of tasks that the managers do not know. */
-  async #removeStrays(): Promise<void> {
-    this.#strayed = false;
-    for (const runtime of this.#modules.runtimes.values()) {
-      try {
-        const strays = (await runtime.list()).filter(({ taskId }) => !this.#runners.has(taskId));
-        await Promise.all(strays.map(({ taskId }) => this.#removeStray(runtime, taskId)));
-      } catch (error) {
-        this.#strayed = true;
-        this.#modules.log.warn({ runtime: runtime.name, error: messageOf(error) }, 'cannot look for strays');
-      }
-    }
-  }
-
-  async #removeStray(runtime: Runtime, taskId: string): Promise<void> {
-    this.#modules.log.info({ task: taskId }, 'removing the container of a task that is not known');
-    await runtime.remove(taskId);
-  }
-
-  /** For logs: a task whose container is still to come is waited for when its log is followed. */
-  async #logSource(taskId: string, follow: boolean, signal: AbortSignal): Promise<Runtime | undefined> {
-    const { clock, runtimes } = this.#modules;
-    for (;;) {
-      const runner = this.#runners.get(taskId);
-      if (!runner || signal.aborted) return undefined;
-      if (runner.container) return runtimes.get(runtimeOf(runner.task.ServiceAnnotations.Labels));
-      if (!follow) return undefined;
-      await delay(clock, 250, signal).catch(() => undefined);
-    }
-  }
-
   // --- the link ---
 
-  async #connections(signal: AbortSignal): Promise<'stopped' | 'removed'> {
+  #connector(): Connector {
     const { link, clock, random, log, hooks } = this.#modules;
-    let failures = 0;
-    let redirects = 0;
-    while (!signal.aborted) {
-      const end = await this.#connection(signal);
-      if (signal.aborted) break;
-      if (end.kind !== 'closed' || this.#said) failures = 0;
-      if (this.#said) redirects = 0;
-      this.#said = false;
-      if (end.kind === 'closed') log.info({ reason: end.reason }, 'no manager');
-      else if (end.kind === 'removed') {
-        hooks?.removed?.(end.reason);
-        return 'removed';
-      } else {
-        link.learned?.(end.managers, end.leader);
-        if (end.managers.length > 0) hooks?.managers?.(end.managers);
-        if (end.leader && redirects++ < quickRedirects) continue;
-      }
-      const ms = Math.min(mostBackoffMs, firstBackoffMs * 2 ** Math.min(failures++, 10));
-      await delay(clock, ms * (0.5 + random() / 2), signal).catch(() => undefined);
-    }
-    return 'stopped';
+    return new Connector({
+      link,
+      clock,
+      random,
+      log,
+      hello: () => this.#hello(),
+      applied: () => this.#routing.applied,
+      message: (message) => this.#message(message),
+      opened: (session) => {
+        this.#session = session;
+      },
+      closed: () => this.#closed(),
+      managers: (managers) => hooks?.managers?.(managers),
+      removed: (reason) => hooks?.removed?.(reason),
+      goodbye: (session) => this.#goodbye(session),
+    });
   }
 
-  async #connection(signal: AbortSignal): Promise<SessionOutcome> {
-    const { link, clock } = this.#modules;
-    try {
-      const stream = await link.connect(signal);
-      const session = new AgentSession(stream, this.#hello(), {
-        clock,
-        applied: () => this.#routing.applied,
-        message: (message) => this.#message(message),
-      });
-      this.#session = session;
-      const onAbort = () => void this.#goodbye(session);
-      signal.addEventListener('abort', onAbort);
-      if (signal.aborted) onAbort();
-      const end = await session.ended;
-      signal.removeEventListener('abort', onAbort);
-      return outcomeOf(end);
-    } catch (error) {
-      return { kind: 'closed', reason: messageOf(error) };
-    } finally {
-      this.#session = undefined;
-      this.#informed = false;
-      this.#logs.clear();
-    }
+  #closed(): boolean {
+    const served = this.#informed;
+    this.#session = undefined;
+    this.#informed = false;
+    this.#logs.clear();
+    return served;
   }
 
-  #hello() {
+  #hello(): Extract<AgentMessage, { type: 'hello' }> {
     const { addr } = this.#options;
     const description = this.#description;
     if (!description) throw new Error('not described yet');
-    const statuses = this.tasks;
     return {
       type: 'hello',
       protocol: 1,
       instance: this.#instance,
       addr,
       description,
-      statuses,
+      statuses: this.#tasks.statuses,
       revision: this.#routing.applied,
-    } as const;
+    };
   }
 
   #message(message: ManagerMessage): void {
@@ -379,26 +293,26 @@ export class Agent {
   }
 
   #update(update: Update): void {
-    if (update.full) this.#checkBelief(update.revision);
-    else if (!this.#informed) throw new Error('a delta came before the whole');
-    if (update.full) this.#routing.replace(update.ingress, update.revision);
-    else this.#routing.change(update.ingress, update.removedIngress, update.revision);
-    for (const task of update.tasks) this.#assign(task);
-    for (const taskId of update.removedTasks) this.#runners.get(taskId)?.forget();
+    if (update.full) {
+      this.#checkBelief(update.revision);
+      this.#routing.replace(update.ingress, update.revision);
+    } else {
+      if (!this.#informed) throw new Error('a delta came before the whole');
+      this.#routing.change(update.ingress, update.removedIngress, update.revision);
+    }
+    this.#tasks.assign(update.tasks);
+    this.#tasks.forget(update.removedTasks);
     if (update.full) this.#wholeKnown(update);
     this.#journal.touch();
   }
 
   #wholeKnown(update: Update): void {
-    const known = new Set(update.tasks.map(({ ID }) => ID));
-    for (const [taskId, runner] of this.#runners) if (!known.has(taskId)) runner.forget();
     this.#informed = true;
     this.#everInformed = true;
-    this.#said = true;
+    this.#tasks.keepOnly(update.tasks);
+    this.#tasks.nudge();
     this.#outbox.rewind();
     this.#sendStatuses();
-    for (const runner of this.#runners.values()) runner.nudge();
-    void this.#removeStrays();
   }
 
   /** A leader that lost its followers does not know it at once; what it says is older than what this node has seen. */
@@ -443,8 +357,7 @@ export class Agent {
       const asked = await this.#describeBell.wait(this.#modules.clock, this.#options.describeEveryMs);
       if (signal.aborted) return;
       await this.#describe();
-      // Trouble comes in swarms.
-      if (asked) await delay(this.#modules.clock, firstBackoffMs * 10, signal).catch(() => undefined);
+      if (asked) await delay(this.#modules.clock, describeAgainMs, signal).catch(() => undefined);
     }
   }
 
@@ -460,17 +373,6 @@ export class Agent {
     this.#description = description;
     this.#session?.send({ type: 'describe', description, addr });
     // What failed while the engine was away need not wait any longer.
-    if (description.RuntimeReady) this.#lookAround();
+    if (description.RuntimeReady) this.#tasks.lookAround();
   }
-}
-
-type SessionOutcome =
-  | { readonly kind: 'closed'; readonly reason: string }
-  | { readonly kind: 'removed'; readonly reason: string }
-  | { readonly kind: 'redirect'; readonly managers: Redirect['managers']; readonly leader?: Redirect['leader'] };
-type Redirect = Extract<ManagerMessage, { type: 'redirect' }>;
-
-function outcomeOf(end: SessionEnd): SessionOutcome {
-  if ('kind' in end) return end;
-  return end.type === 'removed' ? { kind: 'removed', reason: end.reason } : { ...end, kind: 'redirect' };
 }

@@ -72,7 +72,8 @@ export class Routing {
 
   #force(): void {
     const table = this.#table;
-    this.#latest = this.#modules.ingress.apply(table).then(
+    const apply = async () => this.#modules.ingress.apply(table);
+    this.#latest = apply().then(
       () => true,
       (error: unknown) => {
         this.#modules.log.error({ error: messageOf(error) }, 'the ingress table is not in force');

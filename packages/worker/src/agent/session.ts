@@ -6,7 +6,7 @@ import type { LinkStream } from './link.ts';
 // One connection to a manager, from the hello to its end: heartbeats out, a watch for a manager that has gone without a word.
 
 export type SessionEnd =
-  | { readonly kind: 'closed'; readonly reason: string }
+  | { readonly type: 'closed'; readonly reason: string }
   | Extract<ManagerMessage, { type: 'redirect' } | { type: 'removed' }>;
 
 export interface SessionModules {
@@ -37,7 +37,7 @@ export class AgentSession {
       const closed = (error?: Error) => {
         this.#timer?.cancel();
         resolve(
-          this.#end ?? { kind: 'closed', reason: error ? messageOf(error) : 'the manager closed the connection' },
+          this.#end ?? { type: 'closed', reason: error ? messageOf(error) : 'the manager closed the connection' },
         );
       };
       if (stream.closed) closed();
@@ -57,7 +57,7 @@ export class AgentSession {
   }
 
   close(reason: string): void {
-    this.#end ??= { kind: 'closed', reason };
+    this.#end ??= { type: 'closed', reason };
     this.#stream.destroy();
   }
 
