@@ -12,6 +12,8 @@ import path from 'node:path';
 const folder = process.argv[2] ?? '.';
 process.chdir(folder);
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGPIPE']) process.on(signal, () => {});
+// For who sweeps up after a daemon that is gone: ends the task at once. (Killing the shim would leave its command running.)
+process.on('SIGUSR2', () => killAll());
 
 /** @type {import('../src/runtime/process/task-folder.ts').TaskConfig} */
 const config = JSON.parse(fs.readFileSync('task.json', 'utf8'));
@@ -159,7 +161,7 @@ function attempt(what, action) {
 /** Its process group, and whatever left that group but not the cgroup. */
 function killAll() {
   try {
-    process.kill(-child.pid, 'SIGKILL');
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
   } catch {}
   for (const { enter } of config.cgroups ?? []) {
     let pids = [];

@@ -134,3 +134,9 @@ export async function processesIn(prepared: Prepared): Promise<number[]> {
 export async function removeCgroups(prepared: Prepared): Promise<void> {
   for (const { enter } of prepared.cgroups) await rmdir(join(enter, '..')).catch(() => {});
 }
+
+/** Our folders, when they are empty. In version 2 they stay: made anew, they would lack their controllers. */
+export async function releaseCgroups({ version, places }: Cgroups): Promise<void> {
+  if (version === 2) return;
+  for (const { folder } of places.values()) await rmdir(folder).catch(() => {});
+}

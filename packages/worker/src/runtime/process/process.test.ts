@@ -140,6 +140,15 @@ describe('a process', () => {
     await expect.poll(() => isGone(Number(pid))).toBe(true);
   });
 
+  it('ends at once when its shim is told so by SIGUSR2', async () => {
+    const runtime = open();
+    const given = task(runtime, 'sleep 60 & sleep 61');
+    const { pid } = await run(runtime, given);
+    process.kill(read<ProcessIdentity>(given, 'claim.json').pid, 'SIGUSR2');
+    await expect.poll(() => runtime.inspect(given.ID)).toMatchObject({ phase: 'exited', exitCode: 137 });
+    expect(isGone(pid)).toBe(true);
+  });
+
   it('ends when its folder is taken away', async () => {
     const runtime = open();
     const given = task(runtime, 'sleep 60');

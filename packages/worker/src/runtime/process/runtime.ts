@@ -18,7 +18,7 @@ import { offer, type Reserved } from '../offer.ts';
 import { countConnections } from '../proc-net.ts';
 import { machine } from '../template.ts';
 import { type ContainerState, type Runtime, RuntimeError, type RuntimeEvent, type RuntimeNode } from '../types.ts';
-import { type Cgroups, detectCgroups, makeCgroups, processesIn, removeCgroups } from './cgroups.ts';
+import { type Cgroups, detectCgroups, makeCgroups, processesIn, releaseCgroups, removeCgroups } from './cgroups.ts';
 import { readLogs } from './log-reader.ts';
 import { assignPorts, localAddrOf } from './ports.ts';
 import { bootId, isAlive, killQuietly } from './proc.ts';
@@ -180,6 +180,7 @@ class ProcessRuntime implements Runtime {
   async close(): Promise<void> {
     this.#listeners.clear();
     await this.#links.close();
+    if (typeof this.#cgroups !== 'string') await releaseCgroups(this.#cgroups);
   }
 
   async #prepare(task: Task, signal: AbortSignal): Promise<ContainerState> {
