@@ -13,6 +13,7 @@ class Client {
   readonly #cluster: TestCluster;
   readonly #name: string;
   #stopped = false;
+  #failure: unknown;
   #waiters: (() => void)[] = [];
 
   constructor(cluster: TestCluster, name: string) {
@@ -20,19 +21,31 @@ class Client {
     this.#name = name;
   }
 
-  async run(): Promise<void> {
+  run(): Promise<void> {
+    return this.#run().catch((error: unknown) => {
+      this.#failure = error;
+      this.#wake();
+      throw error;
+    });
+  }
+
+  async #run(): Promise<void> {
     for (let i = 0; !this.#stopped; i++) {
       const value = `${this.#name}-${i}`;
       try {
         const leader = await this.#cluster.leader();
         await leader.node.propose(new TextEncoder().encode(value));
         this.acknowledged.push(value);
-        for (const wake of this.#waiters.splice(0)) wake();
+        this.#wake();
       } catch (error) {
         expect(['not-leader', 'dropped', 'busy', 'stopped']).toContain((error as { code: string }).code);
         await new Promise((resolve) => setImmediate(resolve));
       }
     }
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiters.splice(0)) wake();
   }
 
   stop(): void {
@@ -42,6 +55,7 @@ class Client {
   async more(count: number): Promise<void> {
     const goal = this.acknowledged.length + count;
     while (this.acknowledged.length < goal) {
+      if (this.#failure !== undefined) throw this.#failure;
       await new Promise<void>((resolve) => {
         this.#waiters.push(resolve);
       });

@@ -206,7 +206,11 @@ export class CoreLoop {
   #stepProposals(proposals: readonly Proposal[]): void {
     if (proposals.length === 0) return;
     const entries = proposals.map(({ type, data }) => ({ type, data, term: 0, index: 0 }));
-    const result = this.core.step(message({ type: 'prop', to: this.id, from: this.id, entries }));
+    const result = this.guard(() => this.core.step(message({ type: 'prop', to: this.id, from: this.id, entries })));
+    if (result === undefined) {
+      for (const { reject } of proposals) reject(this.end);
+      return;
+    }
     if (result === 'ok') {
       const { lastIndex, term } = this.core.status();
       this.proposals.place(proposals, lastIndex - proposals.length + 1, term);

@@ -78,7 +78,8 @@ export class RaftHost implements RaftNode {
   }
 
   status(): NodeStatus {
-    const { term, role, leader, commit, lastIndex, confState, progress } = this.#loop.core.status();
+    const { term, commit, lastIndex, confState, progress, ...now } = this.#loop.core.status();
+    const { role, leader } = this.#loop.end === undefined ? now : { role: 'follower' as const, leader: 0 };
     const active = (id: number) =>
       id === this.id || this.#loop.transport.silence(id) <= this.#parts.timing.electionTicks;
     return {

@@ -120,6 +120,7 @@ export class TestCluster {
   readonly #disks: Map<number, MemoryFileSystem> | undefined;
   #seed = 1;
   #waiters: (() => void)[] = [];
+  readonly #crashing = new Set<number>();
 
   private constructor(dir: string, options: Partial<RaftNodeOptions>, disks: 'real' | 'memory') {
     this.dir = dir;
@@ -153,7 +154,10 @@ export class TestCluster {
         dir: this.folder(id),
         timing: { tickMs: 20, electionTicks: 10 },
         random: () => this.#random(),
-        onFatal: (error) => fatal.push(error),
+        onFatal: (error) => {
+          fatal.push(error);
+          this.#wake();
+        },
         ...this.#options,
         ...options,
       },
@@ -177,8 +181,10 @@ export class TestCluster {
 
   /** The power of these members goes and comes back; they are not running then. */
   async crash(ids: readonly number[], mode: CrashMode): Promise<void> {
+    for (const id of ids) this.#crashing.add(id);
     for (const id of ids) this.disk(id).crash(mode);
     for (const id of ids) await this.stop(id);
+    for (const id of ids) this.#crashing.delete(id);
   }
 
   #envOf(id: number): Partial<RaftHostEnv> {
@@ -210,6 +216,7 @@ export class TestCluster {
   async leader(among?: readonly number[]): Promise<TestMember> {
     for (;;) {
       for (const member of this.members.values()) {
+        if (member.fatal.length > 0 && !this.#crashing.has(member.id)) throw member.fatal[0];
         const counts = among === undefined || among.includes(member.id);
         if (counts && member.node.status().role === 'leader') return member;
       }

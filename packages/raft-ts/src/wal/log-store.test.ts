@@ -174,6 +174,25 @@ describe('a member’s folder', () => {
     expect(await contentOf(again)).toBe('theirs');
   });
 
+  it('installs one while another is taken, and has the installed one', async () => {
+    for (let steps = 0; steps < 30; steps++) {
+      const { env, store } = await setUp();
+      await store.save(run(1, 50), { term: 1, vote: 1, commit: 50 });
+      const incoming = await store.snapshots.receive(header(500, 4));
+      await incoming.add(Buffer.from('theirs'));
+      const received = await incoming.finish();
+      const taken = snapshotAt(store, 40);
+      for (let step = 0; step < steps; step++) await Promise.resolve();
+      await store.install(received, { term: 4, vote: 0, commit: 500 });
+      await taken;
+      expect(await contentOf(store)).toBe('theirs');
+      await store.close();
+      const again = await LogStore.load(env, 1);
+      expect(await contentOf(again)).toBe('theirs');
+      expect(again.lastIndex()).toBe(500);
+    }
+  });
+
   it('survives a crash at any step of taking and of installing a snapshot', async () => {
     for (const kind of ['take', 'install'] as const) {
       for (let failAt = 0; ; failAt++) {

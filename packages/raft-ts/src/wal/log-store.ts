@@ -42,6 +42,7 @@ export class LogStore implements LogStorage {
   #latest: SnapshotHeader | undefined;
   /** Resolves once everything written so far is durable. */
   #lastWrite: Promise<void> = Promise.resolve();
+  #lastChange: Promise<void> = Promise.resolve();
 
   private constructor(
     wal: Wal,
@@ -159,7 +160,11 @@ export class LogStore implements LogStorage {
   }
 
   /** Puts a received snapshot in the place of the whole log. Nothing may be saved until it has resolved. */
-  async install(received: UnnamedSnapshot, hardState: HardState): Promise<void> {
+  install(received: UnnamedSnapshot, hardState: HardState): Promise<void> {
+    return this.#alone(() => this.#install(received, hardState));
+  }
+
+  async #install(received: UnnamedSnapshot, hardState: HardState): Promise<void> {
     const { meta } = received.header;
     await received.commit();
     this.#hardState = hardState;
@@ -173,25 +178,34 @@ export class LogStore implements LogStorage {
   }
 
   /** Takes note of a snapshot that was written here, and forgets entries more than `keep` behind it. */
-  async recordSnapshot(header: SnapshotHeader, keep: number): Promise<void> {
+  recordSnapshot(header: SnapshotHeader, keep: number): Promise<void> {
+    return this.#alone(() => this.#recordSnapshot(header, keep));
+  }
+
+  async #recordSnapshot(header: SnapshotHeader, keep: number): Promise<void> {
     const previous = this.#latest?.meta ?? start;
     const { index, term } = header.meta;
     if (index <= previous.index) return;
     const cut = Math.max(this.#tail.before.index, index - keep);
     const before = { index: cut, term: this.#tail.term(cut) };
     await this.#write([{ kind: 'compacted', snapshot: { index, term }, before }, this.#hardStateItem()], () => {
-      // Another one may have been installed meanwhile.
-      if (index <= (this.#latest?.meta.index ?? 0)) return;
       this.#tail.compact(cut);
       this.#latest = header;
     });
-    if (this.#latest !== header) return;
     // One older snapshot and the log from there on stay, should this one turn out to be damaged.
     await this.snapshots.keepOnly([header.meta, previous]);
     await this.#wal.release(Math.min(cut, previous.index));
   }
 
+  /** One at a time changes which snapshots there are: what one cleans away must not be what another just made. */
+  #alone(change: () => Promise<void>): Promise<void> {
+    const done = this.#lastChange.then(change);
+    this.#lastChange = done.catch(() => {});
+    return done;
+  }
+
   async close(): Promise<void> {
+    await this.#lastChange;
     if (this.#commitUnsaved && this.#wal.failure === undefined)
       await this.#write([this.#hardStateItem()]).catch(() => {});
     await this.#wal.close();
