@@ -16,12 +16,14 @@ import { flag, type Query, versionOf } from './query.ts';
 // The cluster as one object: init, join and leave act on this node, the rest on the replicated state.
 
 export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
-  app.post('/swarm/init', async (request) => {
+  app.post('/swarm/init', async (request, reply) => {
     const body = normalise(InitRequest, parseJson(request.body as Buffer) ?? {});
     if (body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers) throw notYet('autolock is');
     if (body.ForceNewCluster) throw notYet('force-new-cluster is');
     if (body.Spec) checkSpec(body.Spec);
-    return context.local.init(body);
+    const nodeId = await context.local.init(body);
+    // Fastify sends a text as it is; clients read a JSON string.
+    return reply.type('application/json').send(`${JSON.stringify(nodeId)}\n`);
   });
 
   app.post('/swarm/join', async (request, reply) => {

@@ -22,10 +22,9 @@ export class OrderedMap<V> {
     this.#size = size;
   }
 
-  static readonly #empty = new OrderedMap<never>(nobody, [], 0);
-
+  // Not kept in a static field: the compiler gets one wrong that makes an instance of its own class.
   static empty<V>(): OrderedMap<V> {
-    return OrderedMap.#empty as OrderedMap<V>;
+    return new OrderedMap<V>(nobody, [], 0);
   }
 
   get size(): number {

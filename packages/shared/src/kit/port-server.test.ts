@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, connect as tcpConnect } from 'node:net';
-import { type TLSSocket, connect as tlsConnect } from 'node:tls';
+import { type ConnectionOptions, type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NodeRole } from '../model/index.ts';
 import { alpn, type Protocol2377 } from '../wire/index.ts';
@@ -81,7 +81,7 @@ const closed = (socket: { destroyed: boolean } & NodeJS.EventEmitter) =>
   socket.destroyed ? Promise.resolve() : once(socket, 'close');
 
 /** A TLS client that chooses its own settings. */
-function client(server: PortServer, options: Parameters<typeof tlsConnect>[0]): TLSSocket {
+function client(server: PortServer, options: ConnectionOptions): TLSSocket {
   const socket = tlsConnect({ host, port: server.port, rejectUnauthorized: false, ...options });
   socket.on('error', () => undefined);
   return socket;
@@ -147,7 +147,9 @@ describe('who comes in', () => {
     ['TLS 1.2', { ALPNProtocols: [alpn.join], maxVersion: 'TLSv1.2' as const }],
   ])('nobody with %s', async (_, options) => {
     const { server } = await listen();
-    expect(await firstWords(client(server, { ...contextOf(manager), minVersion: 'TLSv1.2', ...options }))).toBe('');
+    expect(
+      await firstWords(client(server, { ...contextOf(manager), minVersion: 'TLSv1.2' as const, ...options })),
+    ).toBe('');
   });
 
   test('strangers only so many at once and in a time', async () => {
