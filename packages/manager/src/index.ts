@@ -1,1 +1,7 @@
-export {};
+export type { ApiContext } from './api/context.ts';
+export { createApi } from './api/server.ts';
+export { certify, signFor } from './ca/certify.ts';
+export { newCluster, newNode } from './ca/new-cluster.ts';
+export { Manager, newRaftId, startManager } from './manager.ts';
+export type * from './manager-types.ts';
+export type { View } from './store/types.ts';

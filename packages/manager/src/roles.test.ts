@@ -18,13 +18,11 @@ function status(members: string, progress: [number, number, boolean][] = []): No
     commit: 100,
     applied: 100,
     lastIndex: 100,
-    members: members
-      .split(' ')
-      .map((text) => ({
-        id: Number.parseInt(text, 10),
-        address: `a${Number.parseInt(text, 10)}`,
-        learner: text.endsWith('l'),
-      })),
+    members: members.split(' ').map((text) => ({
+      id: Number.parseInt(text, 10),
+      address: `a${Number.parseInt(text, 10)}`,
+      learner: text.endsWith('l'),
+    })),
     progress: new Map(progress.map(([id, match, active]) => [id, { match, active }])),
   };
 }

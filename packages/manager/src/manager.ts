@@ -1,0 +1,368 @@
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
+import { ClusterError, FrameStream, messageOf, type PeerCertificate, type Random } from '@swarmctl/shared/kit';
+import type { StoreChange } from '@swarmctl/shared/model';
+import type { AgentMessage, LogOptions, ManagerMessage, Peer } from '@swarmctl/shared/wire';
+import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
+import type { LogEntry } from './api/ports.ts';
+import { certify } from './ca/certify.ts';
+import { JoinServer } from './ca/join-server.ts';
+import { portConflict } from './control/allocator/ports.ts';
+import { standardControllers } from './control/controllers.ts';
+import { ControlLoop } from './control/loop.ts';
+import { Dispatcher, redirectDispatch } from './dispatcher/index.ts';
+import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerProtocol, StartManager } from './manager-types.ts';
+import { encodePreamble, readPreamble } from './raft-streams.ts';
+import { runRoles } from './roles.ts';
+import { scheduler } from './scheduler/index.ts';
+import { clusterErrorOf, RaftProposer } from './store/proposer.ts';
+import { StoreStateMachine } from './store/state-machine.ts';
+import { Store } from './store/store.ts';
+import type { View } from './store/types.ts';
+
+// A manager: raft and the store always; the control loop, the dispatcher and the roles only while it leads. Made and stopped in place when
+// the node's role changes.
+
+const leaderlessRetryMs = 50;
+
+export class Manager implements ManagerHandle {
+  readonly options: ManagerOptions;
+  readonly store: Store;
+  readonly raft: RaftNode;
+  readonly proposer: RaftProposer;
+  readonly #modules: ManagerModules;
+  readonly #join: JoinServer;
+  #dispatcher: Dispatcher | undefined;
+  #term: { readonly abort: AbortController; readonly done: Promise<void>; readonly raftTerm: number } | undefined;
+  #ready = false;
+  #stopped = false;
+  #removed = false;
+  #stopping: Promise<void> | undefined;
+  #settle: { readonly resolve: (how: 'stopped' | 'removed') => void; readonly reject: (error: Error) => void } = {
+    resolve: () => undefined,
+    reject: () => undefined,
+  };
+  readonly done: Promise<'stopped' | 'removed'>;
+
+  private constructor(options: ManagerOptions, modules: ManagerModules, store: Store, raft: RaftNode) {
+    this.options = options;
+    this.store = store;
+    this.raft = raft;
+    this.#modules = modules;
+    this.proposer = new RaftProposer({ raft, clock: modules.clock });
+    this.#join = new JoinServer(
+      {},
+      { manager: this, clock: modules.clock, newId: modules.newId, log: modules.log.child({ module: 'join' }) },
+    );
+    this.done = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    // Whoever awaits `done` sees the failure; until then it must not count as unhandled.
+    this.done.catch(() => undefined);
+  }
+
+  static async start(options: ManagerOptions, modules: ManagerModules): Promise<Manager> {
+    const store = new Store({
+      onListenerError: (error) => modules.log.error({ error: messageOf(error) }, 'a store listener failed'),
+    });
+    let manager: Manager | undefined;
+    const addressBook = (address: string) => nodeIdOfManager(store.view(), address);
+    const dial = async (peer: { id: number; address: string }, channel: Channel, signal: AbortSignal) => {
+      const nodeId = addressBook(peer.address);
+      const stream = await modules.dial('raft', { addr: peer.address, ...(nodeId && { nodeId }) }, signal);
+      stream.write(encodePreamble(options.raftId, channel));
+      return stream;
+    };
+    const raft = await openRaftNode(
+      {
+        id: options.raftId,
+        dir: join(options.dataDir, 'raft'),
+        random: modules.random,
+        onFatal: (error) => manager?.fail(error),
+        log: (level, fields, message) => modules.log[level](fields, message),
+      },
+      { stateMachine: new StoreStateMachine(store), dial, sealer: modules.sealer },
+      options.start.kind === 'bootstrap' ? { kind: 'bootstrap', address: options.addr } : { kind: options.start.kind },
+    );
+    const made = new Manager(options, modules, store, raft);
+    manager = made;
+    raft.onChange((status) => made.#follow(status));
+    made.#follow(raft.status());
+    if (options.start.kind === 'bootstrap') await made.#bootstrap(options.start);
+    return made;
+  }
+
+  async #bootstrap(first: Extract<ManagerOptions['start'], { kind: 'bootstrap' }>): Promise<void> {
+    for (let waitedMs = 0; this.raft.status().role !== 'leader'; waitedMs += leaderlessRetryMs) {
+      if (waitedMs > 10_000) throw new ClusterError('internal', 'a cluster of one did not elect its only member');
+      await new Promise<void>((resolve) => this.#modules.clock.after(leaderlessRetryMs, resolve));
+    }
+    await this.proposer.propose([
+      { op: 'create', table: 'cluster', object: first.cluster },
+      { op: 'create', table: 'nodes', object: first.node },
+    ]);
+  }
+
+  // --- what the API asks of it ---
+
+  /** True once this manager leads and its state holds all that earlier leaders committed. */
+  isLeader(): boolean {
+    return this.#ready && this.raft.status().role === 'leader';
+  }
+
+  leader(): Peer | undefined {
+    const { leader } = this.raft.status();
+    if (leader === 0) return undefined;
+    const node = this.view()
+      .list('nodes')
+      .find((one) => one.ManagerStatus?.RaftID === leader);
+    const addr =
+      node?.ManagerStatus?.Addr ?? this.raft.status().members.find((member) => member.id === leader)?.address;
+    return addr === undefined ? undefined : { nodeId: node?.ID ?? '', addr };
+  }
+
+  managers(): readonly Peer[] {
+    return this.view()
+      .list('nodes')
+      .flatMap((node) => (node.ManagerStatus ? [{ nodeId: node.ID, addr: node.ManagerStatus.Addr }] : []));
+  }
+
+  view(): View {
+    return this.store.view();
+  }
+
+  watch(listener: Parameters<Store['watch']>[0]): () => void {
+    return this.store.watch(listener);
+  }
+
+  async readIndex(): Promise<void> {
+    try {
+      await this.raft.readIndex();
+    } catch (error) {
+      throw clusterErrorOf(error);
+    }
+  }
+
+  propose(changes: readonly StoreChange[]): Promise<{ readonly index: number }> {
+    return this.proposer.propose(changes);
+  }
+
+  raftStatus(nodeId: string): { readonly leader: boolean; readonly reachable: boolean } {
+    const raftId = this.view().get('nodes', nodeId)?.ManagerStatus?.RaftID;
+    const status = this.raft.status();
+    const isLeader = raftId !== undefined && raftId === status.leader;
+    // A follower does not hear of the others; it knows the leader and itself.
+    const heard = status.role === 'leader' ? (status.progress.get(raftId ?? 0)?.active ?? false) : status.leader !== 0;
+    return { leader: isLeader, reachable: isLeader || raftId === status.id || heard };
+  }
+
+  portConflict = portConflict;
+
+  logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
+    if (!this.#dispatcher) throw new ClusterError('no-leader', 'this manager does not lead');
+    return this.#dispatcher.subscribeLogs(taskIds, options, signal);
+  }
+
+  async dialLeader(signal: AbortSignal): Promise<Duplex> {
+    const leader = await this.#leaderSoon(signal);
+    return this.#modules.dial('api', { addr: leader.addr, ...(leader.nodeId && { nodeId: leader.nodeId }) }, signal);
+  }
+
+  /** The leader, waiting a moment for an election to end. */
+  async #leaderSoon(signal: AbortSignal): Promise<Peer> {
+    for (let waitedMs = 0; waitedMs < 3_000 && !signal.aborted; waitedMs += leaderlessRetryMs) {
+      const leader = this.leader();
+      if (leader && leader.nodeId !== this.options.nodeId) return leader;
+      await new Promise<void>((resolve) => this.#modules.clock.after(leaderlessRetryMs, resolve));
+    }
+    throw new ClusterError('no-leader', 'there is no leader');
+  }
+
+  // --- streams that the port hands over ---
+
+  accept(protocol: ManagerProtocol, socket: TLSSocket, peer: PeerCertificate | undefined): void {
+    if (protocol === 'join') this.#join.accept(socket, peer);
+    else if (!peer || this.#stopped) socket.destroy();
+    else if (protocol === 'raft') this.#acceptRaft(peer.nodeId, socket);
+    else this.#acceptDispatch(peer.nodeId, socket);
+  }
+
+  #acceptRaft(nodeId: string, stream: Duplex): void {
+    void readPreamble(stream).then((preamble) => {
+      if (this.#stopped || !preamble || !this.#mayBe(nodeId, preamble.from)) {
+        stream.destroy();
+        return;
+      }
+      this.raft.accept(preamble.from, preamble.channel, stream);
+    });
+  }
+
+  /** Whether the node may speak as this member: by the state, or by its certificate alone where there is no state yet. */
+  #mayBe(nodeId: string, raftId: number): boolean {
+    const view = this.view();
+    const cluster = view.cluster();
+    if (!cluster) return true;
+    // One that was removed must be told so.
+    return view.get('nodes', nodeId)?.ManagerStatus?.RaftID === raftId || cluster.RemovedRaftIDs.includes(raftId);
+  }
+
+  #acceptDispatch(nodeId: string, stream: Duplex): void {
+    if (this.#dispatcher && this.isLeader()) this.#dispatcher.accept(nodeId, stream);
+    else redirectDispatch(new FrameStream<AgentMessage, ManagerMessage>(stream), this.leader(), this.managers());
+  }
+
+  /** A new manager becomes a learner of the group; it votes once it has caught up. Leader only; may be repeated. */
+  async addMember(
+    nodeId: string,
+    addr: string,
+  ): Promise<{ raftId: number; peers: readonly { id: number; addr: string }[] }> {
+    const node = this.view().get('nodes', nodeId);
+    if (!node) throw new ClusterError('not-found', `node ${nodeId} not found`);
+    const raftId = node.ManagerStatus?.RaftID ?? this.#freshRaftId();
+    if (node.ManagerStatus?.Addr !== addr) {
+      await this.propose([
+        { op: 'update', table: 'nodes', id: nodeId, set: { ManagerStatus: { RaftID: raftId, Addr: addr } } },
+      ]);
+    }
+    const member = this.raft.status().members.find((one) => one.id === raftId);
+    if (!member) await this.#changeMembership({ type: 'add-learner', id: raftId, address: addr });
+    else if (member.address !== addr) await this.#changeMembership({ type: 'update', id: raftId, address: addr });
+    return { raftId, peers: this.raft.status().members.map(({ id, address }) => ({ id, addr: address })) };
+  }
+
+  /** One change at a time: another that is under way is waited for. */
+  async #changeMembership(change: Parameters<RaftNode['changeMembership']>[0]): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.raft.changeMembership(change);
+      } catch (error) {
+        if ((error as { code?: string }).code !== 'conf-change-pending' || attempt >= 50) throw clusterErrorOf(error);
+        await new Promise<void>((resolve) => this.#modules.clock.after(100, resolve));
+      }
+    }
+  }
+
+  #freshRaftId(): number {
+    const used = new Set([
+      ...this.raft.status().members.map((member) => member.id),
+      ...(this.view().cluster()?.RemovedRaftIDs ?? []),
+    ]);
+    for (;;) {
+      const id = newRaftId(this.#modules.random);
+      if (!used.has(id)) return id;
+    }
+  }
+
+  // --- leadership ---
+
+  #follow(status: NodeStatus): void {
+    if (status.removed) void this.#leaveGroup();
+    const leads = status.role === 'leader' && !this.#stopped;
+    if (this.#term && (!leads || this.#term.raftTerm !== status.term)) this.#endTerm();
+    if (leads && !this.#term) this.#startTerm(status.term);
+  }
+
+  #startTerm(raftTerm: number): void {
+    const abort = new AbortController();
+    this.#term = { abort, raftTerm, done: this.#runTerm(abort.signal, raftTerm) };
+  }
+
+  #endTerm(): void {
+    this.#ready = false;
+    this.#dispatcher = undefined;
+    this.#term?.abort.abort();
+    this.#term = undefined;
+  }
+
+  async #runTerm(signal: AbortSignal, raftTerm: number): Promise<void> {
+    const { clock, log, newId, random } = this.#modules;
+    try {
+      // All that earlier leaders committed is in the state before anything is decided.
+      await this.raft.readIndex();
+      if (signal.aborted) return;
+      log.info({ term: raftTerm }, 'leading');
+      const { store, proposer } = this;
+      const dispatcher = new Dispatcher(
+        {},
+        {
+          store,
+          proposer,
+          clock,
+          log: log.child({ module: 'dispatcher' }),
+          newId,
+          renew: (nodeId: string, csr: string) => certify(store.view(), nodeId, csr, clock.now()),
+          managers: () => this.managers(),
+        },
+      );
+      const control = new ControlLoop(
+        { controllers: standardControllers(scheduler()) },
+        { store, proposer, clock, newId, random, log: log.child({ module: 'control' }) },
+      );
+      this.#dispatcher = dispatcher;
+      this.#ready = true;
+      const loops = [
+        control.run(signal),
+        dispatcher.run(signal),
+        runRoles(signal, { store, raft: this.raft, proposer, clock, log }),
+      ];
+      await Promise.race([Promise.all(loops), ...loops.map((loop) => loop.then(() => undefined))]);
+      await Promise.allSettled(signal.aborted ? loops : []);
+    } catch (error) {
+      if (!signal.aborted) log.error({ error: messageOf(error), stack: (error as Error).stack }, 'the term failed');
+    } finally {
+      if (!signal.aborted && this.#term?.raftTerm === raftTerm) this.#abandonTerm();
+    }
+  }
+
+  /** A loop of this term has ended: let another manager lead, or begin again when there is none. */
+  #abandonTerm(): void {
+    this.#endTerm();
+    void this.raft
+      .transferLeadership()
+      .catch((error) => this.#modules.log.warn({ error: messageOf(error) }, 'cannot hand leadership over'))
+      .finally(() => this.#modules.clock.after(500, () => this.#follow(this.raft.status()), { unref: true }));
+  }
+
+  /** The group has removed this member: nothing of it may go on. */
+  async #leaveGroup(): Promise<void> {
+    this.#removed = true;
+    await this.stop({ transfer: false });
+  }
+
+  /** What cannot be survived, e.g. a failed fsync. */
+  fail(error: Error): void {
+    this.#stopped = true;
+    this.#endTerm();
+    this.#settle.reject(error);
+  }
+
+  /** Hands leadership over if asked to, then stops. Idempotent. */
+  stop(options: { readonly transfer: boolean }): Promise<void> {
+    this.#stopping ??= this.#stop(options);
+    return this.#stopping;
+  }
+
+  async #stop(options: { readonly transfer: boolean }): Promise<void> {
+    const status = this.raft.status();
+    const others = status.members.some((member) => member.id !== status.id && !member.learner);
+    if (options.transfer && status.role === 'leader' && others) {
+      const timeout = new Promise<void>((resolve) => this.#modules.clock.after(2_000, resolve, { unref: true }));
+      await Promise.race([this.raft.transferLeadership(), timeout]).catch((error) =>
+        this.#modules.log.warn({ error: messageOf(error) }, 'cannot hand leadership over'),
+      );
+    }
+    this.#stopped = true;
+    this.#endTerm();
+    await this.raft.stop();
+    this.#settle.resolve(this.#removed ? 'removed' : 'stopped');
+  }
+}
+
+export const startManager: StartManager = (options, modules) => Manager.start(options, modules);
+
+/** A member id: random in [1, 2^48). */
+export const newRaftId = (random: Random): number => 1 + Math.floor(random() * (2 ** 48 - 1));
+
+const nodeIdOfManager = (view: View, addr: string): string | undefined =>
+  view.list('nodes').find((node) => node.ManagerStatus?.Addr === addr)?.ID;
