@@ -35,7 +35,8 @@ const patienceMs = 10_000;
 const retryMs = 300;
 /** Managers that each believe that another leads are given time to agree. */
 const maxHops = 3;
-const answerTimeoutMs = 20_000;
+/** A raft group may be busy with another change. */
+const answerTimeoutMs = { join: 10_000, 'raft-join': 20_000, renew: 5_000, leave: 5_000 };
 
 export interface Joined {
   readonly answer: Answer<'joined'>;
@@ -170,7 +171,9 @@ function exchange(
 ): Promise<JoinAnswer> {
   return new Promise((resolve, reject) => {
     const frames = new FrameStream<JoinAnswer, JoinMessage>(socket, { maxBytes: maxJoinFrameBytes });
-    const timer = clock.after(answerTimeoutMs, () => fail(new ClusterError('unavailable', 'no answer in time')));
+    const timer = clock.after(answerTimeoutMs[message.type], () =>
+      fail(new ClusterError('unavailable', 'no answer in time')),
+    );
     const fail = (error: unknown) => {
       frames.destroy();
       finish(() => reject(error));

@@ -112,9 +112,11 @@ export class PortServer {
     this.#server.setSecureContext(contextOf(identity));
   }
 
-  /** Cuts a node's connections. */
-  disconnect(nodeId: string): void {
-    for (const { socket, peer } of this.#connections) if (peer?.nodeId === nodeId) socket.destroy();
+  /** Cuts a node's connections, or all. */
+  disconnect(nodeId?: string): void {
+    for (const { socket, peer } of this.#connections) {
+      if (nodeId === undefined || peer?.nodeId === nodeId) socket.destroy();
+    }
   }
 
   /** Cuts the open connections that the state no longer allows; of one node, or of all. */

@@ -1,0 +1,359 @@
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import type { ManagerHandle, ManagerStart, StartManager } from '@swarmctl/manager';
+import {
+  type Clock,
+  ClusterError,
+  delay,
+  type Identity,
+  isClusterError,
+  type Logger,
+  messageOf,
+  type NewId,
+  parseAddress,
+  type Random,
+} from '@swarmctl/shared/kit';
+import type { NodeRole } from '@swarmctl/shared/model';
+import { hasLog } from 'raft-ts';
+import type { DaemonConfig } from './config.ts';
+import { IdentityKeeper } from './identity-keeper.ts';
+import { askManagers } from './join-client.ts';
+import { DirectLink } from './link.ts';
+import { ManagerList } from './manager-list.ts';
+import { ManagerSide } from './manager-side.ts';
+import type { StartWorker, WorkerHandle } from './ports.ts';
+import { Serial } from './serial.ts';
+import { type NodeFile, wipeRaft, writeNodeFile } from './state-file.ts';
+
+// A node's life in one cluster: its identity, its worker side always, its manager side while its role says so.
+
+export interface MembershipModules {
+  readonly startManager: StartManager;
+  readonly startWorker: StartWorker;
+  readonly serveApi: (socket: TLSSocket) => void;
+  /** The node is no longer in the cluster. */
+  readonly onRemoved: (reason: string) => void;
+  readonly onFatal: (error: Error) => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly newId: NewId;
+  readonly log: Logger;
+}
+
+const firstRetryMs = 200;
+const mostRetryMs = 2_000;
+/** How long a manager that leaves waits for the raft group to let it go. */
+const demotionMs = 15_000;
+const farewellMs = 5_000;
+
+export class Membership {
+  readonly managers: ManagerList;
+  readonly #config: DaemonConfig;
+  readonly #modules: MembershipModules;
+  readonly #keeper: IdentityKeeper;
+  readonly #link: DirectLink;
+  readonly #abort = new AbortController();
+  /** Changes of the role come one at a time. */
+  readonly #serial = new Serial();
+  #file: NodeFile;
+  #persistent: boolean;
+  #side: ManagerSide | undefined;
+  #worker: WorkerHandle | undefined;
+  #labels: readonly string[];
+  /** As the managers last said. */
+  #wanted: NodeRole;
+  #following = false;
+  /** The raft group has let this manager go. */
+  #gone = false;
+
+  /** `persistent`: the file is on the disk already, and is kept up to date. */
+  constructor(
+    config: DaemonConfig,
+    node: { readonly file: NodeFile; readonly identity: Identity; readonly persistent: boolean },
+    modules: MembershipModules,
+  ) {
+    this.#config = config;
+    this.#file = node.file;
+    this.#persistent = node.persistent;
+    this.#modules = modules;
+    this.#wanted = node.file.role;
+    this.#labels = config.label;
+    const { clock, random, log } = modules;
+    this.managers = new ManagerList(node.file.managers, (managers) => this.#save({ managers }));
+    this.#keeper = new IdentityKeeper(config.dataDir, node.identity, {
+      managers: this.managers,
+      view: () => this.manager?.view(),
+      onChange: (identity) => this.#side?.renew(identity),
+      clock,
+      random,
+      log,
+    });
+    const identity = () => this.#keeper.current;
+    this.#link = new DirectLink({ identity, managers: this.managers, clock, random, log });
+  }
+
+  get file(): NodeFile {
+    return this.#file;
+  }
+
+  get worker(): WorkerHandle | undefined {
+    return this.#worker;
+  }
+
+  get manager(): ManagerHandle | undefined {
+    return this.#gone ? undefined : this.#side?.manager;
+  }
+
+  /** The host where others reach this node. */
+  get addr(): string {
+    return parseAddress(this.#file.advertiseAddr, 'advertise address').host;
+  }
+
+  get #role(): NodeRole {
+    return this.manager ? 'manager' : 'worker';
+  }
+
+  // --- coming ---
+
+  /** From now on the node is found again after a restart. */
+  persist(): void {
+    this.#persistent = true;
+    writeNodeFile(this.#config.dataDir, this.#file);
+  }
+
+  /** The first manager of a new cluster. */
+  bootstrap(first: Extract<ManagerStart, { kind: 'bootstrap' }>): Promise<void> {
+    return this.#serial.run(async () => {
+      wipeRaft(this.#config.dataDir);
+      const side = await this.#openSide();
+      await this.#startManager(side, first, this.#raftId());
+    });
+  }
+
+  /** The raft group takes this node in. */
+  promote(): Promise<void> {
+    return this.#serial.run(() => this.#promote());
+  }
+
+  /** A manager goes on from its log. One that had not begun it is promoted again, once its worker side has found the others. */
+  restart(): Promise<void> {
+    return this.#serial.run(async () => {
+      if (!this.#file.raftStarted) return;
+      const side = await this.#openSide();
+      await this.#startManager(side, { kind: 'restart' }, this.#raftId());
+    });
+  }
+
+  async startWorker(): Promise<void> {
+    const { startWorker, onFatal, clock, random, newId, log } = this.#modules;
+    const { nodeId, clusterId } = this.#file;
+    this.#keeper.start();
+    this.#worker = await startWorker(
+      {
+        config: this.#config,
+        dataDir: this.#config.dataDir,
+        nodeId,
+        clusterId,
+        addr: this.addr,
+        ca: this.#keeper.current.ca,
+        labels: this.#labels,
+      },
+      {
+        link: this.#link,
+        onRole: (role) => this.#onRole(role),
+        onRemoved: (reason) => this.#onRemoved(reason),
+        onFatal,
+        clock,
+        random,
+        newId,
+        log,
+      },
+    );
+  }
+
+  relabel(labels: readonly string[]): void {
+    this.#labels = labels;
+    this.#worker?.relabel(labels);
+  }
+
+  // --- going ---
+
+  /** The node will be back. */
+  async stop(): Promise<void> {
+    this.#abort.abort(new Error('the node stops'));
+    await this.#worker?.stop(this.#config.restartGrace);
+    this.#keeper.stop();
+    await this.#side?.stop({ transfer: true });
+  }
+
+  /** The cluster does not know this node any more: nothing of it may go on. */
+  async dismantle(): Promise<void> {
+    this.#abort.abort(new Error('the node has left'));
+    this.#keeper.stop();
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.purge().catch((error) => this.#warn(error, 'cannot remove all that this node runs'));
+    await this.#side?.stop({ transfer: false });
+    this.#side = undefined;
+  }
+
+  /** Tells the managers that this node leaves; one that is a manager itself waits until the raft group does without it. */
+  async leave(): Promise<void> {
+    const { clock } = this.#modules;
+    const worker = this.#worker;
+    this.#worker = undefined;
+    await worker?.purge().catch((error) => this.#warn(error, 'cannot remove all that this node runs'));
+    const limit = new AbortController();
+    const isManager = this.#keeper.current.role === 'manager';
+    const timer = clock.after(
+      isManager ? demotionMs : farewellMs,
+      () => limit.abort(new Error('the managers took too long')),
+      { unref: true },
+    );
+    try {
+      await this.#ask({ type: 'leave', force: true }, limit.signal);
+      if (!isManager) return;
+      while ((await this.#keeper.renew()).role === 'manager') await delay(clock, firstRetryMs, limit.signal);
+      await this.#ask({ type: 'leave', force: true }, limit.signal);
+    } catch (error) {
+      this.#warn(error, 'left without the managers’ knowledge');
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  // --- the role ---
+
+  #onRole(role: NodeRole): void {
+    this.#wanted = role;
+    if (!this.#following && !this.#isAsWanted()) void this.#followRole();
+  }
+
+  /** Until the node is what the state says: the certificate tells when it may be. */
+  async #followRole(): Promise<void> {
+    const { clock, log } = this.#modules;
+    const { signal } = this.#abort;
+    this.#following = true;
+    log.info({ role: this.#wanted }, 'role changes');
+    try {
+      for (let retryMs = firstRetryMs; !signal.aborted; retryMs = Math.min(retryMs * 1.5, mostRetryMs)) {
+        try {
+          await this.#serial.run(() => this.#stepRole());
+        } catch (error) {
+          if (isClusterError(error, 'not-found')) return this.#onRemoved(messageOf(error));
+          if (!signal.aborted) this.#warn(error, 'cannot change the role yet');
+        }
+        if (this.#isAsWanted()) break;
+        await delay(clock, retryMs, signal).catch(() => undefined);
+      }
+    } finally {
+      this.#following = false;
+    }
+    if (!signal.aborted) log.info({ role: this.#role }, 'role changed');
+  }
+
+  /** A demoted manager is certified as one until the managers have forgotten that it was. */
+  #isAsWanted(): boolean {
+    const undone = this.#gone && this.#side !== undefined;
+    return !undone && this.#wanted === this.#role && this.#wanted === this.#keeper.current.role;
+  }
+
+  async #stepRole(): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    if (this.#gone) await this.#demote();
+    const { role } = await this.#keeper.renew();
+    if (this.#side && role === 'worker') await this.#demote();
+    if (!this.#side && role === 'manager' && this.#wanted === 'manager') await this.#promote();
+  }
+
+  async #promote(): Promise<void> {
+    const { dataDir } = this.#config;
+    const side = await this.#openSide();
+    try {
+      const { raftId } = await this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, this.#abort.signal);
+      if (raftId !== this.#file.raftId) wipeRaft(dataDir);
+      const goesOn = await hasLog(join(dataDir, 'raft'));
+      if (!goesOn && raftId === this.#file.raftId && this.#file.raftStarted) {
+        throw new ClusterError('internal', `the raft log of this manager is missing from ${dataDir}`);
+      }
+      this.#save({ role: 'manager', raftId });
+      await this.#startManager(side, { kind: goesOn ? 'restart' : 'join' }, raftId);
+    } catch (error) {
+      this.#side = undefined;
+      await side.stop({ transfer: false });
+      throw error;
+    }
+  }
+
+  async #demote(): Promise<void> {
+    await this.#side?.stop({ transfer: false });
+    this.#side = undefined;
+    this.#gone = false;
+    wipeRaft(this.#config.dataDir);
+    this.#save({ role: 'worker', raftId: undefined, raftStarted: undefined });
+    this.managers.update(this.managers.peers.filter((peer) => peer.nodeId !== this.#file.nodeId));
+  }
+
+  async #openSide(): Promise<ManagerSide> {
+    const { startManager, serveApi, clock, random, newId, log } = this.#modules;
+    const side = await ManagerSide.open(parseAddress(this.#file.listenAddr, 'listen address'), {
+      startManager,
+      identity: () => this.#keeper.current,
+      serveApi,
+      onManagers: (peers) => this.managers.update(peers),
+      clock,
+      random,
+      newId,
+      log,
+    });
+    this.#side = side;
+    return side;
+  }
+
+  async #startManager(side: ManagerSide, start: ManagerStart, raftId: number): Promise<void> {
+    const { nodeId, clusterId, advertiseAddr } = this.#file;
+    const { dataDir } = this.#config;
+    const manager = await side.start({ dataDir, clusterId, nodeId, raftId, addr: advertiseAddr, start });
+    this.#gone = false;
+    this.#save({ role: 'manager', raftId, raftStarted: true });
+    manager.done.then(
+      (how) => {
+        if (how === 'removed' && this.#side === side) this.#onGone();
+      },
+      (error) => this.#modules.onFatal(error),
+    );
+  }
+
+  #onGone(): void {
+    this.#gone = true;
+    this.#wanted = 'worker';
+    this.#modules.log.info({}, 'the raft group has let this manager go');
+    if (!this.#following) void this.#followRole();
+  }
+
+  #onRemoved(reason: string): void {
+    if (!this.#abort.signal.aborted) this.#modules.onRemoved(reason);
+  }
+
+  // --- small things ---
+
+  #raftId(): number {
+    const { raftId } = this.#file;
+    if (raftId === undefined) throw new ClusterError('internal', 'this manager has no raft id');
+    return raftId;
+  }
+
+  #ask<M extends Parameters<typeof askManagers>[0]>(message: M, signal: AbortSignal) {
+    const modules = { ...this.#modules, identity: () => this.#keeper.current, managers: this.managers };
+    return askManagers(message, modules, signal);
+  }
+
+  #save(set: { readonly [K in keyof NodeFile]?: NodeFile[K] | undefined }): void {
+    this.#file = { ...this.#file, ...set } as NodeFile;
+    if (this.#persistent) writeNodeFile(this.#config.dataDir, this.#file);
+  }
+
+  #warn(error: unknown, what: string): void {
+    this.#modules.log.warn({ error: messageOf(error) }, what);
+  }
+}

@@ -1,0 +1,267 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startManager } from '@swarmctl/manager';
+import { realClock, realNewId, realRandom, silentLogger } from '@swarmctl/shared/kit';
+import type { Node, NodeRole } from '@swarmctl/shared/model';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { aTask } from '../../../test/kit/builders.ts';
+import { FakeIngress } from '../../../test/kit/fake-ingress.ts';
+import { FakeRuntime } from '../../../test/kit/fake-runtime.ts';
+import { type DaemonConfig, readConfig } from './config.ts';
+import { LocalNode } from './node.ts';
+import type { StartWorker } from './ports.ts';
+import { workerOf } from './worker-side.ts';
+
+// Nodes with real managers, ports and files, each with an address of its own; what they run is only remembered.
+
+const port = 2388;
+let folder: string;
+const nodes: LocalNode[] = [];
+
+/** By node id: what it runs outlives its agent. */
+const runtimes = new Map<string, FakeRuntime>();
+const startWorker: StartWorker = async (options, modules) => {
+  const runtime = runtimes.get(options.nodeId) ?? new FakeRuntime('process', options.addr);
+  runtimes.set(options.nodeId, runtime);
+  return workerOf({ runtime, ingress: new FakeIngress() }, options, modules);
+};
+
+/** A container of a node, as if it ran a task. */
+async function runSomething(node: LocalNode): Promise<FakeRuntime> {
+  const runtime = runtimes.get(node.info().nodeId);
+  if (!runtime) throw new Error('it has no runtime');
+  await runtime.prepare(aTask({ id: 'task1' }), new AbortController().signal);
+  return runtime;
+}
+
+async function makeNode(n: number): Promise<LocalNode> {
+  const config = await readConfig({
+    argv: [
+      ...['--data-dir', join(folder, `n${n}`), '--listen-addr', `127.0.77.${n}:${port}`],
+      ...['--hostname', `n${n}`, '--runtime', 'process'],
+    ],
+    env: {},
+    isRoot: false,
+    version: '0',
+  });
+  const node = new LocalNode(config as DaemonConfig, {
+    startManager,
+    startWorker,
+    serveApi: (socket) => socket.destroy(),
+    onFatal: (error) => {
+      throw error;
+    },
+    clock: realClock,
+    random: realRandom,
+    newId: realNewId,
+    log: silentLogger,
+  });
+  nodes.push(node);
+  await node.start();
+  return node;
+}
+
+const addr = (n: number) => `127.0.77.${n}:${port}`;
+const tokenOf = (node: LocalNode, role: NodeRole): string => {
+  const tokens = node.manager()?.view().cluster()?.RootCA.JoinTokens;
+  return (role === 'manager' ? tokens?.Manager : tokens?.Worker) ?? '';
+};
+const joinAs = (node: LocalNode, role: NodeRole, to: LocalNode, at = 1) =>
+  node.join({ RemoteAddrs: [addr(at)], JoinToken: tokenOf(to, role) });
+
+const eventually = (what: string, check: () => unknown) => expect.poll(check, { timeout: 15_000, message: what });
+const recordOf = (seenBy: LocalNode, node: LocalNode): Node | undefined =>
+  seenBy.manager()?.view().get('nodes', node.info().nodeId);
+
+async function setRole(by: LocalNode, node: LocalNode, role: NodeRole): Promise<void> {
+  const record = recordOf(by, node) as Node;
+  await by
+    .manager()
+    ?.propose([{ op: 'update', table: 'nodes', id: record.ID, set: { Spec: { ...record.Spec, Role: role } } }]);
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'swarmd-node-'));
+});
+afterEach(async () => {
+  await Promise.all(nodes.splice(0).map((node) => node.stop()));
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A cluster of as many nodes: the first made it, the others joined in the roles. */
+async function clusterOf(...roles: NodeRole[]): Promise<LocalNode[]> {
+  const first = await makeNode(1);
+  await first.init({});
+  const made = [first];
+  for (const [i, role] of roles.entries()) {
+    const node = await makeNode(i + 2);
+    await joinAs(node, role, first);
+    made.push(node);
+  }
+  await eventually('all are ready', () => made.map((node) => recordOf(first, node)?.Status.State)).toEqual(
+    made.map(() => 'ready'),
+  );
+  await eventually(
+    'managers are in the group',
+    () =>
+      first
+        .manager()
+        ?.view()
+        .list('nodes')
+        .filter((node) => node.ManagerStatus).length,
+  ).toBe(1 + roles.filter((role) => role === 'manager').length);
+  return made;
+}
+
+describe('a node', { timeout: 40_000 }, () => {
+  test('that is in no cluster says so', async () => {
+    const node = await makeNode(1);
+    expect(node.state()).toBe('inactive');
+    expect(node.manager()).toBeUndefined();
+    expect(node.info()).toMatchObject({ nodeId: '', addr: '', hostname: 'n1', managers: [], error: '' });
+    await expect(node.leave(true)).rejects.toMatchObject({
+      code: 'not-in-swarm',
+      message: 'This node is not part of a swarm',
+    });
+  });
+
+  test('makes a cluster, goes on after a restart, and leaves nothing when it leaves', async () => {
+    const node = await makeNode(1);
+    const nodeId = await node.init({ Availability: 'drain' });
+    expect(node.state()).toBe('active');
+    expect(node.info()).toMatchObject({ nodeId, addr: '127.0.77.1', managers: [{ nodeId, addr: addr(1) }] });
+    await expect(node.init({})).rejects.toThrow('This node is already part of a swarm.');
+    await expect(node.join({})).rejects.toMatchObject({ code: 'unavailable' });
+    const token = tokenOf(node, 'worker');
+    await node.stop();
+    const again = await makeNode(1);
+    await eventually('it leads', () => again.manager()?.isLeader()).toBe(true);
+    expect(again.info().nodeId).toBe(nodeId);
+    expect(tokenOf(again, 'worker')).toBe(token);
+    expect(recordOf(again, again)?.Spec.Availability).toBe('drain');
+    await expect(again.leave(false)).rejects.toThrow(
+      'You are attempting to leave the swarm on a node that is participating as a manager. Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ',
+    );
+    const runtime = await runSomething(again);
+    await again.leave(true);
+    expect(again.state()).toBe('inactive');
+    expect(readdirSync(join(folder, 'n1'))).toEqual([]);
+    expect(runtime.containers.size).toBe(0);
+    await again.init({});
+    expect(again.info().nodeId).not.toBe(nodeId);
+  });
+
+  test.each([
+    ['the port is taken', {}, 'cannot listen on 127.0.77.1:2388: another program listens there already'],
+    ['the address is not here', { ListenAddr: '192.0.2.7:2388' }, 'this machine has no such address'],
+    ['an availability is none', { Availability: 'lazy' }, 'invalid Availability: "lazy"'],
+    ['an address is none', { AdvertiseAddr: '0.0.0.0' }, 'advertise address must be a non-zero IP address'],
+  ])('makes no cluster when %s, and can be asked again', async (_, request, message) => {
+    const node = await makeNode(1);
+    const taken = createServer().listen(port, '127.0.77.1');
+    await new Promise((resolve) => taken.once('listening', resolve));
+    await expect(node.init(request)).rejects.toThrow(message);
+    await new Promise((resolve) => taken.close(resolve));
+    expect(node.state()).toBe('inactive');
+    expect(existsSync(join(folder, 'n1', 'state.json'))).toBe(false);
+    await node.init({});
+  });
+
+  test('joins as a worker or as a manager', async () => {
+    const [first, manager, worker] = (await clusterOf('manager', 'worker')) as [LocalNode, LocalNode, LocalNode];
+    expect([first, manager, worker].map((node) => node.manager() !== undefined)).toEqual([true, true, false]);
+    expect(recordOf(first, worker)).toMatchObject({ Spec: { Role: 'worker' }, Status: { Addr: '127.0.77.3' } });
+    // Through a follower, which names the leader.
+    const late = await makeNode(4);
+    await joinAs(late, 'worker', first, 2);
+    await eventually('ready', () => recordOf(first, late)?.Status.State).toBe('ready');
+  });
+
+  test.each([
+    ['a token that is none', { JoinToken: 'x', RemoteAddrs: [addr(1)] }, 'invalid join token'],
+    ['nobody to ask', { RemoteAddrs: [] }, 'at least 1 RemoteAddr is required to join'],
+    [
+      'another cluster’s token',
+      { JoinToken: `SWMTKN-1-${'0'.repeat(50)}-${'0'.repeat(25)}` },
+      'remote CA does not match fingerprint. Expected: 000',
+    ],
+    ['an address that is none', { RemoteAddrs: ['a:b:c'] }, "remote address: 'a:b:c' is not an address"],
+    ['an availability that is none', { Availability: 'x' }, 'invalid Availability'],
+  ])('does not join with %s', async (_, wrong, message) => {
+    const [first] = (await clusterOf()) as [LocalNode];
+    const node = await makeNode(2);
+    const request = { RemoteAddrs: [addr(1)], JoinToken: tokenOf(first, 'worker'), ...wrong };
+    await expect(node.join(request)).rejects.toThrow(message);
+    expect(node.state()).toBe('inactive');
+    expect(first.manager()?.view().list('nodes')).toHaveLength(1);
+  });
+
+  test('does not join with a rotated token', async () => {
+    const [first] = (await clusterOf()) as [LocalNode];
+    const old = tokenOf(first, 'worker');
+    const cluster = first.manager()?.view().cluster();
+    if (!cluster) throw new Error('no cluster');
+    const JoinTokens = { ...cluster.RootCA.JoinTokens, Worker: old.replace(/.{25}$/, '0'.repeat(25)) };
+    await first
+      .manager()
+      ?.propose([
+        { op: 'update', table: 'cluster', id: cluster.ID, set: { RootCA: { ...cluster.RootCA, JoinTokens } } },
+      ]);
+    const node = await makeNode(2);
+    await expect(node.join({ RemoteAddrs: [addr(1)], JoinToken: old })).rejects.toThrow(
+      'A valid join token is necessary to join this cluster',
+    );
+    await joinAs(node, 'worker', first);
+  });
+
+  test('is promoted and demoted in place, also the leader', async () => {
+    const [first, worker] = (await clusterOf('worker')) as [LocalNode, LocalNode];
+    await setRole(first, worker, 'manager');
+    await eventually('it is a manager', () => worker.manager() !== undefined).toBe(true);
+    await eventually('it is a member', () => recordOf(worker, worker)?.ManagerStatus !== undefined).toBe(true);
+    await eventually('it votes', () => first.manager()?.raftStatus(worker.info().nodeId).reachable).toBe(true);
+    await setRole(first, first, 'worker');
+    await eventually('the other leads', () => worker.manager()?.isLeader()).toBe(true);
+    await eventually('it is a worker', () => first.manager()).toBeUndefined();
+    await eventually('its log is gone', () => existsSync(join(folder, 'n1', 'raft'))).toBe(false);
+    await eventually('it is ready', () => recordOf(worker, first)?.Status.State).toBe('ready');
+    await eventually('it is forgotten', () => recordOf(worker, first)?.ManagerStatus).toBeUndefined();
+    // And back again, with a new place in the raft group.
+    await setRole(worker, first, 'manager');
+    await eventually('it is a manager again', () => first.manager()?.view().list('nodes').length).toBe(2);
+  });
+
+  test('leaves as a worker and as a manager', async () => {
+    const [first, manager, worker] = (await clusterOf('manager', 'worker')) as [LocalNode, LocalNode, LocalNode];
+    const ids = [manager, worker].map((node) => node.info().nodeId);
+    await worker.leave(false);
+    await expect(manager.leave(false)).rejects.toThrow('Use `--force` to suppress this message.');
+    await manager.leave(true);
+    expect([manager, worker].map((node) => node.state())).toEqual(['inactive', 'inactive']);
+    const view = first.manager()?.view();
+    for (const id of ids) {
+      expect(view?.get('nodes', id)).toMatchObject({ Spec: { Role: 'worker' }, Status: { State: 'down' } });
+      expect(view?.get('nodes', id)?.ManagerStatus).toBeUndefined();
+    }
+    // Alone, the first still has a majority.
+    await setRole(first, first, 'manager');
+  });
+
+  test('that was removed runs nothing, also after a restart, until it leaves', async () => {
+    const [first, worker] = (await clusterOf('worker')) as [LocalNode, LocalNode];
+    const { nodeId } = worker.info();
+    const runtime = await runSomething(worker);
+    await first.manager()?.propose([{ op: 'remove', table: 'nodes', id: nodeId }]);
+    await eventually('it knows', () => worker.state()).toBe('error');
+    expect(worker.info().error).toContain('this node was removed from the swarm');
+    await eventually('it is empty', () => runtime.containers.size).toBe(0);
+    await worker.stop();
+    const again = await makeNode(2);
+    await eventually('it knows again', () => again.state()).toBe('error');
+    await again.leave(false);
+    expect(again.state()).toBe('inactive');
+    await joinAs(again, 'worker', first);
+  });
+});

@@ -1,0 +1,311 @@
+import { networkInterfaces } from 'node:os';
+import {
+  type LocalControl,
+  type LocalState,
+  type ManagerHandle,
+  type NodeInfo,
+  newCluster,
+  newNode,
+  newRaftId,
+  signFor,
+} from '@swarmctl/manager';
+import {
+  ClusterError,
+  caDigest,
+  checkIdentity,
+  createCsr,
+  formatJoinToken,
+  type Identity,
+  messageOf,
+  parseJoinToken,
+} from '@swarmctl/shared/kit';
+import type { InitRequest, JoinRequest } from '@swarmctl/shared/model';
+import type { Peer } from '@swarmctl/shared/wire';
+import { type NodeAddresses, resolveAddresses, textOf } from './addresses.ts';
+import type { DaemonConfig } from './config.ts';
+import { type Joined, joinCluster } from './join-client.ts';
+import { Membership, type MembershipModules } from './membership.ts';
+import { nodeInfo } from './node-info.ts';
+import { Serial } from './serial.ts';
+import { type NodeFile, readNode, wipeNode, writeIdentity } from './state-file.ts';
+
+// The node that this daemon is: in no cluster, or in one. What a user asks of it (init, join, leave) comes through the API.
+
+export type LocalNodeModules = Omit<MembershipModules, 'onRemoved'>;
+
+type Availability = 'active' | 'pause' | 'drain';
+
+export class LocalNode implements LocalControl {
+  readonly #config: DaemonConfig;
+  readonly #modules: LocalNodeModules;
+  readonly #serial = new Serial();
+  #membership: Membership | undefined;
+  #entering = false;
+  #error = '';
+  #labels: readonly string[];
+
+  constructor(config: DaemonConfig, modules: LocalNodeModules) {
+    this.#config = config;
+    this.#modules = modules;
+    this.#labels = config.label;
+  }
+
+  state(): LocalState {
+    if (this.#error !== '') return 'error';
+    if (this.#entering) return 'pending';
+    return this.#membership ? 'active' : 'inactive';
+  }
+
+  manager(): ManagerHandle | undefined {
+    return this.#membership?.manager;
+  }
+
+  info(): NodeInfo {
+    const membership = this.#membership;
+    return nodeInfo({
+      config: this.#config,
+      nodeId: membership?.file.nodeId ?? '',
+      addr: membership?.addr ?? '',
+      error: this.#error,
+      managers: membership?.managers.peers ?? [],
+      labels: this.#labels,
+      worker: membership?.worker?.status(),
+    });
+  }
+
+  /** Goes on where the last daemon of this data folder stopped. Rejects when it cannot. */
+  start(): Promise<void> {
+    return this.#serial.run(async () => {
+      const { dataDir } = this.#config;
+      const node = readNode(dataDir);
+      if (!node) {
+        wipeNode(dataDir);
+        return;
+      }
+      const membership = this.#newMembership(node.file, node.identity, true);
+      this.#membership = membership;
+      await membership.restart();
+      await membership.startWorker();
+      this.#modules.log.info({ node: node.file.nodeId, role: node.file.role }, 'node restarted');
+    });
+  }
+
+  init(request: InitRequest): Promise<string> {
+    return this.#enter(async () => {
+      const availability = availabilityOf(request.Availability);
+      const addresses = this.#addresses(request, undefined);
+      const { newId, random, clock, log } = this.#modules;
+      const now = clock.now();
+      const [nodeId, clusterId, raftId] = [newId(), newId(), newRaftId(random)];
+      const cluster = await newCluster({
+        clusterId,
+        spec: request.Spec ?? {},
+        now,
+        ...(request.DefaultAddrPool && { defaultAddrPool: request.DefaultAddrPool }),
+        ...(request.SubnetSize && { subnetSize: request.SubnetSize }),
+        ...(request.DataPathPort && { dataPathPort: request.DataPathPort }),
+      });
+      const { csr, key } = await createCsr();
+      const name = { nodeId, role: 'manager' } as const;
+      const identity = { ...name, clusterId, key, ...(await signFor(cluster, name, csr, now)) };
+      const advertised = textOf(addresses.advertise);
+      const file = fileOf(identity, addresses, [{ nodeId, addr: advertised }], raftId);
+      const membership = this.#newMembership(file, identity, false);
+      const node = newNode({
+        ...name,
+        availability,
+        hostname: this.#config.hostname,
+        addr: addresses.advertise.host,
+        raft: { id: raftId, addr: advertised },
+      });
+      await this.#settle(membership, identity, () => membership.bootstrap({ kind: 'bootstrap', cluster, node }));
+      log.info({ node: nodeId, cluster: clusterId, addr: advertised }, 'cluster created');
+      return nodeId;
+    });
+  }
+
+  join(request: JoinRequest): Promise<void> {
+    return this.#enter(async () => {
+      const availability = availabilityOf(request.Availability);
+      const token = parseJoinToken(request.JoinToken ?? '');
+      const remotes = (request.RemoteAddrs ?? []).filter((addr) => addr !== '');
+      if (remotes.length === 0) throw invalid('at least 1 RemoteAddr is required to join');
+      const { csr, key } = await createCsr();
+      let addresses: NodeAddresses | undefined;
+      const joined = await joinCluster(
+        remotes,
+        token.digest,
+        (localEnd) => {
+          addresses = this.#addresses(request, localEnd);
+          const { hostname } = this.#config;
+          const addr = addresses.advertise.host;
+          return { type: 'join', token: formatJoinToken(token), csr, hostname, addr, availability };
+        },
+        this.#modules,
+      );
+      if (!addresses) throw new ClusterError('internal', 'joined without an address');
+      const { nodeId, role, clusterId, certificate, ca } = joined.answer;
+      const identity = { nodeId, role, clusterId, certificate, key, ca };
+      checkJoined(identity, token.digest);
+      const file = fileOf(identity, addresses, leaderFirst(joined));
+      const membership = this.#newMembership(file, identity, false);
+      await this.#settle(membership, identity, async () => {
+        if (role === 'manager') await membership.promote();
+      });
+      this.#modules.log.info({ node: nodeId, cluster: clusterId, role }, 'joined the cluster');
+    });
+  }
+
+  leave(force: boolean): Promise<void> {
+    return this.#serial.run(async () => {
+      const membership = this.#membership;
+      if (!membership) throw new ClusterError('not-in-swarm', 'This node is not part of a swarm');
+      const { manager } = membership;
+      const managers =
+        manager
+          ?.view()
+          .list('nodes')
+          .filter((node) => node.ManagerStatus) ?? [];
+      if (manager && !force)
+        throw leaveRefusal(
+          manager,
+          managers.map((node) => node.ID),
+        );
+      // The last manager has nobody to tell.
+      if (this.#error === '' && !(manager && managers.length <= 1)) await membership.leave();
+      await membership.dismantle();
+      wipeNode(this.#config.dataDir);
+      this.#membership = undefined;
+      this.#error = '';
+      this.#modules.log.info({ node: membership.file.nodeId }, 'left the cluster');
+    });
+  }
+
+  relabel(labels: readonly string[]): void {
+    this.#labels = labels;
+    this.#membership?.relabel(labels);
+  }
+
+  /** Stops at once what is under way, then says goodbye; what the node runs goes on running. */
+  async stop(): Promise<void> {
+    await this.#membership?.stop();
+  }
+
+  async #enter<T>(act: () => Promise<T>): Promise<T> {
+    return this.#serial.run(async () => {
+      if (this.#membership) {
+        throw new ClusterError(
+          'unavailable',
+          'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
+        );
+      }
+      this.#entering = true;
+      try {
+        return await act();
+      } finally {
+        this.#entering = false;
+      }
+    });
+  }
+
+  /** Takes the new place in a cluster, or none of it. */
+  async #settle(membership: Membership, identity: Identity, begin: () => Promise<void>): Promise<void> {
+    const { dataDir } = this.#config;
+    try {
+      await begin();
+      writeIdentity(dataDir, identity);
+      membership.persist();
+      await membership.startWorker();
+      this.#membership = membership;
+    } catch (error) {
+      if (membership.file.managers.some((peer) => peer.nodeId !== identity.nodeId)) await membership.leave();
+      await membership.dismantle();
+      wipeNode(dataDir);
+      throw error;
+    }
+  }
+
+  #newMembership(file: NodeFile, identity: Identity, persistent: boolean): Membership {
+    return new Membership(
+      this.#config,
+      { file, identity, persistent },
+      { ...this.#modules, onRemoved: (reason) => this.#onRemoved(reason) },
+    );
+  }
+
+  /** A manager removed this node: it stays as it is until somebody lets it leave, but runs nothing. */
+  #onRemoved(reason: string): void {
+    const { log } = this.#modules;
+    if (this.#error !== '') return;
+    log.warn({ reason }, 'this node was removed from the cluster');
+    this.#error = `this node was removed from the swarm (${reason}): use "swarm leave" to let it join another one`;
+    this.#serial
+      .run(async () => this.#membership?.dismantle())
+      .catch((error) => log.error({ error: messageOf(error) }, 'cannot end what this node runs'));
+  }
+
+  #addresses(request: Pick<InitRequest, 'ListenAddr' | 'AdvertiseAddr'>, localEnd: string | undefined): NodeAddresses {
+    return resolveAddresses({ requested: request, configured: this.#config, localEnd }, networkInterfaces());
+  }
+}
+
+const fileOf = (
+  identity: Identity,
+  addresses: NodeAddresses,
+  managers: readonly Peer[],
+  raftId?: number,
+): NodeFile => ({
+  version: 1,
+  nodeId: identity.nodeId,
+  clusterId: identity.clusterId,
+  role: identity.role,
+  listenAddr: textOf({ ...addresses.listen, host: addresses.listen.host || '0.0.0.0' }),
+  advertiseAddr: textOf(addresses.advertise),
+  managers,
+  ...(raftId !== undefined && { raftId }),
+});
+
+/** The manager that answered leads; a joiner may have reached it by another address than the others know. */
+function leaderFirst({ answer, leader }: Joined): Peer[] {
+  const known = answer.managers.filter((peer) => peer.addr === leader);
+  if (answer.managers.length === 0) return [{ nodeId: '', addr: leader }];
+  return [...known, ...answer.managers.filter((peer) => peer.addr !== leader)];
+}
+
+/** What was signed for us must be ours, of the cluster that the token names. */
+function checkJoined(identity: Identity, digest: string): void {
+  const peer = checkIdentity(identity);
+  const right =
+    caDigest(identity.ca) === digest &&
+    peer.nodeId === identity.nodeId &&
+    peer.clusterId === identity.clusterId &&
+    peer.role === identity.role;
+  if (!right)
+    throw new ClusterError('unauthenticated', 'the manager signed another certificate than the one asked for');
+}
+
+function availabilityOf(given: string | undefined): Availability {
+  if (given === undefined || given === '') return 'active';
+  if (given === 'active' || given === 'pause' || given === 'drain') return given;
+  throw invalid(`invalid Availability: ${JSON.stringify(given)}`);
+}
+
+/** In Docker's words, which tell what leaving would do to the cluster. */
+function leaveRefusal(manager: ManagerHandle, managerIds: readonly string[]): ClusterError {
+  const reachable = managerIds.filter((id) => manager.raftStatus(id).reachable).length;
+  const unreachable = managerIds.length - reachable;
+  let message = 'You are attempting to leave the swarm on a node that is participating as a manager. ';
+  if (managerIds.length === 1) {
+    message +=
+      'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ';
+    return new ClusterError('unavailable', message);
+  }
+  if (reachable - 2 < unreachable) {
+    message += `Removing this node leaves ${reachable - 1} managers out of ${managerIds.length}. Without a Raft quorum your swarm will be inaccessible. `;
+  }
+  message +=
+    'The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.';
+  return new ClusterError('unavailable', message);
+}
+
+const invalid = (message: string) => new ClusterError('invalid-argument', message);

@@ -1,0 +1,110 @@
+import { join } from 'node:path';
+import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
+import type { RuntimeName } from '@swarmctl/shared/model';
+import {
+  Agent,
+  createDockerRuntime,
+  createIngress,
+  createProcessRuntime,
+  type Ingress,
+  type Runtime,
+} from '@swarmctl/worker';
+import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './ports.ts';
+
+// The worker side of a node: the agent over the runtime and the ingress that the configuration names.
+
+export const startWorker: StartWorker = async (options, modules) => {
+  const { config, nodeId, addr } = options;
+  const { clock, log } = modules;
+  const ingress = await createIngress(
+    config.ingress,
+    { nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr },
+    { clock, log: log.child({ module: 'ingress' }) },
+  );
+  return workerOf({ ingress, runtime: createRuntime(options, modules) }, options, modules);
+};
+
+export function workerOf(
+  parts: { readonly ingress: Ingress; readonly runtime: Runtime },
+  options: WorkerOptions,
+  modules: WorkerModules,
+): WorkerHandle {
+  const { config, dataDir, nodeId, addr } = options;
+  const { ingress, runtime } = parts;
+  const { link, clock, random, newId, log } = modules;
+  const tlsInfo = tlsInfoOf(options.ca);
+  let labels = labelsOf(options.labels);
+  const agent = new Agent(
+    { nodeId, hostname: config.hostname, addr, journalPath: join(dataDir, 'agent', 'tasks.json') },
+    {
+      runtimes: new Map<RuntimeName, Runtime>([[runtime.name, runtime]]),
+      ingress,
+      link,
+      clock,
+      random,
+      newId,
+      log: log.child({ module: 'agent' }),
+      hooks: {
+        role: modules.onRole,
+        removed: modules.onRemoved,
+        tlsInfo: () => tlsInfo,
+        engineLabels: () => labels,
+      },
+    },
+  );
+  const ended = agent.run(new AbortController().signal);
+  ended.catch((error) => modules.onFatal(new Error(`the agent failed: ${messageOf(error)}`, { cause: error })));
+  let closed = false;
+  const close = async (how: { readonly keep: boolean }) => {
+    if (closed) return;
+    closed = true;
+    await ingress.close(how);
+    await runtime.close();
+  };
+  return {
+    status: () => ({
+      runtimeReady: agent.description?.RuntimeReady ?? false,
+      engineVersion: agent.description?.Engine.EngineVersion ?? '',
+      ingress: ingress.kind,
+    }),
+    relabel: (given) => {
+      labels = labelsOf(given);
+      agent.redescribe();
+    },
+    async stop(graceMs) {
+      agent.stop(graceMs);
+      await ended.catch(() => undefined);
+      // The kernel goes on routing to what goes on running.
+      await close({ keep: true });
+    },
+    async purge() {
+      agent.stop(0);
+      await ended.catch(() => undefined);
+      await agent.purge();
+      await close({ keep: false });
+    },
+  };
+}
+
+function createRuntime(options: WorkerOptions, modules: WorkerModules): Runtime {
+  const { config, dataDir, nodeId, clusterId, addr } = options;
+  const { clock, random } = modules;
+  const node = { nodeId, clusterId, hostname: config.hostname, addr };
+  const reserved = {
+    reservedNanoCpus: Math.round(config.reservedCpus * 1e9),
+    reservedMemoryBytes: config.reservedMemory,
+  };
+  const log = modules.log.child({ module: 'runtime' });
+  return config.runtime === 'docker'
+    ? createDockerRuntime({ dockerHost: config.dockerHost, ...reserved, clock, log }, node)
+    : createProcessRuntime({ dataDir, allowRoot: config.processAllowRoot, ...reserved, clock, random, log }, node);
+}
+
+/** `name=value`, or a name alone for an empty value. */
+const labelsOf = (labels: readonly string[]): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    labels.map((label) => {
+      const at = label.indexOf('=');
+      return at < 0 ? [label, ''] : [label.slice(0, at), label.slice(at + 1)];
+    }),
+  );
