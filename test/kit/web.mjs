@@ -2,7 +2,7 @@
 // answers, `/slow?ms=N` takes its time. Ends on SIGTERM once the requests in flight are answered; with CRASH set it exits at once.
 import { createServer } from 'node:http';
 
-const { VERSION = '1', PORT = '8080', TASK_ID = '', TASK_NAME = '', TASK_SLOT = '', NODE_ID = '', CRASH } = process.env;
+const { VERSION = '1', PORT = '0', TASK_ID = '', TASK_NAME = '', TASK_SLOT = '', NODE_ID = '', CRASH } = process.env;
 if (CRASH) {
   console.error('crashing');
   process.exit(3);

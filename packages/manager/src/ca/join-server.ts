@@ -118,10 +118,7 @@ export class JoinServer {
     const cluster = clusterOf(manager.view());
     const role = roleOfToken(request.token, cluster.RootCA.JoinTokens);
     if (!role) {
-      throw new ClusterError(
-        'invalid-argument',
-        'rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster',
-      );
+      throw new ClusterError('unknown', 'invalid join token: it is not one of this cluster, or it was rotated');
     }
     const nodeId = newId();
     const signed = await signFor(cluster, { nodeId, role }, request.csr, clock.now());
