@@ -278,7 +278,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
     test('garbage on port 2377 harms nothing', async () => {
       const [program, args] = cluster.command(process.execPath, [
         '-e',
-        `const n=require('net');let left=20;for(let i=0;i<20;i++){const s=n.connect(2377,'${cluster.nodes[0]?.addr}',()=>s.write(require('crypto').randomBytes(4000)));s.on('error',()=>{});s.on('close',()=>--left||process.exit(0))}setTimeout(()=>process.exit(left?1:0),9000)`,
+        `const n=require('net');let left=20;for(let i=0;i<20;i++){const s=n.connect(2377,'${cluster.nodes[0]?.addr}',()=>s.write(require('crypto').randomBytes(4000)));s.resume();s.on('error',()=>{});s.on('close',()=>--left||process.exit(0))}setTimeout(()=>process.exit(left?1:0),9000)`,
       ]);
       sh(program, ...args);
       expect(await cluster.ctl(await manager(), 'node', 'ls', '-q')).toMatch(/\w/);
@@ -323,7 +323,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
 
     test('an update to what does not start pauses', async () => {
       await create(
-        ...world.web({ name: 'pauses', replicas: 2, flags: ['--update-monitor', '1s', '--restart-delay', '200ms'] }),
+        ...world.web({ name: 'pauses', replicas: 2, flags: ['--update-monitor', '3s', '--restart-delay', '200ms'] }),
       );
       await idOf('pauses');
       const { code, err } = await cluster.tryCtl(
@@ -350,9 +350,9 @@ export function scenarios(runtime: 'docker' | 'process'): void {
           replicas: 2,
           flags: [
             '--update-monitor',
-            '1s',
+            '3s',
             '--rollback-monitor',
-            '1s',
+            '3s',
             '--update-failure-action',
             'rollback',
             '--restart-delay',
