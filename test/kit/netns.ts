@@ -170,6 +170,8 @@ const space = (name: string, addr: string, children: Set<ChildProcess>): Netns =
 function makeNamespace(name: string): void {
   command('ip', 'netns', 'add', name);
   inside(name, 'ip', 'link', 'set', 'lo', 'up');
+  // A new namespace takes this over from the machine's, where another daemon may have set it.
+  inside(name, 'sh', '-c', 'echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet');
 }
 
 function deleteNamespace(name: string): void {

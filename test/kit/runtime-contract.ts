@@ -299,7 +299,7 @@ export function contract(name: string, getSubject: () => ContractSubject): void 
       expect(await run(runtime, given)).toMatchObject({ health: 'starting' });
       told.clear();
       await eventually(runtime, given, { health: 'healthy' });
-      expect(told).toContain(given.ID);
+      await expect.poll(() => told.has(given.ID)).toBe(true);
       // A new object knows it at once.
       expect(await open().inspect(given.ID)).toMatchObject({ phase: 'running', health: 'healthy' });
       await eventually(runtime, given, { health: 'unhealthy' });

@@ -176,9 +176,17 @@ async function removeTables(nodeId: string): Promise<void> {
   if (code !== 0) return;
   for (const line of stdout.split('\n')) {
     const [, family = '', name = ''] = /^table (\S+) (\S+)$/.exec(line) ?? [];
-    if (name.startsWith('swarmd_') && name.includes(nodeId.slice(0, 12)))
-      await run('nft', ['delete', 'table', family, name]);
+    if (name.startsWith('swarmd_') && name.includes(nodeId.slice(0, 12))) await removeTable(family, name);
   }
+}
+
+/** A table keeps in its comment what `route_localnet` was; the last table to go gives it back. */
+async function removeTable(family: string, name: string): Promise<void> {
+  const { stdout } = await run('nft', ['list', 'table', family, name]);
+  const before = /comment "route_localnet was (\d)"/.exec(stdout)?.[1];
+  await run('nft', ['delete', 'table', family, name]);
+  const others = (await run('nft', ['list', 'tables'])).stdout.includes(' swarmd_');
+  if (before === '0' && !others) await run('sysctl', ['-qw', 'net.ipv4.conf.all.route_localnet=0']);
 }
 
 export async function recordContext(node: LocalNode): Promise<void> {
