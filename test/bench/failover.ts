@@ -42,6 +42,10 @@ try {
     print(`round ${round}: ${Math.round(failovers.at(-1) ?? 0)} ms`);
     await dead;
     await cluster.startNode(leader);
+    await cluster.eventually(
+      'the old leader serves again',
+      async () => (await leader.api.get<Node[]>('/nodes')).length === 3,
+    );
     await cluster.eventually('all ready', async () =>
       (await other.api.get<Node[]>('/nodes')).every((node) => node.Status.State === 'ready'),
     );

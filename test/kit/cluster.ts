@@ -253,15 +253,13 @@ export class Cluster {
 const tail = (file: string) =>
   existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n').slice(-8).join('\n') : '(no log)';
 
-/** Shims of the process runtime name their data folder; each leads a session of its own. */
+/** Shims of the process runtime name their data folder; on SIGUSR2 each ends its whole task, then itself. */
 export function endProcessesOf(folder: string): void {
-  const { stdout } = spawnSync('ps', ['-eo', 'pid=,sid=,args='], { encoding: 'utf8' });
-  const sessions = new Set<string>();
+  const { stdout } = spawnSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
   for (const line of stdout.split('\n')) {
-    const match = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line);
-    if (match?.[3]?.includes(`${folder}/`) && Number(match[1]) !== process.pid) sessions.add(match[2] ?? '');
+    const match = /^\s*(\d+)\s+swarmd-shim\s+(.*)$/.exec(line);
+    if (match?.[2]?.includes(`${folder}/`)) spawnSync('kill', ['-USR2', match[1] ?? '']);
   }
-  for (const session of sessions) if (session) spawnSync('pkill', ['-KILL', '-s', session]);
 }
 
 export function runProgram(

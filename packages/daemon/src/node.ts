@@ -84,7 +84,12 @@ export class LocalNode implements LocalControl {
       }
       const membership = this.#newMembership(node.file, node.identity, true);
       this.#membership = membership;
-      await membership.restart();
+      this.#entering = true;
+      try {
+        await membership.restart();
+      } finally {
+        this.#entering = false;
+      }
       await membership.startWorker();
       this.#modules.log.info({ node: node.file.nodeId, role: node.file.role }, 'node restarted');
     });

@@ -20,9 +20,15 @@ const notManager = 'This node is not a swarm manager.';
 export function managerOf(context: ApiContext): ManagerAccess {
   const manager = context.local.manager();
   if (manager) return manager;
+  if (context.local.state() === 'pending') {
+    throw new ClusterError(
+      'unavailable',
+      'rpc error: code = Unavailable desc = this node is on its way into the swarm: try again in a moment',
+    );
+  }
   throw new ClusterError(
     'not-in-swarm',
-    context.local.state() === 'active' || context.local.state() === 'pending'
+    context.local.state() === 'active'
       ? `${notManager} Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.`
       : `${notManager} Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`,
   );
