@@ -197,6 +197,21 @@ describe('three managers', () => {
     await expect(first.propose([service('x')])).rejects.toMatchObject({ code: 'no-leader' });
   });
 
+  test('one that was away hears of a leader that joined meanwhile', { timeout: 20_000 }, async () => {
+    const third = managers.get('n3') as Manager;
+    await third.stop({ transfer: false });
+    const fourth = await join3(first, 'n4');
+    await eventually('it votes', () =>
+      fourth.raft.status().members.some((member) => member.id === fourth.raft.id && !member.learner),
+    );
+    await first.raft.transferLeadership(fourth.raft.id);
+    await eventually('it leads', () => fourth.isLeader());
+    await fourth.propose([service('news')]);
+    const again = await startManager('n3', third.raft.id, { kind: 'restart' });
+    expect(again.view().get('nodes', 'n4')).toBeUndefined();
+    await eventually('it has caught up', () => again.view().serviceByName('news') !== undefined);
+  });
+
   test('an agent is sent to the leader', async () => {
     const [ours, theirs] = duplexPair();
     managers.get('n2')?.accept('dispatch', theirs as TLSSocket, peerOf('n9'));

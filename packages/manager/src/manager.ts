@@ -203,8 +203,11 @@ export class Manager implements ManagerHandle {
     const view = this.view();
     const cluster = view.cluster();
     if (!cluster) return true;
+    const known = view.get('nodes', nodeId)?.ManagerStatus?.RaftID;
+    // A manager that knows no leader may be behind: one that joined meanwhile may lead, and nobody else would tell.
+    if (known === undefined && this.leader() === undefined) return true;
     // One that was removed must be told so.
-    return view.get('nodes', nodeId)?.ManagerStatus?.RaftID === raftId || cluster.RemovedRaftIDs.includes(raftId);
+    return known === raftId || cluster.RemovedRaftIDs.includes(raftId);
   }
 
   #acceptDispatch(nodeId: string, stream: Duplex): void {
