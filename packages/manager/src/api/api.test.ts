@@ -162,8 +162,14 @@ describe('the envelope', () => {
     ['/v1.41/nonsense', 404, 'page not found'],
     ['/secrets', 501, 'secrets are not supported yet'],
     ['/v1.41/networks/x', 501, 'networks are not supported yet'],
+    [`/services/${'x'.repeat(5_000)}`, 404, `service ${'x'.repeat(5_000)} not found`],
   ])('%s', async (url, status, message) => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });
+  });
+
+  test('a path that cannot be decoded', async () => {
+    const { status, json } = await call('GET', '/services/%ff');
+    expect({ status, json }).toEqual({ status: 400, json: { message: expect.stringContaining('%ff') } });
   });
 
   test('a node without a swarm, and a worker, say why they cannot', async () => {
@@ -479,5 +485,17 @@ describe('nodes and the swarm', () => {
     expect(after.JoinTokens.Worker).not.toBe(before.JoinTokens.Worker);
     expect(after.JoinTokens.Manager).toBe(before.JoinTokens.Manager);
     expect(after.TLSInfo.TrustRoot).toBe(root.certificate);
+  });
+
+  test('a zero keeps what is, but for the history limit', async () => {
+    const update = async (spec: object) =>
+      call('POST', `/swarm/update?version=${(await call('GET', '/swarm')).json.Version.Index}`, spec);
+    await update({ Orchestration: { TaskHistoryRetentionLimit: 3 }, CAConfig: { NodeCertExpiry: 7_200e9 } });
+    const zeros = { Orchestration: { TaskHistoryRetentionLimit: 0 }, CAConfig: { NodeCertExpiry: 0 } };
+    expect(await update(zeros)).toMatchObject({ status: 200 });
+    expect((await call('GET', '/swarm')).json.Spec).toMatchObject({
+      Orchestration: { TaskHistoryRetentionLimit: 0 },
+      CAConfig: { NodeCertExpiry: 7_200e9 },
+    });
   });
 });

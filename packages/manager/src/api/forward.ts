@@ -22,6 +22,7 @@ export async function forwardToLeader(
     context.log.warn({ error: messageOf(error) }, 'cannot reach the leader');
     throw noLeader();
   });
+  if (socket === 'here') return;
   reply.hijack();
   const upstream = httpRequest({
     createConnection: () => socket,
@@ -38,7 +39,9 @@ export async function forwardToLeader(
   });
   upstream.on('error', (error) => {
     if (reply.raw.headersSent) return reply.raw.destroy();
-    const body = `${JSON.stringify({ message: `rpc error: code = Unavailable desc = the leader did not answer: ${error.message}` })}\n`;
+    const unknown = request.method === 'GET' ? '' : '; whether it was done is not known';
+    const message = `rpc error: code = Unavailable desc = the leader did not answer: ${error.message}${unknown}`;
+    const body = `${JSON.stringify({ message })}\n`;
     return reply.raw
       .writeHead(503, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
       .end(body);

@@ -28,7 +28,9 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     bodyLimit: maxBodyBytes,
     exposeHeadRoutes: false,
     forceCloseConnections: true,
-    routerOptions: { maxParamLength: 500, ignoreTrailingSlash: true },
+    // Longer than a request line can be: what is too long for a name is simply not found.
+    routerOptions: { maxParamLength: 65_536, ignoreTrailingSlash: true },
+    frameworkErrors: (error, _request, reply) => badRequest(error, reply as unknown as FastifyReply),
     rewriteUrl: (request) => (request.url ?? '/').replace(/^\/v\d+\.\d+(?=\/)/, ''),
   });
   app.removeAllContentTypeParsers();
@@ -54,6 +56,11 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   }
   await app.ready();
   return app;
+}
+
+/** For what fails before there is a route. */
+function badRequest(error: { readonly statusCode?: number; readonly message: string }, reply: FastifyReply): void {
+  reply.status(error.statusCode ?? 400).send({ message: error.message });
 }
 
 function checkVersion(request: FastifyRequest): void {

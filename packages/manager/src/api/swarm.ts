@@ -91,7 +91,10 @@ function checkSpec(spec: ClusterSpec): void {
   }
 }
 
-/** Zero values mean "keep what is". */
+/** Where Docker tells a zero from nothing given. */
+const zeroCounts = new Set(['TaskHistoryRetentionLimit', 'KeepOldSnapshots']);
+
+/** Zero values mean "keep what is", but for a few. */
 function mergeSpec(cluster: Cluster, spec: ClusterSpec): Cluster['Spec'] {
   const given = Object.fromEntries(
     Object.entries(spec).filter(([, value]) => typeof value !== 'object' || Object.keys(value).length > 0),
@@ -101,7 +104,12 @@ function mergeSpec(cluster: Cluster, spec: ClusterSpec): Cluster['Spec'] {
     const before = merged[key];
     merged[key] =
       key !== 'Labels' && typeof value === 'object' && typeof before === 'object'
-        ? { ...before, ...Object.fromEntries(Object.entries(value as object).filter(([, one]) => one !== 0)) }
+        ? {
+            ...before,
+            ...Object.fromEntries(
+              Object.entries(value as object).filter(([name, one]) => one !== 0 || zeroCounts.has(name)),
+            ),
+          }
         : value || before;
   }
   return { ...(merged as Cluster['Spec']), Name: cluster.Spec.Name, Labels: spec.Labels ?? cluster.Spec.Labels };

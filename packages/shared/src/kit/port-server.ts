@@ -141,9 +141,10 @@ export class PortServer {
   #onConnection(socket: Socket): void {
     socket.on('error', () => socket.destroy());
     if (this.#handshakes.size >= this.#options.maxHandshakes) {
-      this.#modules.log.debug({ remote: socket.remoteAddress }, 'too many handshakes at once');
-      socket.destroy();
-      return;
+      // The oldest goes: an honest handshake is over in a moment, one that only holds its place is not.
+      const [oldest] = this.#handshakes.values();
+      this.#modules.log.debug({ remote: oldest?.remoteAddress }, 'too many handshakes at once');
+      oldest?.destroy();
     }
     const key = endpointOf(socket);
     this.#handshakes.set(key, socket);
