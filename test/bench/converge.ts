@@ -92,7 +92,9 @@ function specOf(replicas: number) {
   };
 }
 
-const runningOf = (tasks: readonly Task[]) => tasks.filter((task) => task.Status.State === 'running').length;
+function runningOf(tasks: readonly Task[]): number {
+  return tasks.filter((task) => task.Status.State === 'running').length;
+}
 
 async function until(check: () => Promise<boolean>): Promise<void> {
   for (const end = performance.now() + 120_000; !(await check()); ) {

@@ -25,6 +25,9 @@ import type { View } from './store/types.ts';
 // the node's role changes.
 
 const leaderlessRetryMs = 50;
+/** How long a request may wait for an election, and how often it looks. */
+const leaderWaitMs = 3_000;
+const leaderPollMs = 10;
 
 export class Manager implements ManagerHandle {
   readonly options: ManagerOptions;
@@ -164,17 +167,19 @@ export class Manager implements ManagerHandle {
     return this.#dispatcher.subscribeLogs(taskIds, options, signal);
   }
 
-  async dialLeader(signal: AbortSignal): Promise<Duplex> {
-    const leader = await this.#leaderSoon(signal);
-    return this.#modules.dial('api', { addr: leader.addr, ...(leader.nodeId && { nodeId: leader.nodeId }) }, signal);
-  }
-
-  /** The leader, waiting a moment for an election to end. */
-  async #leaderSoon(signal: AbortSignal): Promise<Peer> {
-    for (let waitedMs = 0; waitedMs < 3_000 && !signal.aborted; waitedMs += leaderlessRetryMs) {
+  /** Waits a moment for an election to end; it may be this manager that wins. */
+  async dialLeader(signal: AbortSignal): Promise<Duplex | 'here'> {
+    for (let waitedMs = 0; waitedMs < leaderWaitMs && !signal.aborted; waitedMs += leaderPollMs) {
+      if (this.isLeader()) return 'here';
       const leader = this.leader();
-      if (leader && leader.nodeId !== this.options.nodeId) return leader;
-      await new Promise<void>((resolve) => this.#modules.clock.after(leaderlessRetryMs, resolve));
+      if (leader && leader.nodeId !== this.options.nodeId) {
+        return this.#modules.dial(
+          'api',
+          { addr: leader.addr, ...(leader.nodeId && { nodeId: leader.nodeId }) },
+          signal,
+        );
+      }
+      await new Promise<void>((resolve) => this.#modules.clock.after(leaderPollMs, resolve));
     }
     throw new ClusterError('no-leader', 'there is no leader');
   }

@@ -22,8 +22,8 @@ export interface ManagerAccess {
   portConflict(view: View, spec: Service['Spec'], selfId?: string): string | undefined;
   /** Leader only. */
   logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
-  /** An authenticated stream to the leader's API. */
-  dialLeader(signal: AbortSignal): Promise<Duplex>;
+  /** An authenticated stream to the leader's API; `here` when this manager turns out to lead. */
+  dialLeader(signal: AbortSignal): Promise<Duplex | 'here'>;
 }
 
 export interface NodeInfo {
