@@ -50,6 +50,25 @@ describe('the data folder', () => {
     openDataDir(folder).release();
   });
 
+  test('of a daemon that ended, but whose parent has not noticed, is free', async () => {
+    // The shell becomes a program that never waits for its child.
+    const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60']);
+    const pid = Number(String((await once(parent.stdout, 'data'))[0]));
+    const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const [state, ...fields] = stat()
+      .slice(stat().lastIndexOf(')') + 2)
+      .split(' ');
+    expect(state).not.toBe('Z');
+    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+    writeFileSync(join(folder, 'swarmd.lock'), JSON.stringify({ pid, boot, start: fields[18] }));
+    expect(() => openDataDir(folder)).toThrow(`pid ${pid}`);
+    process.kill(pid, 'SIGKILL');
+    await expect.poll(stat).toContain(') Z ');
+    openDataDir(folder).release();
+    parent.kill('SIGKILL');
+    await once(parent, 'exit');
+  });
+
   test.each([
     ['of a pid that another program has now', { pid: 1, start: '0' }],
     ['of before a reboot', { pid: process.pid, boot: 'another' }],

@@ -106,9 +106,9 @@ function ownerOf(pid: number): Owner {
   return { pid, boot, start: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '' };
 }
 
-function statOf(pid: number): string | undefined {
+function statOf(pid: number, file = 'stat'): string | undefined {
   try {
-    return readIfThere(`/proc/${pid}/stat`);
+    return readIfThere(`/proc/${pid}/${file}`);
   } catch {
     // It ended while it was read.
     return undefined;
@@ -117,5 +117,11 @@ function statOf(pid: number): string | undefined {
 
 function isAlive(owner: Owner): boolean {
   const now = ownerOf(owner.pid);
-  return owner.start !== '' && now.boot === owner.boot && now.start === owner.start;
+  return !isZombie(owner.pid) && owner.start !== '' && now.boot === owner.boot && now.start === owner.start;
+}
+
+/** It has ended with all its threads, and only its parent has not asked how. */
+function isZombie(pid: number): boolean {
+  const status = statOf(pid, 'status') ?? '';
+  return /^State:\tZ/m.test(status) && /^Threads:\t1$/m.test(status);
 }
