@@ -1,6 +1,5 @@
-import { isDeepStrictEqual } from 'node:util';
 import { ClusterError } from '@swarmctl/shared/kit';
-import { isTaskState, type Task } from '@swarmctl/shared/model';
+import { isDirty, isTaskState, type Task } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
@@ -91,8 +90,5 @@ const resolve = (
 /** The task's spec is the service's current one. */
 function upToDate(view: View, task: Task): boolean {
   const service = view.get('services', task.ServiceID);
-  return (
-    service !== undefined &&
-    (task.SpecVersion === service.SpecVersion || isDeepStrictEqual(task.Spec, service.Spec.TaskTemplate))
-  );
+  return service !== undefined && !isDirty(service, task);
 }
