@@ -10,7 +10,7 @@ import { RuntimeError } from '../types.ts';
 
 /** Below the range that the kernel takes for outgoing connections. */
 const firstPort = 20_000;
-const lastPort = 32_767;
+const lastPort = 29_999;
 const attempts = 200;
 
 export interface Assigned {
