@@ -50,6 +50,18 @@ export function showService(
   };
 }
 
+const taskTexts = new WeakMap<Task, string>();
+
+/** A task's JSON. Objects of the state never change, so each is written once, however often clients poll. */
+export function taskText(task: Task): string {
+  let text = taskTexts.get(task);
+  if (text === undefined) {
+    text = JSON.stringify(showTask(task));
+    taskTexts.set(task, text);
+  }
+  return text;
+}
+
 export function showTask(task: Task) {
   const { Endpoints: _, PortStatus, ...status } = task.Status;
   return {

@@ -5,7 +5,7 @@ import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
 import { sendLogs } from './logs.ts';
 import { findNode } from './nodes.ts';
-import { showTask } from './projection.ts';
+import { showTask, taskText } from './projection.ts';
 import { type Filters, filtersOf, lookUp, passes, passesLabels, type Query } from './query.ts';
 import { findService } from './services.ts';
 
@@ -14,12 +14,13 @@ import { findService } from './services.ts';
 const knownFilters = ['desired-state', 'id', 'label', 'name', 'node', 'service', 'runtime', '_up-to-date'];
 
 export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
-  app.get<{ Querystring: Query }>('/tasks', async (request) => {
+  app.get<{ Querystring: Query }>('/tasks', async (request, reply) => {
     const filters = filtersOf(request.query, knownFilters);
     for (const state of filters.get('desired-state') ?? []) {
       if (!isTaskState(state)) throw new ClusterError('unknown', `Invalid desired-state filter: '${state}'`);
     }
-    return selectTasks(await readView(context), filters).map(showTask);
+    const texts = selectTasks(await readView(context), filters).map(taskText);
+    return reply.type('application/json; charset=utf-8').send(`[${texts.join(',')}]\n`);
   });
 
   app.get<{ Params: { id: string } }>('/tasks/:id', async (request) =>
