@@ -10,6 +10,7 @@ import {
   realNewId,
   realRandom,
 } from '@swarmctl/shared/kit';
+import { RaftError } from 'raft-ts';
 import { type ConfigInput, type DaemonConfig, readConfig } from './config.ts';
 import { openDataDir } from './data-dir.ts';
 import { LocalNode } from './node.ts';
@@ -29,7 +30,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     else await runDaemon(config, input);
   } catch (error) {
     process.stderr.write(`swarmd: ${messageOf(error)}\n`);
-    if (!isClusterError(error)) process.stderr.write(`${(error as Error).stack}\n`);
+    if (!isClusterError(error) && !(error instanceof RaftError)) process.stderr.write(`${(error as Error).stack}\n`);
     process.exit(1);
   }
 }

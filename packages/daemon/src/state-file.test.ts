@@ -56,7 +56,8 @@ describe('the state of a node', () => {
   });
 
   test.each([
-    ['no JSON', () => writeFileSync(join(folder, 'state.json'), '{"version":'), 'cannot be read'],
+    ['no JSON', () => writeFileSync(join(folder, 'state.json'), '{"version":'), 'state.json is damaged'],
+    ['null', () => writeFileSync(join(folder, 'state.json'), 'null'), 'state.json is damaged'],
     ['of a newer version', () => writeFileSync(join(folder, 'state.json'), '{"version":2}'), 'reads version 1'],
     ['without an identity', () => rmSync(join(folder, 'identity'), { recursive: true }), 'the identity is missing'],
     ['with another node’s certificate', () => writeIdentity(folder, other), 'the certificate is of another node'],

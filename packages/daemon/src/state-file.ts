@@ -49,7 +49,7 @@ export function readNode(dataDir: string): { readonly file: NodeFile; readonly i
   const text = readIfThere(path.state);
   if (text === undefined) return undefined;
   try {
-    const file = JSON.parse(text) as NodeFile;
+    const file = parseNodeFile(text);
     if (file.version !== 1) throw new Error(`it has version ${file.version}, this swarmd reads version 1`);
     const [bundle, ca] = [readIfThere(path.key), readIfThere(path.ca)];
     if (bundle === undefined || ca === undefined) throw new Error('the identity is missing');
@@ -61,6 +61,17 @@ export function readNode(dataDir: string): { readonly file: NodeFile; readonly i
   } catch (error) {
     throw new ClusterError('internal', `the state of this node in ${dataDir} cannot be read: ${messageOf(error)}`);
   }
+}
+
+function parseNodeFile(text: string): NodeFile {
+  let file: unknown;
+  try {
+    file = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`state.json is damaged: ${messageOf(error)}`);
+  }
+  if (typeof file !== 'object' || file === null || !('version' in file)) throw new Error('state.json is damaged');
+  return file as NodeFile;
 }
 
 /** Forgets the raft log, for a node that is no longer a manager. */
