@@ -172,16 +172,27 @@ export class Manager implements ManagerHandle {
     for (let waitedMs = 0; waitedMs < leaderWaitMs && !signal.aborted; waitedMs += leaderPollMs) {
       if (this.isLeader()) return 'here';
       const leader = this.leader();
-      if (leader && leader.nodeId !== this.options.nodeId) {
-        return this.#modules.dial(
-          'api',
-          { addr: leader.addr, ...(leader.nodeId && { nodeId: leader.nodeId }) },
-          signal,
-        );
-      }
+      if (leader && leader.nodeId !== this.options.nodeId) return this.#dialWhileLeading(leader, signal);
       await new Promise<void>((resolve) => this.#modules.clock.after(leaderPollMs, resolve));
     }
     throw new ClusterError('no-leader', 'there is no leader');
+  }
+
+  /** One that hangs holds nobody up longer than it leads: the request then looks for the next leader. */
+  async #dialWhileLeading(leader: Peer, signal: AbortSignal): Promise<Duplex | 'here'> {
+    const deposed = new AbortController();
+    const unlisten = this.raft.onChange(() => {
+      if (this.leader()?.addr !== leader.addr) deposed.abort(new Error('another manager leads now'));
+    });
+    const target = { addr: leader.addr, ...(leader.nodeId && { nodeId: leader.nodeId }) };
+    try {
+      return await this.#modules.dial('api', target, AbortSignal.any([signal, deposed.signal]));
+    } catch (error) {
+      if (!deposed.signal.aborted || signal.aborted) throw error;
+    } finally {
+      unlisten();
+    }
+    return this.dialLeader(signal);
   }
 
   // --- streams that the port hands over ---

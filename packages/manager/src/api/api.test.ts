@@ -249,6 +249,14 @@ describe('services', () => {
     expect(store.view().list('services')).toHaveLength(1);
   });
 
+  test('of many that publish one port at once, one gets it', async () => {
+    const ports = { EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 8080 }] } };
+    const answers = await Promise.all(
+      [1, 2, 3, 4].map((n) => call('POST', '/services/create', { ...web(ports), Name: `web${n}` })),
+    );
+    expect(answers.map(({ status }) => status).sort()).toEqual([201, 400, 400, 400]);
+  });
+
   test('update needs the version that was read', async () => {
     const id = await create();
     const spec = web({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } });

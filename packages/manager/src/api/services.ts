@@ -18,6 +18,7 @@ import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, vers
 // Services: the wanted state. Each write is one checked spec and one proposal.
 
 export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
+  const turns = new PortTurns();
   app.get<{ Querystring: Query }>('/services', async (request) => {
     const filters = filtersOf(request.query, ['id', 'label', 'mode', 'name', 'runtime']);
     const view = await readView(context);
@@ -53,10 +54,12 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
         `rpc error: code = AlreadyExists desc = name conflicts with an existing object: service ${spec.Name} already exists`,
       );
     }
-    checkPorts(manager, view, spec);
     const id = context.newId();
     const draft = { ID: id, Spec: spec, SpecVersion: context.newId(), Endpoint: { Spec: {} } };
-    await manager.propose([{ op: 'create', table: 'services', object: draft }]);
+    await turns.take(spec, async () => {
+      checkPorts(manager, spec);
+      await manager.propose([{ op: 'create', table: 'services', object: draft }]);
+    });
     return reply.status(201).send({ ID: id, Warnings: null });
   });
 
@@ -77,17 +80,19 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
       const view = manager.view();
       const service = findService(view, request.params.id);
       const set = rollback === 'previous' ? rolledBack(context, service) : updated(context, service, given);
-      checkPorts(manager, view, set.Spec, service.ID);
-      await manager.propose([
-        {
-          op: 'update',
-          table: 'services',
-          id: service.ID,
-          version,
-          set,
-          ...('UpdateStatus' in set ? {} : { unset: ['UpdateStatus'] as const }),
-        },
-      ]);
+      await turns.take(set.Spec, async () => {
+        checkPorts(manager, set.Spec, service.ID);
+        await manager.propose([
+          {
+            op: 'update',
+            table: 'services',
+            id: service.ID,
+            version,
+            set,
+            ...('UpdateStatus' in set ? {} : { unset: ['UpdateStatus'] as const }),
+          },
+        ]);
+      });
       return reply.status(200).send({ Warnings: null });
     },
   );
@@ -111,8 +116,20 @@ export const findService = (view: View, reference: string): Service =>
 
 export const modeOf = (spec: ServiceSpec): string => (spec.Mode?.Global ? 'global' : 'replicated');
 
-function checkPorts(manager: ManagerAccess, view: View, spec: Service['Spec'], selfId?: string): void {
-  const conflict = manager.portConflict(view, spec, selfId);
+/** Writes of specs that publish ports go one after the other, so that each is checked against all that came before it. */
+class PortTurns {
+  #last: Promise<unknown> = Promise.resolve();
+
+  async take(spec: ServiceSpec, write: () => Promise<void>): Promise<void> {
+    if (!spec.EndpointSpec?.Ports?.length) return write();
+    const turn = this.#last.then(write);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: string): void {
+  const conflict = manager.portConflict(manager.view(), spec, selfId);
   if (conflict) throw new ClusterError('invalid-argument', `rpc error: code = InvalidArgument desc = ${conflict}`);
 }
 

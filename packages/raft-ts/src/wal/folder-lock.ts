@@ -90,8 +90,15 @@ async function isAlive(owner: Owner): Promise<boolean> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
+  if (await isZombie(owner.pid)) return false;
   const now = await ownerOf(owner.pid);
   return now.bootId === owner.bootId && now.startTime === owner.startTime;
+}
+
+/** It has ended with all its threads, and only its parent has not asked how. */
+async function isZombie(pid: number): Promise<boolean> {
+  const status = (await readIfThere(`/proc/${pid}/status`)) ?? '';
+  return /^State:\tZ/m.test(status) && /^Threads:\t1$/m.test(status);
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {
