@@ -324,7 +324,11 @@ export function scenarios(runtime: 'docker' | 'process'): void {
 
     test('an update to what does not start pauses', async () => {
       await create(
-        ...world.web({ name: 'pauses', replicas: 2, flags: ['--update-monitor', '3s', '--restart-delay', '200ms'] }),
+        ...world.web({
+          name: 'pauses',
+          replicas: 2,
+          flags: ['--update-monitor', '3s', '--update-delay', '2s', '--restart-delay', '200ms'],
+        }),
       );
       await idOf('pauses');
       const { code, err } = await cluster.tryCtl(
@@ -337,7 +341,10 @@ export function scenarios(runtime: 'docker' | 'process'): void {
       );
       expect(err).toMatch(/update paused due to failure or early termination of task/);
       expect(code).toBe(1);
-      expect((await cluster.running('pauses')).length).toBeGreaterThanOrEqual(1);
+      const left = (await cluster.tasks('pauses')).map(
+        (task) => `${task.Slot} ${task.DesiredState} ${task.Status.State} ${task.Status.Err ?? ''}`,
+      );
+      expect(left.sort()).toContainEqual(expect.stringMatching(/^\d running running/));
       // Going back is one command.
       await create('service', 'rollback', '--quiet', 'pauses');
       await cluster.eventually('both run again', async () => (await cluster.running('pauses')).length === 2);
@@ -354,6 +361,8 @@ export function scenarios(runtime: 'docker' | 'process'): void {
             '3s',
             '--rollback-monitor',
             '3s',
+            '--update-delay',
+            '2s',
             '--update-failure-action',
             'rollback',
             '--restart-delay',
