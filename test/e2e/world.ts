@@ -133,7 +133,11 @@ export class World {
   }
 
   /** A constant load, each request on a connection of its own; `stop` resolves with what came of it. */
-  load(addr: string, port: number, options: { rate?: number; path?: string; seconds?: number } = {}): Load {
+  load(
+    addr: string,
+    port: number,
+    options: { rate?: number; path?: string; seconds?: number; count?: number } = {},
+  ): Load {
     const [program, args] = this.cluster.command(process.execPath, [
       file('load.mjs'),
       ...[
@@ -148,6 +152,7 @@ export class World {
         '--seconds',
         String(options.seconds ?? 180),
       ],
+      ...(options.count === undefined ? [] : ['--count', String(options.count)]),
     ]);
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let out = '';
@@ -160,6 +165,7 @@ export class World {
       ),
     );
     return {
+      ended,
       stop: () => {
         child.kill('SIGTERM');
         return ended;
@@ -169,9 +175,8 @@ export class World {
 
   /** Names of the replicas that answered `count` requests to a node. */
   async answering(addr: string, port: number, count: number): Promise<Map<string, number>> {
-    const load = this.load(addr, port, { path: '/cgi-bin/id', rate: 100, seconds: count / 100 });
-    await new Promise((resolve) => setTimeout(resolve, count * 10 + 200));
-    const { answers, failures } = await load.stop();
+    const load = this.load(addr, port, { path: '/cgi-bin/id', rate: 100, count });
+    const { answers, failures } = await load.ended;
     if (failures.length > 0) throw new Error(`requests to ${addr}:${port} failed: ${failures.slice(0, 3).join('; ')}`);
     const names = new Map<string, number>();
     for (const [answer, n] of Object.entries(answers)) {
@@ -183,6 +188,8 @@ export class World {
 }
 
 export interface Load {
+  /** When its count or its time is reached. */
+  readonly ended: Promise<LoadResult>;
   stop(): Promise<LoadResult>;
 }
 

@@ -1,4 +1,4 @@
-// A constant load of HTTP requests, each on a connection of its own, for at most `--seconds`. Ends on SIGTERM or at its time; prints one JSON line:
+// A constant load of HTTP requests, each on a connection of its own, for at most `--seconds` or `--count` requests. Ends on SIGTERM or at its time; prints one JSON line:
 // what was sent, what failed and why, which answers came.
 //   node load.mjs --host 127.0.0.5 --port 8080 --path / --rate 50 --seconds 60
 import { get } from 'node:http';
@@ -12,6 +12,7 @@ const port = Number(option('port', '8080'));
 const path = option('path', '/');
 const rate = Number(option('rate', '50'));
 const seconds = Number(option('seconds', '60'));
+const count = Number(option('count', 'Infinity'));
 
 const result = { sent: 0, ok: 0, failures: [], answers: {}, slowestMs: 0 };
 let open = 0;
@@ -55,7 +56,10 @@ function one() {
   request.on('error', (error) => once(error.code ?? error.message));
 }
 
-const timer = setInterval(one, 1000 / rate);
+const timer = setInterval(() => {
+  one();
+  if (result.sent >= count) end();
+}, 1000 / rate);
 function end() {
   if (ended) return;
   ended = true;
