@@ -7,6 +7,7 @@ import {
   contextName,
   controlPort,
   dataFolder,
+  imageLabel,
   type LocalNode,
   localNodes,
   pidFile,
@@ -139,6 +140,7 @@ export async function sweep(): Promise<boolean> {
     await endShims(node);
     if (state.nodeId) await removeTables(state.nodeId);
   }
+  if (found) await removeImages();
   rmSync(dataFolder, { recursive: true, force: true });
   await forgetContext();
   return found;
@@ -160,15 +162,27 @@ async function removeContainers(clusterId: string): Promise<void> {
   if (ids.length > 0) await run('docker', ['rm', '-f', '-v', ...ids]);
 }
 
-/** Processes whose command line names the node's data folder: the shims of its tasks and what they run. */
+/** The images that a start made, known by their label. */
+async function removeImages(): Promise<void> {
+  const { stdout } = await run('docker', ['images', '-q', '--filter', `label=${imageLabel}`], { timeoutMs: 10_000 });
+  const ids = stdout.split('\n').filter(Boolean);
+  if (ids.length > 0) await run('docker', ['rmi', ...ids]);
+}
+
+/** The shims of a node's tasks name its folder. Told by SIGUSR2, a shim kills its whole task and ends; killed, it would leave the task behind. */
 async function endShims(node: LocalNode): Promise<void> {
-  const { stdout } = await run('ps', ['-eo', 'pid=,pgid=,args=']);
-  for (const line of stdout.split('\n')) {
-    const match = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line);
-    if (!match || !match[3]?.includes(`${node.folder}/`) || Number(match[1]) === process.pid) continue;
-    await run('pkill', ['-KILL', '-P', match[1] ?? '']);
-    signalOne({ pid: Number(match[1]), startTime: '' }, 'SIGKILL');
-  }
+  const shims = (await shimsOf(node)).map((pid) => ({ pid, startTime: startTimeOf(pid) ?? '' }));
+  for (const shim of shims) signalOne(shim, 'SIGUSR2');
+  for (let waited = 0; waited < 5_000 && shims.some(alive); waited += 20) await sleep(20);
+  for (const shim of shims.filter(alive)) signalOne(shim, 'SIGKILL');
+}
+
+async function shimsOf(node: LocalNode): Promise<number[]> {
+  const { stdout } = await run('ps', ['-eo', 'pid=,args=']);
+  return stdout.split('\n').flatMap((line) => {
+    const [, pid, args = ''] = /^\s*(\d+)\s+(swarmd-shim\s.*)$/.exec(line) ?? [];
+    return args.includes(` ${node.folder}/`) ? [Number(pid)] : [];
+  });
 }
 
 async function removeTables(nodeId: string): Promise<void> {
@@ -204,5 +218,5 @@ export async function recordContext(node: LocalNode): Promise<void> {
 
 async function forgetContext(): Promise<void> {
   if (existsSync(`${configFolder}/contexts/${contextName}.json`))
-    await run(process.execPath, [swarmctlBin, 'context', 'rm', contextName]);
+    await run(process.execPath, [swarmctlBin, 'context', 'rm', '--force', contextName]);
 }

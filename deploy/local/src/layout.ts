@@ -15,6 +15,8 @@ export const helloScript = fileURLToPath(new URL('./hello.js', import.meta.url))
 export const dataFolder = process.env['SWARMCTL_LOCAL_DATA'] || join(tmpdir(), `swarmctl-local-${userInfo().uid}`);
 export const pidFile = join(dataFolder, 'processes.json');
 export const contextName = 'local';
+/** Marks the image that a start makes, so that its end can remove it. */
+export const imageLabel = 'swarmctl.local';
 export const configFolder = process.env['SWARMCTL_CONFIG'] || join(homedir(), '.swarmctl');
 
 export interface LocalNode {

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { helloScript } from './layout.ts';
+import { helloScript, imageLabel } from './layout.ts';
 import { run } from './sh.ts';
 
 // Docker where an engine answers and an image can be had, else plain processes; and why.
@@ -92,11 +92,12 @@ async function buildImage(dockerHost: string): Promise<string | undefined> {
     writeFileSync(join(folder, 'www/index.html'), 'see /cgi-bin/hello\n');
     const tar = await run('sh', [
       '-c',
-      'tar -C "$1" -c . | docker -H "$2" import -c \'CMD ["httpd","-f","-p","8080","-h","/www"]\' - "$3"',
+      'tar -C "$1" -c . | docker -H "$2" import -c "LABEL $4=" -c \'CMD ["httpd","-f","-v","-p","8080","-h","/www"]\' - "$3"',
       'sh',
       folder,
       dockerHost,
       image,
+      imageLabel,
     ]);
     return tar.code === 0 ? undefined : `docker import failed: ${tar.stderr.trim()}`;
   } finally {

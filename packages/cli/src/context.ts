@@ -48,7 +48,8 @@ export function resolveEndpoint(options: GlobalOptions, env: Environment): Endpo
   return { host: `unix://${socket}`, from: 'the default, as no --host, SWARMD_HOST, DOCKER_HOST or context is set' };
 }
 
-function endpointOf(host: string, env: Environment, from: string): Endpoint {
+/** A host in full, `unix://…` or `tcp://…`; throws when it is neither. */
+export function hostOf(host: string, from: string): string {
   const text = host.startsWith('/') ? `unix://${host}` : host.includes('://') ? host : `tcp://${host}`;
   let url: URL;
   try {
@@ -59,13 +60,18 @@ function endpointOf(host: string, env: Environment, from: string): Endpoint {
       `'${host}' (from ${from}) is not a host; it should look like unix:///run/swarmd/docker.sock or tcp://10.0.0.5:2376`,
     );
   }
-  if (url.protocol === 'unix:') return { host: text, from };
-  if (url.protocol !== 'tcp:') {
+  if (url.protocol !== 'unix:' && url.protocol !== 'tcp:') {
     throw new ClusterError(
       'invalid-argument',
       `'${host}' (from ${from}): the protocol ${url.protocol}// is not supported; use unix:// or tcp://`,
     );
   }
+  return text;
+}
+
+function endpointOf(host: string, env: Environment, from: string): Endpoint {
+  const text = hostOf(host, from);
+  if (text.startsWith('unix:')) return { host: text, from };
   const certPath = env['DOCKER_CERT_PATH'] || (env['DOCKER_TLS_VERIFY'] ? join(homedir(), '.docker') : undefined);
   return { host: text, from, ...(certPath && { tls: { certPath } }) };
 }

@@ -95,6 +95,13 @@ describe('swarmctl', () => {
     [['stack', 'deploy', '-c', 'x'], 'swarmctl stack: stacks are not supported yet', 1],
     [['service', 'ls', '-f', 'nonsense'], "invalid filter 'nonsense': expected KEY=VALUE", 125],
     [['--context', 'nowhere', 'info'], "context 'nowhere' not found", 1],
+    [['service', 'update', 'x', '--image'], 'flag needs an argument: --image', 125],
+    [['service', 'scale', 'x=many'], "invalid replicas in 'x=many': expected a whole number", 125],
+    [
+      ['context', 'create', 'c', '--endpoint', 'foo://x'],
+      "'foo://x' (from the option --endpoint): the protocol foo:// is not supported; use unix:// or tcp://",
+      125,
+    ],
     [
       ['-H', 'http://x', 'info'],
       "'http://x' (from the option --host): the protocol http:// is not supported; use unix:// or tcp://",
@@ -120,7 +127,8 @@ describe('swarmctl', () => {
     expect((await swarmctl('context', 'ls', '--format', '{{.Name}} {{.Current}} {{.Host}}')).out).toBe(
       'c1 true unix:///x\n',
     );
-    await swarmctl('context', 'rm', 'c1');
+    expect(await swarmctl('context', 'rm', 'c1')).toMatchObject({ status: 1, err: expect.stringContaining('in use') });
+    await swarmctl('context', 'rm', '--force', 'c1');
     expect((await swarmctl('context', 'ls', '-q')).out).toBe('');
   });
 });

@@ -166,13 +166,13 @@ function parser(argv: readonly string[], shell: Shell): Argv {
       'dot-notation': false,
       'duplicate-arguments-array': true,
     })
-    .version('v', 'Show the version of swarmctl', `swarmctl ${version}`)
-    .alias('v', 'version-short')
+    .version('version', 'Show the version of swarmctl', `swarmctl ${version}`)
+    .alias('version', 'v')
     .help('help')
     .alias('help', 'h')
     .exitProcess(false)
     .fail((message, error, instance) => {
-      if (error) throw error;
+      if (error && error.name !== 'YError') throw error;
       void instance;
       throw new ClusterError('invalid-argument', refine(message, argv, all));
     });
@@ -198,6 +198,8 @@ function refine(message: string, argv: readonly string[], all: ReturnType<typeof
     const command = all[argv[0] ?? '']?.commands.find((one) => one.usage.split(' ')[0] === argv[1]);
     return command ? `"swarmctl ${argv[0]} ${command.usage}": an argument is missing` : message;
   }
+  const bare = /^Not enough arguments following: (.*)$/.exec(message)?.[1];
+  if (bare) return `flag needs an argument: ${bare.length === 1 ? '-' : '--'}${bare}`;
   if (!unknown) return message;
   const word = (unknown[2] ?? '').split(', ')[0] ?? '';
   const group = all[argv[0] ?? ''];

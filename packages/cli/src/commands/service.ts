@@ -136,6 +136,8 @@ async function scale(args: Args, shell: Shell): Promise<void> {
     const match = /^([^=]+)=(.+)$/.exec(text);
     if (!match)
       throw new ClusterError('invalid-argument', `invalid scale specifier '${text}': expected SERVICE=REPLICAS`);
+    if (!/^\d+$/.test(match[2] ?? ''))
+      throw new ClusterError('invalid-argument', `invalid replicas in '${text}': expected a whole number`);
     return { reference: match[1] ?? '', replicas: uint('replicas', match[2] ?? '') };
   });
   const scaled: string[] = [];

@@ -1,4 +1,5 @@
-import { currentContext, listContexts, removeContext, saveContext, useContext } from '../context.ts';
+import { ClusterError } from '@swarmctl/shared/kit';
+import { currentContext, hostOf, listContexts, removeContext, saveContext, useContext } from '../context.ts';
 import { renderInspect, renderList } from '../output.ts';
 import { explain, forEach, type Shell } from '../runtime.ts';
 import { showBytes } from '../units.ts';
@@ -68,7 +69,7 @@ async function version(args: Args, shell: Shell, ours: string): Promise<void> {
   if (format) return shell.out(renderInspect([{ Client: client, Server: server }], format));
   const block = (title: string, fields: Record<string, unknown>) =>
     `${title}:\n${Object.entries(fields)
-      .map(([key, value]) => ` ${`${key}:`.padEnd(14)}${String(value)}\n`)
+      .map(([key, value]) => ` ${`${key}:`.padEnd(15)}${String(value)}\n`)
       .join('')}`;
   shell.out(block('Client', client));
   if (server) {
@@ -138,9 +139,10 @@ export const contextCommands: readonly Command[] = [
     run: async (args, shell) => {
       const certPath = args.text('cert-path');
       const description = args.text('description');
+      const endpoint = args.text('endpoint') ?? '';
       saveContext(shell.env, {
         name: args.text('name') ?? '',
-        host: args.text('endpoint') ?? '',
+        host: hostOf(endpoint, 'the option --endpoint'),
         ...(certPath && { certPath }),
         ...(description && { description }),
       });
@@ -151,8 +153,11 @@ export const contextCommands: readonly Command[] = [
     usage: 'rm <name...>',
     aliases: ['remove'],
     describe: 'Forget recorded clusters',
+    options: (yargs) => yargs.option('force', { alias: 'f', type: 'boolean', describe: 'Even the one that is in use' }),
     run: (args, shell) =>
       forEach(shell, args.list('name'), async (name) => {
+        if (!args.flag('force') && currentContext(shell.env) === name)
+          throw new ClusterError('failed-precondition', `context '${name}' is in use; use another first, or --force`);
         removeContext(shell.env, name);
         return name;
       }),

@@ -99,7 +99,7 @@ const updateFlags = (kind: 'update' | 'rollback', field: 'UpdateConfig' | 'Rollb
   {
     name: `${kind}-parallelism`,
     type: 'string',
-    describe: `Tasks ${kind}d at once (1; 0 for all)`,
+    describe: `Tasks ${kind === 'update' ? 'updated' : 'rolled back'} at once (1; 0 for all)`,
     set: (s, v, f) => {
       config(s, field).Parallelism = uint(f, v);
     },

@@ -42,6 +42,16 @@ describe('judge', () => {
     expect(verdict(seen([task(1, 'running'), task(2, 'running')]))).toEqual({ kind: 'running' });
   });
 
+  test('fails when a slot has used up its restarts', () => {
+    const policy = { Spec: { TaskTemplate: { RestartPolicy: { Condition: 'any', MaxAttempts: 1 } } } };
+    const failed = (slot: number) => task(slot, 'failed', { DesiredState: 'shutdown', err: 'exit 1' });
+    expect(verdict(seen([failed(1), failed(2)], policy))).toEqual({ kind: 'going' });
+    expect(verdict(seen([failed(1), failed(1)], policy))).toEqual({
+      kind: 'failed',
+      reason: '2 tasks failed: exit 1',
+    });
+  });
+
   test('a task on a node that is down does not count', () => {
     const nodes = [{ ID: 'n1', Status: { State: 'down' } } as Node];
     expect(verdict(seen([task(1, 'running'), task(2, 'running')], {}, { nodes }))).toEqual({ kind: 'going' });

@@ -116,10 +116,9 @@ function stuck(seen: Seen, startedMs: number): { kind: 'failed'; reason: string 
       Date.parse(task.CreatedAt) >= startedMs - 1000,
   );
   const worst = broken.at(-1);
-  if (
-    worst &&
-    (broken.length >= failuresAllowed || seen.service.Spec.TaskTemplate.RestartPolicy?.Condition === 'none')
-  ) {
+  const policy = seen.service.Spec.TaskTemplate.RestartPolicy;
+  const noMore = policy?.Condition === 'none' || usedUp(broken, policy?.MaxAttempts ?? 0);
+  if (worst && (broken.length >= failuresAllowed || noMore)) {
     return {
       kind: 'failed',
       reason: `${broken.length} task${broken.length === 1 ? '' : 's'} failed: ${worst.Status.Err || worst.Status.Message || worst.Status.State}`,
@@ -130,6 +129,13 @@ function stuck(seen: Seen, startedMs: number): { kind: 'failed'; reason: string 
   );
   if (unplaced && seen.nowMs - startedMs >= unplacedMs) return { kind: 'failed', reason: unplaced.Status.Err ?? '' };
   return undefined;
+}
+
+/** Some slot (or node) had its first task and all the restarts that its policy grants. */
+function usedUp(broken: readonly Task[], maxAttempts: number): boolean {
+  if (maxAttempts === 0) return false;
+  const place = (task: Task) => task.Slot || task.NodeID;
+  return broken.some((task) => broken.filter((other) => place(other) === place(task)).length > maxAttempts);
 }
 
 export interface Terminal {
@@ -179,6 +185,7 @@ function printer(
   quiet: boolean,
 ): (progress: Progress, converged: boolean, leftMs: number | undefined) => void {
   let drawn = 0;
+  let last = '';
   const shown = new Map<string, string>();
   const most = 20;
   return (progress, converged, leftMs) => {
@@ -197,6 +204,9 @@ function printer(
       const all = [overall, ...slots, ...more, ...verify].map((line) =>
         line.slice(0, Math.max(20, terminal.columns - 1)),
       );
+      const frame = all.join('\n');
+      if (frame === last) return;
+      last = frame;
       terminal.write(`${drawn > 0 ? `\x1b[${drawn}A` : ''}${all.map((line) => `\x1b[2K${line}\n`).join('')}\x1b[J`);
       drawn = all.length;
       return;
