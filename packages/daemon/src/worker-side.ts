@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
 import type { RuntimeName } from '@swarmctl/shared/model';
@@ -35,7 +36,14 @@ export function workerOf(
   const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
   const agent = new Agent(
-    { nodeId, hostname: config.hostname, addr, journalPath: join(dataDir, 'agent', 'tasks.json') },
+    {
+      nodeId,
+      hostname: config.hostname,
+      addr,
+      journalPath: join(dataDir, 'agent', 'tasks.json'),
+      // One more than the cores: a start waits for the disk, too.
+      parallelStarts: availableParallelism() + 1,
+    },
     {
       runtimes: new Map<RuntimeName, Runtime>([[runtime.name, runtime]]),
       ingress,

@@ -20,7 +20,7 @@ export interface RaftHostEnv {
   readonly segmentBytes?: number;
 }
 
-const defaultTiming: RaftTiming = { tickMs: 50, heartbeatTicks: 1, electionTicks: 8 };
+const defaultTiming: RaftTiming = { tickMs: 50, heartbeatTicks: 2, electionTicks: 8 };
 const realEnv: RaftHostEnv = { fileSystem: nodeFileSystem, clock: realClock, lock: lockFolder };
 
 /**

@@ -64,7 +64,7 @@ export interface NodeStatus {
 export interface RaftTiming {
   /** Milliseconds a tick; 50. */
   readonly tickMs: number;
-  /** Ticks between heartbeats; 1. */
+  /** Ticks between heartbeats; 2. */
   readonly heartbeatTicks: number;
   /** The election time-out is drawn from [electionTicks, 2 * electionTicks) ticks; 8. */
   readonly electionTicks: number;

@@ -17,7 +17,10 @@ import type { AgentModules, AgentOptions } from './types.ts';
 
 type Update = Extract<ManagerMessage, { type: 'update' }>;
 
+const defaults = { restartGraceMs: 30_000, describeEveryMs: 20_000, parallelPrepares: 8, parallelStarts: 3 };
 const statusGatherMs = 2;
+/** Of steps on the way to running, which nobody waits for: several of a task, and of its neighbours, become one message. */
+const passingGatherMs = 50;
 const lookEveryMs = 30_000;
 const goodbyeMs = 1_000;
 /** Between descriptions that trouble asks for: it comes in swarms. */
@@ -45,10 +48,10 @@ export class Agent {
   /** That of any session has. */
   #everInformed = false;
   #disbelievedSince: number | undefined;
-  #statusTimer: Timer | undefined;
+  #statusTimer: { readonly timer: Timer; readonly soon: boolean } | undefined;
 
   constructor(options: AgentOptions, modules: AgentModules) {
-    this.#options = { restartGraceMs: 30_000, describeEveryMs: 20_000, parallel: 8, ...options };
+    this.#options = { ...defaults, ...options };
     this.#modules = modules;
     this.#instance = modules.newId();
     this.#restartGraceMs = this.#options.restartGraceMs;
@@ -71,7 +74,7 @@ export class Agent {
       probe,
       mayStart: () => this.#informed,
       mayStop: () => this.#everInformed,
-      report: (taskId, status) => this.#report(taskId, status),
+      report: (taskId, status, passing) => this.#report(taskId, status, passing),
       gone: (taskId) => {
         this.#outbox.forget(taskId);
         this.#journal.touch();
@@ -131,7 +134,7 @@ export class Agent {
       watching.abort();
       this.#tasks.end();
       this.#logs.clear();
-      this.#statusTimer?.cancel();
+      this.#statusTimer?.timer.cancel();
       await this.#journal.flush();
     }
   }
@@ -186,12 +189,15 @@ export class Agent {
 
   // --- statuses ---
 
-  #report(taskId: string, status: TaskStatus): void {
+  #report(taskId: string, status: TaskStatus, passing: boolean): void {
     this.#outbox.put(taskId, status);
-    this.#statusTimer ??= this.#modules.clock.after(statusGatherMs, () => {
+    if (this.#statusTimer?.soon || (this.#statusTimer && passing)) return;
+    this.#statusTimer?.timer.cancel();
+    const timer = this.#modules.clock.after(passing ? passingGatherMs : statusGatherMs, () => {
       this.#statusTimer = undefined;
       this.#sendStatuses();
     });
+    this.#statusTimer = { timer, soon: !passing };
   }
 
   #sendStatuses(): void {

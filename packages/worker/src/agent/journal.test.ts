@@ -47,11 +47,11 @@ test('many changes become one write; a failed write is made good at the next', a
     },
   });
   for (revision = 1; revision < 10; revision++) keeper.touch();
-  await clock.advance(300);
+  await clock.advance(1_000);
   expect(written).toEqual([10]);
   broken = true;
   keeper.touch();
-  await clock.advance(300);
+  await clock.advance(1_000);
   broken = false;
   await keeper.flush();
   expect(written).toEqual([10, 10]);

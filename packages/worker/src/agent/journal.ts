@@ -35,7 +35,7 @@ export async function readJournal(path: string, nodeId: string, log: Logger): Pr
   }
 }
 
-/** Whole or not at all: a new file takes the place of the old one when it is on the disk. */
+/** Whole or not at all: a new file takes the place of the old one when it is on the disk. Power lost at once may bring the old one back. */
 export async function writeJournal(path: string, journal: Journal): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const temporary = `${path}.new`;
@@ -47,12 +47,6 @@ export async function writeJournal(path: string, journal: Journal): Promise<void
     await file.close();
   }
   await rename(temporary, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 export interface JournalKeeperModules {
@@ -62,9 +56,10 @@ export interface JournalKeeperModules {
   readonly log: Logger;
 }
 
-const gatherMs = 200;
+/** Its writes wait for the disk that raft's log and the engine wait for, too. */
+const gatherMs = 1_000;
 
-/** Writes the journal after changes, a few times a second at most. */
+/** Writes the journal after changes, once a second at most. */
 export class JournalKeeper {
   readonly #modules: JournalKeeperModules;
   #due = false;

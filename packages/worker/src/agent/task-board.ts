@@ -16,7 +16,8 @@ export interface TaskBoardModules {
   readonly probe?: Probe | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
-  readonly report: (taskId: string, status: TaskStatus) => void;
+  /** `passing`: a step on the way that nobody waits for. */
+  readonly report: (taskId: string, status: TaskStatus, passing: boolean) => void;
   /** Nothing is left of the task. */
   readonly gone: (taskId: string) => void;
   /** What should be remembered has changed. */
@@ -34,9 +35,12 @@ export class TaskBoard {
   /** Containers of no known task may be there. */
   #strayed = false;
 
-  constructor(options: { readonly parallel: number }, modules: TaskBoardModules) {
+  constructor(
+    options: { readonly parallelPrepares: number; readonly parallelStarts: number },
+    modules: TaskBoardModules,
+  ) {
     this.#modules = modules;
-    this.#slots = { prepare: new Slots(options.parallel), start: new Slots(options.parallel) };
+    this.#slots = { prepare: new Slots(options.parallelPrepares), start: new Slots(options.parallelStarts) };
     // One listener a task.
     setMaxListeners(0, this.#end.signal);
   }
@@ -50,11 +54,13 @@ export class TaskBoard {
     return [...this.#runners].map(([taskId, runner]) => ({ taskId, status: runner.status }));
   }
 
-  begin(record: TaskRecord): void {
+  /** `fresh`: no agent of this node has had it before. */
+  begin(record: TaskRecord, fresh = false): void {
     const { runtimes, probe = connectProbe, gone } = this.#modules;
     const taskId = record.task.ID;
     const runtime = runtimes.get(runtimeOf(record.task.ServiceAnnotations.Labels));
-    const runner = new TaskRunner(record, { ...this.#modules, runtime, probe, slots: this.#slots }, this.#end.signal);
+    const modules = { ...this.#modules, runtime, probe, slots: this.#slots };
+    const runner = new TaskRunner(record, modules, this.#end.signal, fresh);
     this.#runners.set(taskId, runner);
     void runner.done.then(() => {
       if (this.#end.signal.aborted) return;
@@ -66,7 +72,7 @@ export class TaskBoard {
   assign(tasks: readonly Task[]): void {
     for (const task of tasks) {
       const runner = this.#runners.get(task.ID);
-      if (!runner) this.begin({ task, status: task.Status });
+      if (!runner) this.begin({ task, status: task.Status }, task.Status.State === 'assigned');
       else if (!runner.removed) runner.assign(task);
     }
   }

@@ -34,7 +34,8 @@ export interface RunnerModules {
   readonly probe: Probe;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
-  readonly report: (taskId: string, status: TaskStatus) => void;
+  /** `passing`: a step on the way that nobody waits for. */
+  readonly report: (taskId: string, status: TaskStatus, passing: boolean) => void;
   /** The record has changed. */
   readonly changed: () => void;
   /** The engine did not answer. */
@@ -58,13 +59,15 @@ export class TaskRunner {
   #drained = false;
   #container: ContainerState | undefined;
   /** What is known of the container may be out of date. */
-  #stale = true;
+  #stale: boolean;
   #failures = 0;
   /** The container that is being probed, or was found reachable. */
   #probed: { readonly containerId: string; readonly abort: AbortController; reachable: boolean } | undefined;
   #preparing: AbortController | undefined;
 
-  constructor(record: TaskRecord, modules: RunnerModules, signal: AbortSignal) {
+  /** `fresh`: the task is new here, so there is no container to look for; should there be one, preparing finds it. */
+  constructor(record: TaskRecord, modules: RunnerModules, signal: AbortSignal, fresh = false) {
+    this.#stale = !fresh;
     this.#task = record.task;
     this.#status = isAfter(record.task.Status.State, record.status.State) ? record.task.Status : record.status;
     this.#failure = record.failure;
@@ -286,8 +289,13 @@ export class TaskRunner {
     }
     if (isTerminal(report.State)) this.#probed?.abort.abort();
     this.#status = { Timestamp: toTimestamp(clock.now()), ...report };
-    this.#modules.report(this.#task.ID, this.#status);
+    this.#modules.report(this.#task.ID, this.#status, this.#inPassing());
     this.#modules.changed();
+  }
+
+  #inPassing(): boolean {
+    const { State, Err } = this.#status;
+    return Err === undefined && State !== this.#task.DesiredState && isAfter('running', State);
   }
 
   /** What the runtime refuses is the task's end; what it did not answer is asked again, later each time. */

@@ -18,8 +18,10 @@ export interface AgentOptions {
   /** Asked of the managers by a clean stop: move nothing for so long. */
   readonly restartGraceMs?: number;
   readonly describeEveryMs?: number;
-  /** Containers that are prepared or started at a time. */
-  readonly parallel?: number;
+  /** Containers that are prepared at a time, most of which wait for a registry; 8. */
+  readonly parallelPrepares?: number;
+  /** Containers that are started at a time, which is work for the processor: beyond its cores they hinder each other; 3. */
+  readonly parallelStarts?: number;
 }
 
 /** What the managers tell the daemon through its agent. */

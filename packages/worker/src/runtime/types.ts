@@ -47,7 +47,7 @@ export interface Runtime {
   remove(taskId: string): Promise<void>;
   /** Ends when the container's log ends (or at once without `follow`). Throws RuntimeError when there is none. */
   logs(taskId: string, options: LogOptions, signal: AbortSignal): AsyncIterable<LogLine>;
-  /** Calls back when something about a task's container may have changed (start, exit, health, removal). */
+  /** Calls back when something about a task's container may have changed that no verb here has returned (exit, health, removal, a start by others). */
   watch(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void;
   /** Established TCP connections into the task's ingress ports right now; undefined when it cannot be told. */
   connections(task: Task): Promise<number | undefined>;

@@ -12,9 +12,14 @@ export interface EventSource {
   readonly log: Logger;
   /** Every task that is, or was, known. */
   readonly knownTasks: () => Promise<readonly string[]>;
+  /** Events may have been missed. */
+  readonly reopened: () => void;
+  /** This daemon did it itself, and has looked since. */
+  readonly isEcho: (containerId: string, action: string) => boolean;
 }
 
-const kinds = ['create', 'start', 'restart', 'die', 'oom', 'pause', 'unpause', 'destroy', 'health_status'];
+// Nobody but this daemon creates a task's container, and it knows what it made.
+const kinds = ['start', 'restart', 'die', 'oom', 'pause', 'unpause', 'destroy', 'health_status'];
 const firstDelayMs = 100;
 const lastDelayMs = 2_000;
 
@@ -30,9 +35,10 @@ export async function followEvents(
         filters: { type: ['container'], label: [...source.labels], event: kinds },
         abortSignal: signal,
       });
+      source.reopened();
       for (const taskId of await source.knownTasks()) changed(taskId);
       waitMs = firstDelayMs;
-      await readEvents(stream, changed);
+      await readEvents(stream, source.isEcho, changed);
     } catch (error) {
       if (signal.aborted) return;
       source.log.debug({ error: messageOf(error), waitMs }, 'engine events lost');
@@ -42,20 +48,24 @@ export async function followEvents(
   }
 }
 
-async function readEvents(stream: NodeJS.ReadableStream, changed: (taskId: string) => void): Promise<void> {
+async function readEvents(
+  stream: NodeJS.ReadableStream,
+  isEcho: EventSource['isEcho'],
+  changed: (taskId: string) => void,
+): Promise<void> {
   let rest = '';
   for await (const chunk of stream) {
     const lines = (rest + chunk.toString()).split('\n');
     rest = lines.pop() ?? '';
-    for (const line of lines) {
-      const taskId = taskOf(line);
-      if (taskId) changed(taskId);
+    for (const line of lines.filter((one) => one.trim() !== '')) {
+      const { Action = '', Actor } = JSON.parse(line) as EngineEvent;
+      const taskId = Actor?.Attributes?.[labelNames.taskId];
+      if (taskId && !isEcho(Actor?.ID ?? '', Action)) changed(taskId);
     }
   }
 }
 
-function taskOf(line: string): string | undefined {
-  if (line.trim() === '') return undefined;
-  const event = JSON.parse(line) as { Actor?: { Attributes?: Record<string, string> } };
-  return event.Actor?.Attributes?.[labelNames.taskId];
+interface EngineEvent {
+  readonly Action?: string;
+  readonly Actor?: { readonly ID?: string; readonly Attributes?: Readonly<Record<string, string>> };
 }

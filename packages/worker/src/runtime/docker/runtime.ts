@@ -48,6 +48,8 @@ class DockerRuntime implements Runtime {
   readonly #ids = new Map<string, string>();
   /** Containers made by this object and not started yet: no need to ask whether they ran. */
   readonly #fresh = new Set<string>();
+  /** Containers that this object starts, whose event is still to come. */
+  readonly #echoes = new Set<string>();
   readonly #closed = new AbortController();
   #described: Awaited<ReturnType<Runtime['describe']>>['description'];
 
@@ -106,10 +108,20 @@ class DockerRuntime implements Runtime {
       if (!state) throw noContainer(task.ID);
       if (state.phase !== 'created') return state;
     }
-    await this.#call(() => this.#docker.getContainer(id).start(), isNotModified);
+    await this.#startId(id);
     const state = await this.inspect(task.ID);
     if (!state) throw noContainer(task.ID);
     return state;
+  }
+
+  async #startId(id: string): Promise<void> {
+    this.#echoes.add(id);
+    try {
+      await this.#retryStale(() => this.#docker.getContainer(id).start());
+    } catch (error) {
+      this.#echoes.delete(id);
+      if (!isNotModified(error)) throw this.#translate(error);
+    }
   }
 
   async inspect(taskId: string): Promise<ContainerState | undefined> {
@@ -178,6 +190,8 @@ class DockerRuntime implements Runtime {
       labels: ownLabels(this.#node),
       clock: this.#clock,
       log: this.#log,
+      reopened: () => this.#echoes.clear(),
+      isEcho: (id: string, action: string) => action === 'start' && this.#echoes.delete(id),
       knownTasks: async () => {
         const before = [...this.#ids.keys()];
         return [...new Set([...before, ...(await this.#find()).keys()])];
@@ -255,6 +269,7 @@ class DockerRuntime implements Runtime {
   #forget(taskId: string, id: string): void {
     if (this.#ids.get(taskId) === id) this.#ids.delete(taskId);
     this.#fresh.delete(id);
+    this.#echoes.delete(id);
   }
 
   async #kill(container: Docker.Container, signal: string): Promise<void> {
