@@ -24,6 +24,13 @@ import type { View } from './store/types.ts';
 // A manager: raft and the store always; the control loop, the dispatcher and the roles only while it leads. Made and stopped in place when
 // the node's role changes.
 
+/** How much log is kept is the cluster's to say. */
+function followCompaction(raft: RaftNode, view: View): void {
+  const { SnapshotInterval: snapshotEntries, LogEntriesForSlowFollowers: keepEntries } =
+    view.cluster()?.Spec.Raft ?? {};
+  if (snapshotEntries && keepEntries) raft.setCompaction({ snapshotEntries, keepEntries });
+}
+
 const leaderlessRetryMs = 50;
 /** How long a request may wait for an election, and how often it looks. */
 const leaderWaitMs = 3_000;
@@ -90,6 +97,10 @@ export class Manager implements ManagerHandle {
     );
     const made = new Manager(options, modules, store, raft);
     manager = made;
+    store.watch((events, view) => {
+      if (events === 'reset' || events.some((event) => event.table === 'cluster')) followCompaction(raft, view);
+    });
+    followCompaction(raft, store.view());
     raft.onChange((status) => made.#follow(status));
     made.#follow(raft.status());
     if (options.start.kind === 'bootstrap') await made.#bootstrap(options.start);

@@ -6,6 +6,7 @@ export { hasLog, openRaftNode, type RaftHostEnv } from './host/open.ts';
 export type {
   AppliedEntry,
   Channel,
+  Compaction,
   Dial,
   Member,
   MemberId,

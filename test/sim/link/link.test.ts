@@ -4,7 +4,7 @@ import type { PortConfig, Task } from '@swarmctl/shared/model';
 import { afterEach, expect, test } from 'vitest';
 import { writeJournal } from '../../../packages/worker/src/agent/journal.ts';
 import { RuntimeError } from '../../../packages/worker/src/runtime/types.ts';
-import { aNode, aService, aTask, type StoreWords, type TaskWords, tasksOf } from '../../kit/builders.ts';
+import { aCluster, aNode, aService, aTask, type StoreWords, type TaskWords, tasksOf } from '../../kit/builders.ts';
 import { type Machine, World } from './world.ts';
 
 // The dispatcher and real agents together: what managers want becomes containers, and what happens to containers becomes state.
@@ -569,4 +569,26 @@ test('following a log ends with the reader, and frees the source', async () => {
   await world.until(() => got.length === 1);
   abort.abort();
   await world.until(() => over, 50);
+});
+
+test('nodes beat as often as the cluster says, from the moment that it does', async () => {
+  cluster({ cluster: aCluster() });
+  const { first } = await twoMachines();
+  await world.until(() => world.node('n1').Status.State === 'ready');
+  const spec = (seconds: number) => ({
+    Spec: { Name: 'default', Labels: {}, Dispatcher: { HeartbeatPeriod: seconds * 1e9 } },
+  });
+  const { ID: id } = aCluster();
+  world.write([{ op: 'update', table: 'cluster', id, set: spec(5) }]);
+  await world.clock.advance(30_000);
+  expect(world.node('n1').Status.State).toBe('ready');
+  first.freeze();
+  await world.clock.advance(10_000);
+  expect(world.node('n1').Status.State).toBe('ready');
+  await world.until(() => world.node('n1').Status.State === 'down', 6_000);
+  world.write([{ op: 'update', table: 'cluster', id, set: spec(0.5) }]);
+  await world.clock.advance(10_000);
+  expect(world.node('n2').Status.State).toBe('ready');
+  world.machines.get('n2')?.freeze();
+  await world.until(() => world.node('n2').Status.State === 'down', 2_000);
 });

@@ -92,23 +92,36 @@ async function joinToken(args: Args, shell: Shell): Promise<void> {
 const withSpec = (yargs: Argv) =>
   yargs
     .option('task-history-limit', { type: 'string', describe: 'Finished tasks kept for each slot (5)' })
-    .option('cert-expiry', { type: 'string', describe: 'Life of node certificates (2160h)' });
+    .option('cert-expiry', { type: 'string', describe: 'Life of node certificates (2160h)' })
+    .option('dispatcher-heartbeat', { type: 'string', describe: "Between a node's signs of life (1s)" })
+    .option('snapshot-interval', { type: 'string', describe: 'Log entries between raft snapshots (10000)' });
+
+const specNames = ['task-history-limit', 'cert-expiry', 'dispatcher-heartbeat', 'snapshot-interval'] as const;
 
 function specFlags(args: Args, base: ClusterSpec): ClusterSpec {
   const limit = args.text('task-history-limit');
   const expiry = args.text('cert-expiry');
+  const heartbeat = args.text('dispatcher-heartbeat');
+  const interval = args.text('snapshot-interval');
   return {
     ...base,
     ...(limit !== undefined && {
       Orchestration: { ...base.Orchestration, TaskHistoryRetentionLimit: uint('task-history-limit', limit) },
     }),
     ...(expiry !== undefined && { CAConfig: { ...base.CAConfig, NodeCertExpiry: durationNs('cert-expiry', expiry) } }),
+    ...(heartbeat !== undefined && {
+      Dispatcher: { ...base.Dispatcher, HeartbeatPeriod: durationNs('dispatcher-heartbeat', heartbeat) },
+    }),
+    ...(interval !== undefined && {
+      Raft: { ...base.Raft, SnapshotInterval: uint('snapshot-interval', interval) },
+    }),
   };
 }
 
 async function update(args: Args, shell: Shell): Promise<void> {
-  if (args.text('task-history-limit') === undefined && args.text('cert-expiry') === undefined) {
-    throw new ClusterError('invalid-argument', 'nothing to change: give --task-history-limit or --cert-expiry');
+  if (specNames.every((name) => args.text(name) === undefined)) {
+    const flags = specNames.map((name) => `--${name}`).join(', ');
+    throw new ClusterError('invalid-argument', `nothing to change: give one of ${flags}`);
   }
   const swarm = await shell.client().get<Swarm>('/swarm');
   await shell.client().post('/swarm/update', specFlags(args, swarm.Spec), {

@@ -495,6 +495,24 @@ describe('nodes and the swarm', () => {
     expect(after.TLSInfo.TrustRoot).toBe(root.certificate);
   });
 
+  test.each([
+    [{ Raft: { ElectionTick: 20 } }, 400, 'Raft.ElectionTick is 8 and cannot be changed'],
+    [{ Raft: { HeartbeatTick: 1 } }, 400, 'Raft.HeartbeatTick is 2 and cannot be changed'],
+    [{ Raft: { KeepOldSnapshots: 3 } }, 501, 'Raft.KeepOldSnapshots above 0 is not supported yet'],
+    [{ Dispatcher: { HeartbeatPeriod: 1e6 } }, 400, 'HeartbeatPeriod must be between 200ms and 1h'],
+    [{ TaskDefaults: { LogDriver: { Name: 'syslog' } } }, 501, 'TaskDefaults.LogDriver is not supported yet'],
+  ])('a setting that would do nothing is refused: %j', async (spec, status, message) => {
+    const before = (await call('GET', '/swarm')).json;
+    expect(await call('POST', `/swarm/update?version=${before.Version.Index}`, spec)).toMatchObject({
+      status,
+      json: { message: expect.stringContaining(message) },
+    });
+    expect((await call('GET', '/swarm')).json).toEqual(before);
+    expect(await call('POST', `/swarm/update?version=${before.Version.Index}`, before.Spec)).toMatchObject({
+      status: 200,
+    });
+  });
+
   test('a zero keeps what is, but for the history limit', async () => {
     const update = async (spec: object) =>
       call('POST', `/swarm/update?version=${(await call('GET', '/swarm')).json.Version.Index}`, spec);

@@ -9,6 +9,7 @@ import {
   parseJson,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
+import { fixedTicks } from '../ca/new-cluster.ts';
 import { type ApiContext, clusterOf, leading, managerOf, readView } from './context.ts';
 import { showSwarm } from './projection.ts';
 import { flag, type Query, versionOf } from './query.ts';
@@ -20,7 +21,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     const body = normalise(InitRequest, parseJson(request.body as Buffer) ?? {});
     if (body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers) throw notYet('autolock is');
     if (body.ForceNewCluster) throw notYet('force-new-cluster is');
-    if (body.Spec) checkSpec(body.Spec);
+    if (body.Spec) checkSpec(body.Spec, fixedTicks);
     const nodeId = await context.local.init(body);
     // Fastify sends a text as it is; clients read a JSON string.
     return reply.type('application/json').send(`${JSON.stringify(nodeId)}\n`);
@@ -46,7 +47,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     if (flag(request.query, 'rotateManagerUnlockKey') || spec.EncryptionConfig?.AutoLockManagers)
       throw notYet('autolock is');
     if ((spec.CAConfig?.ForceRotate ?? 0) > (cluster.Spec.CAConfig?.ForceRotate ?? 0)) throw notYet('CA rotation is');
-    checkSpec(spec);
+    checkSpec(spec, { ...fixedTicks, ...cluster.Spec.Raft });
     await manager.propose([
       {
         op: 'update',
@@ -71,8 +72,20 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
 
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
 const minCertExpiry = 3_600 * 1e9;
+const minHeartbeat = 0.2 * 1e9;
+const maxHeartbeat = 3_600 * 1e9;
 
-function checkSpec(spec: ClusterSpec): void {
+type Ticks = Pick<NonNullable<ClusterSpec['Raft']>, 'ElectionTick' | 'HeartbeatTick'>;
+
+function checkSpec(spec: ClusterSpec, ticks: Ticks): void {
+  checkRaft(spec.Raft ?? {}, ticks);
+  const period = spec.Dispatcher?.HeartbeatPeriod;
+  if (period !== undefined && period !== 0 && (period < minHeartbeat || period > maxHeartbeat)) {
+    throw new ClusterError(
+      'invalid-argument',
+      `Dispatcher.HeartbeatPeriod must be between 200ms and 1h, in nanoseconds, not ${period}`,
+    );
+  }
   if (spec.Name !== undefined && spec.Name !== '' && spec.Name !== 'default') {
     throw new ClusterError(
       'invalid-argument',
@@ -80,6 +93,7 @@ function checkSpec(spec: ClusterSpec): void {
     );
   }
   checkReservedLabels('cluster', spec.Labels ?? {});
+  if (spec.TaskDefaults?.LogDriver?.Name) throw notYet('TaskDefaults.LogDriver is');
   if (spec.CAConfig?.ExternalCAs?.length) throw notYet('external CAs are');
   if (spec.CAConfig?.SigningCACert || spec.CAConfig?.SigningCAKey) throw notYet('bringing your own CA is');
   const expiry = spec.CAConfig?.NodeCertExpiry;
@@ -89,6 +103,16 @@ function checkSpec(spec: ClusterSpec): void {
       'rpc error: code = InvalidArgument desc = minimum certificate expiry time is: 1h0m0s',
     );
   }
+}
+
+/** What is given back as it was read is fine; what would change nothing is refused. */
+function checkRaft(raft: NonNullable<ClusterSpec['Raft']>, ticks: Ticks): void {
+  for (const name of ['ElectionTick', 'HeartbeatTick'] as const) {
+    if (raft[name] && raft[name] !== ticks[name]) {
+      throw new ClusterError('invalid-argument', `Raft.${name} is ${ticks[name]} and cannot be changed`);
+    }
+  }
+  if (raft.KeepOldSnapshots) throw notYet('Raft.KeepOldSnapshots above 0 is');
 }
 
 /** Where Docker tells a zero from nothing given. */

@@ -39,6 +39,9 @@ export async function newCluster(options: NewClusterOptions): Promise<Draft<'clu
   };
 }
 
+/** Of 50 ms. What members of one cluster must agree on is not left to a setting. */
+export const fixedTicks = { ElectionTick: 8, HeartbeatTick: 2 };
+
 /** Zero values mean "the default", as clients send them. */
 function withDefaults(spec: ClusterSpec): Draft<'cluster'>['Spec'] {
   const { Orchestration, Raft, Dispatcher, CAConfig } = spec;
@@ -49,10 +52,9 @@ function withDefaults(spec: ClusterSpec): Draft<'cluster'>['Spec'] {
     Orchestration: { TaskHistoryRetentionLimit: Orchestration?.TaskHistoryRetentionLimit ?? 5 },
     Raft: {
       SnapshotInterval: Raft?.SnapshotInterval || 10_000,
-      KeepOldSnapshots: Raft?.KeepOldSnapshots ?? 0,
+      KeepOldSnapshots: 0,
       LogEntriesForSlowFollowers: Raft?.LogEntriesForSlowFollowers || 500,
-      ElectionTick: Raft?.ElectionTick || 8,
-      HeartbeatTick: Raft?.HeartbeatTick || 1,
+      ...fixedTicks,
     },
     Dispatcher: { HeartbeatPeriod: Dispatcher?.HeartbeatPeriod || second },
     CAConfig: { ...CAConfig, NodeCertExpiry: CAConfig?.NodeCertExpiry || defaultCertificateLifeMs * 1_000_000 },

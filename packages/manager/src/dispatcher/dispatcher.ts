@@ -1,6 +1,15 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, delay, messageOf, type Timer } from '@swarmctl/shared/kit';
-import { isTerminal, type Node, type StoreEvent, stateOrder, type Task, wantsLife } from '@swarmctl/shared/model';
+import {
+  type Cluster,
+  isTerminal,
+  type Node,
+  nsToMs,
+  type StoreEvent,
+  stateOrder,
+  type Task,
+  wantsLife,
+} from '@swarmctl/shared/model';
 import type { LogOptions } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { IngressTracker, isServing } from './ingress-table.ts';
@@ -40,12 +49,15 @@ export class Dispatcher {
   readonly #dirty = new Map<string, Set<string>>();
   readonly #events: SessionEvents;
   #flushTimer: Timer | undefined;
+  /** As the cluster's spec has it. */
+  #heartbeatMs: number;
   #fail: ((error: unknown) => void) | undefined;
 
   constructor(options: DispatcherOptions, modules: DispatcherModules) {
     this.#settings = { ...defaultSettings, ...options };
     this.#modules = modules;
-    this.#presence = new Presence(graceMsOf(this.#settings));
+    this.#heartbeatMs = this.#settings.heartbeatMs;
+    this.#presence = new Presence(graceMsOf(this.#settings, this.#heartbeatMs));
     this.#gate = new StopGate(this.#settings);
     const { store, proposer, clock, log, newId } = modules;
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
@@ -92,6 +104,7 @@ export class Dispatcher {
 
   /** A new leader: what earlier ones withheld or promised is not known, so it is withheld anew, and every node gets a whole grace. */
   #begin(view: View): void {
+    this.#followHeartbeat(view.cluster());
     const times = timesOf(this.#modules.clock);
     for (const node of view.list('nodes')) this.#presence.add(node, times);
     for (const task of view.list('tasks')) {
@@ -113,6 +126,17 @@ export class Dispatcher {
     if (event.table === 'tasks') this.#taskChanged(event.before, event.after, event.index);
     else if (event.table === 'nodes') this.#nodeChanged(event.before, event.after, view);
     else if (event.table === 'services') this.#ingress.touch(event.id);
+    else if (event.table === 'cluster') this.#followHeartbeat(event.after);
+  }
+
+  #followHeartbeat(cluster: Cluster | undefined): void {
+    const heartbeatMs = nsToMs(cluster?.Spec.Dispatcher?.HeartbeatPeriod ?? 0) || this.#settings.heartbeatMs;
+    if (heartbeatMs === this.#heartbeatMs) return;
+    this.#heartbeatMs = heartbeatMs;
+    this.#presence.graceMs = graceMsOf(this.#settings, heartbeatMs);
+    for (const session of this.#sessions.values()) {
+      if (session.open) session.send({ type: 'heartbeat-period', heartbeatMs });
+    }
   }
 
   #reset(view: View): void {
@@ -288,7 +312,7 @@ export class Dispatcher {
     session.send({
       type: 'welcome',
       session: session.id,
-      heartbeatMs: this.#settings.heartbeatMs,
+      heartbeatMs: this.#heartbeatMs,
       nodeRole: node.Spec.Role,
     });
     session.send({ type: 'managers', managers: managers() });

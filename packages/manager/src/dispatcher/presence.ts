@@ -29,11 +29,16 @@ export interface Times {
 
 export class Presence {
   readonly #nodes = new Map<string, Facts>();
-  readonly #graceMs: number;
+  #graceMs: number;
   #lastSweep: number | undefined;
 
   constructor(graceMs: number) {
     this.#graceMs = graceMs;
+  }
+
+  /** From here on a node may be silent for so long. */
+  set graceMs(ms: number) {
+    this.#graceMs = ms;
   }
 
   /** A node that was not heard of by this leader yet: it gets one whole grace, or what is left of its restart's. */

@@ -5,6 +5,7 @@ import type { Proposer, StoreWatch, View } from '../store/types.ts';
 // What the dispatcher is made of and with.
 
 export interface DispatcherOptions {
+  /** Between a node's heartbeats, where the cluster's spec says nothing. */
   readonly heartbeatMs?: number;
   /** Heartbeats that a node may miss, and what is added for a beat that is on its way. */
   readonly missedBeats?: number;
@@ -30,8 +31,8 @@ export const defaultSettings: Settings = {
   helloMs: 5_000,
 };
 
-export const graceMsOf = (settings: Settings): number =>
-  settings.heartbeatMs * settings.missedBeats + settings.allowanceMs;
+export const graceMsOf = (settings: Settings, heartbeatMs: number): number =>
+  heartbeatMs * settings.missedBeats + settings.allowanceMs;
 
 export type DispatcherStore = StoreWatch & { view(): View };
 

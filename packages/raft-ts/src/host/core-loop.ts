@@ -73,8 +73,7 @@ export class CoreLoop {
       store,
       stateMachine: modules.stateMachine,
       header: () => this.membership.header(this.applier.index, this.applier.term, this.core.status().confState),
-      snapshotEntries: options.snapshotEntries ?? 10_000,
-      keepEntries: options.keepEntries ?? 500,
+      compaction: { snapshotEntries: options.snapshotEntries ?? 10_000, keepEntries: options.keepEntries ?? 500 },
       log: (level, fields, text) => this.#log(level, fields, text),
     });
     this.#appends = new AppendThread({

@@ -5,7 +5,7 @@ import { wrapData } from './entry-layout.ts';
 import { notLeader, RaftError, removed } from './errors.ts';
 import { toConfChange } from './membership.ts';
 import type { RaftHostParts } from './parts.ts';
-import type { Channel, MembershipChange, NodeStatus, Proposed, RaftNode } from './types.ts';
+import type { Channel, Compaction, MembershipChange, NodeStatus, Proposed, RaftNode } from './types.ts';
 
 // A running member as its host sees it: what may be asked of it when, and what it answers.
 
@@ -107,6 +107,10 @@ export class RaftHost implements RaftNode {
 
   snapshot(): Promise<void> {
     return this.#loop.end === undefined ? this.#loop.snapshotter.take() : Promise.reject(this.#loop.end);
+  }
+
+  setCompaction(compaction: Compaction): void {
+    this.#loop.snapshotter.compaction = compaction;
   }
 
   stop(): Promise<void> {

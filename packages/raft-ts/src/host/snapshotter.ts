@@ -3,7 +3,7 @@ import type { Transport } from '../transport/transport.ts';
 import type { LogStore } from '../wal/log-store.ts';
 import type { SnapshotHeader } from '../wal/snapshot-header.ts';
 import type { UnnamedSnapshot } from '../wal/snapshot-store.ts';
-import type { StateMachine } from './types.ts';
+import type { Compaction, StateMachine } from './types.ts';
 
 // Snapshots of the own state, when enough has been applied, and those that go to and come from other members.
 
@@ -12,8 +12,7 @@ export interface SnapshotterEnv {
   readonly stateMachine: StateMachine;
   /** Of the state as it is applied now. */
   readonly header: () => SnapshotHeader;
-  readonly snapshotEntries: number;
-  readonly keepEntries: number;
+  readonly compaction: Compaction;
   readonly log: (level: 'info' | 'warn', fields: Record<string, unknown>, message: string) => void;
 }
 
@@ -26,10 +25,12 @@ export class Snapshotter {
   /** After a failure: not before this many entries are applied. */
   #notBefore = 0;
   #bytes = 0;
+  compaction: Compaction;
   #received: UnnamedSnapshot | undefined;
 
   constructor(env: SnapshotterEnv) {
     this.#env = env;
+    this.compaction = env.compaction;
   }
 
   get running(): Promise<void> | undefined {
@@ -41,9 +42,9 @@ export class Snapshotter {
     this.#bytes += bytes;
     if (this.#running !== undefined || index < this.#notBefore) return;
     const since = index - (this.#env.store.latest?.meta.index ?? 0);
-    if (since < this.#env.snapshotEntries && this.#bytes < snapshotBytes) return;
+    if (since < this.compaction.snapshotEntries && this.#bytes < snapshotBytes) return;
     this.take().catch((error: unknown) => {
-      this.#notBefore = index + Math.ceil(this.#env.snapshotEntries / 10);
+      this.#notBefore = index + Math.ceil(this.compaction.snapshotEntries / 10);
       const reason = error instanceof Error ? error.message : String(error);
       this.#env.log('warn', { index, reason }, 'a snapshot could not be taken');
     });
@@ -59,14 +60,14 @@ export class Snapshotter {
   }
 
   async #take(): Promise<void> {
-    const { store, stateMachine, keepEntries, log } = this.#env;
+    const { store, stateMachine, log } = this.#env;
     const header = this.#env.header();
     const { index } = header.meta;
     if (index <= (store.latest?.meta.index ?? 0)) return;
     this.#bytes = 0;
     const encode = stateMachine.snapshot();
     await store.snapshots.write(header, encode());
-    await store.recordSnapshot(header, keepEntries);
+    await store.recordSnapshot(header, this.compaction.keepEntries);
     log('info', { index }, 'snapshot taken');
   }
 

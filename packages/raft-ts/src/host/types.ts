@@ -70,6 +70,13 @@ export interface RaftTiming {
   readonly electionTicks: number;
 }
 
+export interface Compaction {
+  /** Entries applied between snapshots. */
+  readonly snapshotEntries: number;
+  /** Entries kept behind a snapshot for slow followers. */
+  readonly keepEntries: number;
+}
+
 export interface RaftNodeOptions {
   readonly id: MemberId;
   /** The folder of the log and snapshots; created 0700 if absent. */
@@ -132,6 +139,8 @@ export interface RaftNode {
   onChange(listener: (status: NodeStatus) => void): () => void;
   /** Takes a snapshot now and compacts. */
   snapshot(): Promise<void>;
+  /** From the next snapshot on. */
+  setCompaction(compaction: Compaction): void;
   /** Stops without transferring; flushes and closes files. Idempotent. */
   stop(): Promise<void>;
 }

@@ -107,6 +107,8 @@ export type ManagerMessage =
       readonly removedIngress: readonly string[];
     }
   | { readonly type: 'status-ack'; readonly sequence: number }
+  /** From now on; the agent beats at once. */
+  | { readonly type: 'heartbeat-period'; readonly heartbeatMs: number }
   /** Answers each heartbeat, so that an agent notices a manager that has gone without a word. */
   | { readonly type: 'heartbeat-ack' }
   | { readonly type: 'managers'; readonly managers: readonly Peer[] }

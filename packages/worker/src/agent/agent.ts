@@ -290,6 +290,7 @@ export class Agent {
         log.warn({ code: message.code, reason: message.message }, 'the manager objects');
         break;
       case 'heartbeat-ack':
+      case 'heartbeat-period':
       case 'redirect':
       case 'removed':
         break;

@@ -70,11 +70,19 @@ export class AgentSession {
       return;
     }
     if (message.type === 'welcome') this.#heartbeatMs = message.heartbeatMs;
+    if (message.type === 'heartbeat-period') this.#changePeriod(message.heartbeatMs);
     try {
       this.#modules.message(message);
     } catch (error) {
       this.close(`${isClusterError(error) ? '' : 'a message could not be handled: '}${messageOf(error)}`);
     }
+  }
+
+  #changePeriod(heartbeatMs: number): void {
+    this.#heartbeatMs = heartbeatMs;
+    this.#timer?.cancel();
+    this.send({ type: 'heartbeat', revision: this.#modules.applied() });
+    this.#beat();
   }
 
   #beat(): void {
