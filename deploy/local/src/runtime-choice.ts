@@ -56,7 +56,11 @@ const containers = (why: string, dockerHost: string, name: string): Choice => ({
   runtime: 'docker',
   why,
   dockerHost,
-  service: (port) => ['--publish', `${port}:${name === image ? 8080 : 80}`, '--env', 'TASK_NAME={{.Task.Name}}', name],
+  // As the first process of its container the server would not hear SIGTERM.
+  service: (port) => [
+    ...['--publish', `${port}:${name === image ? 8080 : 80}`, '--env', 'TASK_NAME={{.Task.Name}}'],
+    ...['--stop-signal', 'SIGKILL', name],
+  ],
 });
 
 const processes = (why: string): Choice => ({
