@@ -1,11 +1,11 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Node, Service, Task } from '@swarmctl/shared/model';
+import type { Node } from '@swarmctl/shared/model';
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
 import { apiFilters, explain, forEach, type Shell } from '../runtime.ts';
 import { pair } from '../service/parse.ts';
-import { taskColumns, taskRows } from '../task-table.ts';
 import { capital, oneOf, showBytes } from '../units.ts';
+import { printTasks } from './print-tasks.ts';
 import { type Args, type Command, inspectOptions, listOptions, taskListOptions } from './types.ts';
 
 // swarmctl node: ls, inspect, ps, update, promote, demote, rm.
@@ -110,34 +110,10 @@ function pretty(node: ShownNode): string {
 }
 
 async function ps(args: Args, shell: Shell): Promise<void> {
-  const client = shell.client();
   const references = args.list('node').length > 0 ? args.list('node') : ['self'];
   const nodes = await Promise.all(references.map((reference) => getNode(shell, reference)));
-  const [tasks, services, all] = await Promise.all([
-    client.get<Task[]>('/tasks', { filters: apiFilters(args.list('filter'), { node: nodes.map((node) => node.ID) }) }),
-    client.get<Service[]>('/services'),
-    client.get<Node[]>('/nodes'),
-  ]);
-  shell.out(
-    renderList(
-      taskRows(
-        tasks,
-        { services: byId(services), nodes: byId(all) },
-        {
-          noTrunc: args.flag('no-trunc') || args.flag('quiet'),
-          noResolve: args.flag('no-resolve'),
-          nowMs: shell.clock.now(),
-        },
-      ),
-      taskColumns,
-      'ID',
-      { quiet: args.flag('quiet'), format: args.text('format') },
-    ),
-  );
+  await printTasks(args, shell, apiFilters(args.list('filter'), { node: nodes.map((node) => node.ID) }));
 }
-
-export const byId = <T extends { readonly ID: string }>(items: readonly T[]): ReadonlyMap<string, T> =>
-  new Map(items.map((item) => [item.ID, item]));
 
 type Spec = { -readonly [K in keyof Node['Spec']]: Node['Spec'][K] };
 

@@ -1,5 +1,5 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Node, Service, ServiceSpec, Task } from '@swarmctl/shared/model';
+import type { Service, ServiceSpec } from '@swarmctl/shared/model';
 import type { Argv } from 'yargs';
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
@@ -9,9 +9,9 @@ import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
 import { printLogs } from '../service/logs.ts';
 import { prettyService } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
-import { shortImage, taskColumns, taskRows } from '../task-table.ts';
+import { shortImage } from '../task-table.ts';
 import { uint } from '../units.ts';
-import { byId } from './node.ts';
+import { printTasks } from './print-tasks.ts';
 import { type Args, type Command, inspectOptions, listOptions, taskListOptions } from './types.ts';
 
 // swarmctl service: create, ls, ps, inspect, update, scale, rollback, logs, rm.
@@ -195,7 +195,6 @@ const perNode = (service: Service) => {
 };
 
 async function ps(args: Args, shell: Shell): Promise<void> {
-  const client = shell.client();
   const services: Service[] = [];
   for (const reference of args.list('service')) {
     try {
@@ -206,22 +205,8 @@ async function ps(args: Args, shell: Shell): Promise<void> {
     }
   }
   if (services.length === 0) return;
-  const [tasks, nodes] = await Promise.all([
-    client.get<Task[]>('/tasks', {
-      filters: apiFilters(args.list('filter'), { service: services.map((service) => service.ID) }),
-    }),
-    client.get<Node[]>('/nodes'),
-  ]);
-  const rows = taskRows(
-    tasks,
-    { services: byId(services), nodes: byId(nodes) },
-    {
-      noTrunc: args.flag('no-trunc') || args.flag('quiet'),
-      noResolve: args.flag('no-resolve'),
-      nowMs: shell.clock.now(),
-    },
-  );
-  shell.out(renderList(rows, taskColumns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));
+  const ids = services.map((service) => service.ID);
+  await printTasks(args, shell, apiFilters(args.list('filter'), { service: ids }));
 }
 
 async function inspect(args: Args, shell: Shell): Promise<void> {

@@ -1,31 +1,13 @@
-import type { Node, Service, Task } from '@swarmctl/shared/model';
+import type { Task } from '@swarmctl/shared/model';
 import { isNotFound } from '../client.ts';
-import { renderInspect, renderList } from '../output.ts';
+import { renderInspect } from '../output.ts';
 import { apiFilters, explain, type Shell } from '../runtime.ts';
-import { taskColumns, taskRows } from '../task-table.ts';
-import { byId } from './node.ts';
+import { printTasks } from './print-tasks.ts';
 import { type Args, type Command, taskListOptions } from './types.ts';
 
 // swarmctl task: ls, inspect.
 
-async function list(args: Args, shell: Shell): Promise<void> {
-  const client = shell.client();
-  const [tasks, services, nodes] = await Promise.all([
-    client.get<Task[]>('/tasks', { filters: apiFilters(args.list('filter')) }),
-    client.get<Service[]>('/services'),
-    client.get<Node[]>('/nodes'),
-  ]);
-  const rows = taskRows(
-    tasks,
-    { services: byId(services), nodes: byId(nodes) },
-    {
-      noTrunc: args.flag('no-trunc') || args.flag('quiet'),
-      noResolve: args.flag('no-resolve'),
-      nowMs: shell.clock.now(),
-    },
-  );
-  shell.out(renderList(rows, taskColumns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));
-}
+const list = (args: Args, shell: Shell): Promise<void> => printTasks(args, shell, apiFilters(args.list('filter')));
 
 async function inspect(args: Args, shell: Shell): Promise<void> {
   const found: Task[] = [];

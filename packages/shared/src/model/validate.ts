@@ -1,4 +1,5 @@
 import { ClusterError } from '../kit/errors.ts';
+import { parseConstraints } from './constraints.ts';
 import { isImageReference } from './image.ts';
 import { checkReservedLabels, runtimeOf } from './labels.ts';
 import type { Service } from './objects.ts';
@@ -140,22 +141,12 @@ function checkResources(template: TaskSpec): void {
 }
 
 function checkPlacement(template: TaskSpec): void {
-  for (const constraint of template.Placement?.Constraints ?? []) checkConstraint(constraint);
+  parseConstraints(template.Placement?.Constraints);
   for (const preference of template.Placement?.Preferences ?? []) {
     const descriptor = preference.Spread?.SpreadDescriptor;
     if (!descriptor)
       throw invalid('placement preference: only spread is supported, with a descriptor such as node.labels.zone');
   }
-}
-
-/** Docker answers 500 to a constraint without an operator, and clients have seen it so. */
-function checkConstraint(constraint: string): void {
-  const operator = constraint.includes('==') ? '==' : constraint.includes('!=') ? '!=' : undefined;
-  const fail = (message: string) => new ClusterError('unknown', `rpc error: code = Unknown desc = ${message}`);
-  if (!operator) throw fail('constraint expected one operator from ==, !=');
-  const [key = '', value = ''] = constraint.split(operator).map((part) => part.trim());
-  if (!/^[a-z_][a-z0-9\-_.]+$/i.test(key)) throw fail(`key '${key}' is invalid`);
-  if (!/^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i.test(value)) throw fail(`value '${value}' is invalid`);
 }
 
 function completeEndpoint(endpoint: EndpointSpec): EndpointSpec {
