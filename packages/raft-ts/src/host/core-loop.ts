@@ -16,6 +16,7 @@ import { Applier, type Outcome } from './applier.ts';
 import { coreConfig } from './core-config.ts';
 import { unwrapData } from './entry-layout.ts';
 import { dropped, notLeader, RaftError, removed, stopped, toRaftError } from './errors.ts';
+import { Lease } from './lease.ts';
 import { Membership } from './membership.ts';
 import type { RaftHostParts } from './parts.ts';
 import { type Proposal, Proposals } from './proposals.ts';
@@ -36,6 +37,8 @@ export class CoreLoop {
   readonly proposals = new Proposals();
   readonly reads: Reads;
   readonly transfers = new Transfers();
+  /** Undefined: every read asks a quorum. */
+  readonly lease: Lease | undefined;
   role: Role = 'follower';
   leader = 0;
   removed: boolean;
@@ -67,6 +70,8 @@ export class CoreLoop {
     this.membership = new Membership(header);
     this.removed = this.membership.isRemoved(this.id);
     this.reads = new Reads(options.random, timing.electionTicks);
+    const leased = options.reads === 'lease';
+    this.lease = leased ? new Lease(timing, options.random, hardState.term > 0) : undefined;
     this.core = new RawNode(coreConfig(parts));
     this.transport = this.#makeTransport();
     this.snapshotter = new Snapshotter({
@@ -159,6 +164,7 @@ export class CoreLoop {
   #tick(): void {
     if (!this.removed) this.guard(() => this.core.tick());
     this.transport.tick();
+    this.lease?.tick();
     this.#probeMembers();
     this.reads.tick(this.#parts.clock.now());
     this.transfers.tick();
@@ -188,6 +194,7 @@ export class CoreLoop {
     this.#inTurn = true;
     this.guard(() => {
       this.#stepProposals(this.proposals.takeWaiting());
+      this.#useLease();
       this.reads.flush((context) => this.core.readIndex(context) === 'ok');
       while (this.end === undefined && this.core.hasReady()) this.#work(this.core.ready());
     });
@@ -195,6 +202,14 @@ export class CoreLoop {
     this.transport.flush();
     if (this.transfers.waiting) this.#checkTransfers();
     this.#tellChange();
+  }
+
+  #useLease(): void {
+    if (this.lease === undefined || !this.reads.waiting || this.role !== 'leader') return;
+    const now = this.#parts.clock.now();
+    if (this.lease.holds(now)) this.reads.answerWaiting(this.core.status().commit, this.applier.index);
+    const round = this.lease.due(now);
+    if (round !== undefined) this.core.readIndex(round);
   }
 
   #checkTransfers(): void {
@@ -235,7 +250,9 @@ export class CoreLoop {
   #work(ready: Ready): void {
     if (ready.hardState !== undefined) this.#follow(ready.hardState);
     if (ready.softState !== undefined) this.#followRole(ready.softState);
-    for (const { context, index } of ready.readStates) this.reads.confirm(context, index, this.applier.index);
+    for (const { context, index } of ready.readStates) {
+      if (this.lease?.confirm(context) !== true) this.reads.confirm(context, index, this.applier.index);
+    }
     for (const m of ready.messages) {
       if (m.to === localAppendThread) this.#appends.push(m);
       else if (m.to === localApplyThread) this.applier.push(m);
@@ -249,6 +266,7 @@ export class CoreLoop {
     if (term === this.#term) return;
     this.#term = term;
     this.#changed = true;
+    this.lease?.renew();
     // Whatever this member proposed as the leader of an older term.
     this.proposals.dropUncommitted(commit);
   }
@@ -256,6 +274,7 @@ export class CoreLoop {
   #followRole({ role, leader }: { role: Role; leader: number }): void {
     if (this.role === 'leader' && role !== 'leader') this.proposals.dropUncommitted(this.#commit);
     if (this.leader !== leader) this.reads.askAgain();
+    if (role !== 'leader') this.lease?.end();
     this.role = role;
     this.leader = leader;
     this.#changed = true;
@@ -282,6 +301,7 @@ export class CoreLoop {
   #applyConfChange(entry: Entry): void {
     const change = decodeConfChange(entry.type, entry.data);
     this.core.applyConfChange(change, entry.index);
+    this.lease?.end();
     for (const { type, nodeId } of change.changes) {
       this.#log('info', { change: type, member: nodeId, index: entry.index }, 'membership changed');
       if (type !== 'remove-node') continue;
@@ -367,6 +387,8 @@ export class CoreLoop {
 
   #step(m: Message): void {
     if (this.removed) return;
+    if (this.lease?.hasForgotten && (m.type === 'vote' || m.type === 'pre-vote')) return;
+    if (m.type === 'transfer-leader') this.lease?.break();
     this.guard(() => this.core.step(m));
     this.soon();
   }

@@ -284,3 +284,42 @@ describe('a disk', () => {
     expect(await cluster.disk(1).readdir(`${cluster.folder(1)}/snap`)).toHaveLength(1);
   });
 });
+
+describe('lease reads', () => {
+  it('ask nobody while the lease holds', async () => {
+    cluster = await TestCluster.withMembers(3, { reads: 'lease', timing: { tickMs: 300, electionTicks: 10 } });
+    await cluster.propose('a');
+    const { node, machine } = cluster.member(1);
+    await node.readIndex();
+    // The round that was asked beside the first read has been answered by then, or is with the next.
+    await node.readIndex();
+    cluster.isolate(1);
+    await node.readIndex(500);
+    expect(machine.values).toEqual(['a']);
+  });
+
+  it('are refused once the lease is over, long before another leader can have written', async () => {
+    cluster = await TestCluster.withMembers(3, { reads: 'lease' });
+    await cluster.propose('a');
+    const old = cluster.member(1).node;
+    await old.readIndex();
+    cluster.isolate(1);
+    const leader = await cluster.leader([2, 3]);
+    await leader.node.propose(bytes('b'));
+    await expect(old.readIndex(200)).rejects.toMatchObject({ code: 'no-quorum' });
+    await leader.node.readIndex();
+    expect(leader.machine.values).toEqual(['a', 'b']);
+  });
+
+  it('go on asking after a transfer came to nothing, and work for restarted members', async () => {
+    cluster = await TestCluster.withMembers(3, { reads: 'lease' });
+    await cluster.propose('a');
+    await cluster.restart(2);
+    await cluster.restart(3);
+    await cluster.member(1).node.transferLeadership(2);
+    const { node, machine } = await cluster.leader();
+    expect(node.id).toBe(2);
+    await node.readIndex();
+    expect(machine.values).toEqual(['a']);
+  });
+});

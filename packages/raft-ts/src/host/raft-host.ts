@@ -72,6 +72,7 @@ export class RaftHost implements RaftNode {
     if (!this.#loop.core.status().confState.voters.includes(target)) {
       throw new RaftError('invalid-change', `member ${target} is not a voter`, { id: target });
     }
+    this.#loop.lease?.break();
     this.#loop.guard(() => this.#loop.core.transferLeader(target));
     this.#loop.soon();
     await this.#loop.transfers.wait(this.#parts.timing.electionTicks * 6);

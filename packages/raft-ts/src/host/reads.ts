@@ -52,6 +52,18 @@ export class Reads {
     }
   }
 
+  /** Reads that wait to be asked for need not be: the leader's lease holds, at this commit index. */
+  answerWaiting(commit: number, applied: number): void {
+    if (this.#waiting.length === 0) return;
+    this.#confirmed.push({ index: commit, reads: this.#waiting });
+    this.#waiting = [];
+    this.applied(applied);
+  }
+
+  get waiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
   #nextContext(): Uint8Array {
     const context = Buffer.alloc(10);
     context.writeUInt32LE(this.#epoch, 0);

@@ -86,6 +86,11 @@ export interface RaftNodeOptions {
   readonly snapshotEntries?: number;
   /** Entries kept behind a snapshot for slow followers; 500. */
   readonly keepEntries?: number;
+  /**
+   * How a leader answers reads: `quorum` asks a majority each time; `lease` lets reads within the leader's lease ask nobody, which trusts that the
+   * members' clocks run alike (to a tenth) and do not stop while the machine sleeps. The same on all members of a cluster. `quorum`.
+   */
+  readonly reads?: 'quorum' | 'lease';
   /** A pseudo-random number in [0, 1), for the election time-outs. */
   readonly random: () => number;
   /** Called on what the node cannot survive (failed fsync, corrupted log): the host must end. */
