@@ -1,0 +1,197 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { EtcdCluster } from '../raft/etcd-cluster.ts';
+import { KvCluster } from '../raft/kv-cluster.ts';
+import type { LoadResult, LoadSettings } from '../raft/kv-load.ts';
+import { median, print, quantile } from './stats.ts';
+
+// `npm run bench:raft [-- ROUNDS]`: three raft-ts members against three of etcd, by turns on this machine: separate processes, TLS with client
+// certificates between members, everything synced to the disk. Clients write to the leader by the same requests: etcd's JSON over HTTP/1.1, kept
+// alive, which costs etcd its gateway and raft-ts the HTTP server of Node. Then kill -9 of the leader until a write succeeds.
+// `-- --load SECONDS` instead watches raft-ts alone for elections that nobody needed while every core is kept busy.
+
+const args = process.argv.slice(2);
+const loadProgram = fileURLToPath(new URL('../raft/kv-load.ts', import.meta.url));
+const ports = { raft: 23_810, clients: 23_910, etcd: 23_710 };
+
+function load(settings: LoadSettings): Promise<LoadResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', loadProgram, JSON.stringify(settings)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code === 0) resolve(JSON.parse(Buffer.concat(chunks).toString()) as LoadResult);
+      else reject(new Error(`the load ended with ${code}`));
+    });
+  });
+}
+
+const formRaft = () =>
+  KvCluster.form([1, 2, 3].map((i) => ({ ip: '127.0.0.1', port: ports.raft + i, clientPort: ports.clients + i })));
+
+const raft = await formRaft();
+const etcd = args[0] === '--load' ? undefined : new EtcdCluster(ports.etcd);
+let good = true;
+try {
+  if (etcd) {
+    await etcd.start();
+    await compareWrites(etcd, Number(args[0] ?? 3));
+    await compareFailOver(etcd, 5);
+  } else await watchElections(Number(args[1] ?? 600));
+} finally {
+  await raft.stop();
+  await etcd?.stop();
+}
+process.exit(good ? 0 : 1);
+
+interface Case {
+  readonly clients: number;
+  readonly bytes: number;
+  readonly raft: Sample[];
+  readonly etcd: Sample[];
+}
+
+interface Sample {
+  readonly perSecond: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+async function compareWrites(peer: EtcdCluster, rounds: number): Promise<void> {
+  const cases: Case[] = [1, 64, 256].flatMap((clients) =>
+    [256, 1024].map((bytes) => ({ clients, bytes, raft: [], etcd: [] })),
+  );
+  const ms = 4_000;
+  const measure = async (port: number, { clients, bytes }: Case): Promise<Sample> => {
+    const { latencies, failures } = await load({ port, clients, bytes, ms, warmUpMs: 1_000 });
+    if (failures > 0) throw new Error(`${failures} writes failed at port ${port}`);
+    return {
+      perSecond: latencies.length / (ms / 1000),
+      p50: quantile(latencies, 0.5),
+      p99: quantile(latencies, 0.99),
+    };
+  };
+  for (const member of raft.members) await raft.status(member, true);
+  for (let round = 1; round <= rounds; round++) {
+    for (const one of cases) {
+      one.raft.push(await measure(ports.clients + (await raft.leader()).id, one));
+      one.etcd.push(await measure((await peer.leader()).port, one));
+    }
+    print(`round ${round} of ${rounds} done`);
+  }
+  print('\nclients  bytes   raft-ts writes/s (p50, p99 ms)    etcd writes/s (p50, p99 ms)      ratio   ratio of p50');
+  for (const { clients, bytes, raft: ours, etcd: theirs } of cases) {
+    const [a, b] = [middle(ours), middle(theirs)];
+    const [speed, latency] = [a.perSecond / b.perSecond, a.p50 / b.p50];
+    good &&= clients === 1 ? latency <= 1 : speed >= 1;
+    print(
+      `${String(clients).padEnd(8)} ${String(bytes).padEnd(7)} ${show(a).padEnd(33)} ${show(b).padEnd(32)} ${speed.toFixed(2).padEnd(7)} ${latency.toFixed(2)}`,
+    );
+  }
+  const slowest = await Promise.all(raft.members.map(async (member) => (await raft.status(member)).slowestMs));
+  print(`slowest event-loop delay of the members: ${slowest.map((one) => one.toFixed(0)).join(', ')} ms`);
+}
+
+function middle(samples: readonly Sample[]): Sample {
+  return {
+    perSecond: median(samples.map((one) => one.perSecond)),
+    p50: median(samples.map((one) => one.p50)),
+    p99: median(samples.map((one) => one.p99)),
+  };
+}
+
+function show({ perSecond, p50, p99 }: Sample): string {
+  return `${perSecond.toFixed(0)} (${p50.toFixed(1)}, ${p99.toFixed(1)})`;
+}
+
+/** Kills the leader; a write through the others once it succeeds; and back to three members. */
+type Killable = () => Promise<number>;
+
+async function compareFailOver(peer: EtcdCluster, rounds: number): Promise<void> {
+  const ours: Killable = async () => {
+    const leader = await raft.leader();
+    const ms = await failOver(
+      () => raft.kill(leader),
+      raft.members.filter((one) => one !== leader),
+    );
+    await raft.start(leader);
+    await caughtUp();
+    return ms;
+  };
+  const theirs: Killable = async () => {
+    const leader = await peer.leader();
+    const ms = await failOver(
+      () => peer.kill(leader),
+      peer.members.filter((one) => one !== leader),
+    );
+    peer.run(leader);
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    return ms;
+  };
+  const results = { ours: [] as number[], theirs: [] as number[] };
+  for (let round = 0; round < rounds; round++) {
+    results.ours.push(await ours());
+    results.theirs.push(await theirs());
+  }
+  const [a, b] = [median(results.ours), median(results.theirs)];
+  const limit = 650;
+  good &&= a <= limit;
+  print(
+    `fail-over p50: raft-ts ${a.toFixed(0)} ms, etcd ${b.toFixed(0)} ms, ratio ${(a / b).toFixed(2)}; to the limit of ${limit} ms: ${(a / limit).toFixed(2)}`,
+  );
+}
+
+async function failOver(
+  kill: () => Promise<void>,
+  others: readonly { client: KvCluster['members'][number]['client'] }[],
+) {
+  const started = performance.now();
+  await kill();
+  for (let attempt = 0; ; attempt++) {
+    const { client } = others[attempt % others.length]!;
+    if (
+      await client.put('after', String(attempt), 1_000).then(
+        () => true,
+        () => false,
+      )
+    )
+      return performance.now() - started;
+    if (performance.now() - started > 30_000) throw new Error('no write succeeded in 30 s');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+async function caughtUp(): Promise<void> {
+  for (const end = Date.now() + 20_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 20))) {
+    const states = await Promise.all(raft.members.map((member) => raft.status(member).catch(() => undefined)));
+    if (states.every((one) => one && one.leader > 0 && one.applied === states[0]?.applied)) return;
+  }
+  throw new Error('a restarted member does not catch up');
+}
+
+/** Twice as many busy loops as cores, at the members' own priority, and writes all the time: the term must not move. */
+async function watchElections(seconds: number): Promise<void> {
+  const { availableParallelism } = await import('node:os');
+  const leader = await raft.leader();
+  const before = await raft.status(leader, true);
+  const spin = 'const end = Date.now() + Number(process.argv[1]) * 1000; while (Date.now() < end);';
+  const burners = Array.from({ length: availableParallelism() }, () =>
+    spawn(process.execPath, ['-e', spin, String(seconds)], { stdio: 'ignore' }),
+  );
+  const { latencies, failures } = await load({
+    port: ports.clients + leader.id,
+    clients: 16,
+    bytes: 256,
+    ms: seconds * 1000,
+    warmUpMs: 0,
+  });
+  for (const burner of burners) burner.kill('SIGKILL');
+  const after = await raft.status(await raft.leader());
+  good &&= after.term === before.term && failures === 0;
+  print(
+    `${seconds} s at full load: ${after.term - before.term} elections, ${latencies.length} writes (p50 ${quantile(latencies, 0.5).toFixed(1)} ms, p99 ${quantile(latencies, 0.99).toFixed(1)} ms), ${failures} failed; slowest event-loop delay ${after.slowestMs.toFixed(0)} ms`,
+  );
+}
