@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 
 // What the log and the snapshots need of a file system: a port, so that tests can lose and tear what was not synced.
@@ -14,8 +15,8 @@ export interface File {
   close(): Promise<void>;
 }
 
-/** `create` makes or empties the file, 0600. */
-export type OpenMode = 'read' | 'write' | 'create';
+/** `create` makes or empties the file, 0600. With `write-through` a write may be durable already when it resolves; `datasync` makes sure. */
+export type OpenMode = 'read' | 'write' | 'write-through' | 'create';
 
 export interface FileSystem {
   open(path: string, mode: OpenMode): Promise<File>;
@@ -29,10 +30,15 @@ export interface FileSystem {
   syncDir(path: string): Promise<void>;
 }
 
-const flags = { read: 'r', write: 'r+', create: 'w+' } as const;
+const flags = {
+  read: 'r',
+  write: 'r+',
+  'write-through': constants.O_RDWR | constants.O_DSYNC,
+  create: 'w+',
+} as const;
 
 export const nodeFileSystem: FileSystem = {
-  open: async (path, mode) => nodeFile(await fs.open(path, flags[mode], 0o600)),
+  open: async (path, mode) => nodeFile(await fs.open(path, flags[mode], 0o600), mode === 'write-through'),
   rename: (from, to) => fs.rename(from, to),
   readdir: async (path) => {
     try {
@@ -56,7 +62,7 @@ export const nodeFileSystem: FileSystem = {
   },
 };
 
-function nodeFile(handle: fs.FileHandle): File {
+function nodeFile(handle: fs.FileHandle, writesThrough: boolean): File {
   return {
     write: async (data, position) => {
       for (let done = 0; done < data.length; ) {
@@ -73,7 +79,9 @@ function nodeFile(handle: fs.FileHandle): File {
       }
       return done;
     },
-    datasync: () => handle.datasync(),
+    datasync: async () => {
+      if (!writesThrough) await handle.datasync();
+    },
     sync: () => handle.sync(),
     truncate: (length) => handle.truncate(length),
     size: async () => (await handle.stat()).size,

@@ -17,9 +17,11 @@ export type LogItem =
   /** A snapshot was taken here; entries up to `before` are not needed any more. */
   | { readonly kind: 'compacted'; readonly snapshot: LogId; readonly before: LogId }
   /** Whose log this is. */
-  | { readonly kind: 'member'; readonly id: number };
+  | { readonly kind: 'member'; readonly id: number }
+  /** The bytes that the segment's file was made with: a shorter one was cut. */
+  | { readonly kind: 'made'; readonly bytes: number };
 
-const kinds: readonly LogItem['kind'][] = ['entry', 'hard-state', 'installed', 'compacted', 'member'];
+const kinds: readonly LogItem['kind'][] = ['entry', 'hard-state', 'installed', 'compacted', 'member', 'made'];
 const version = 1;
 
 export function encodeItems(items: readonly LogItem[]): Buffer {
@@ -46,6 +48,9 @@ function writeItem(out: ByteWriter, item: LogItem): void {
       return;
     case 'member':
       out.varint(item.id);
+      return;
+    case 'made':
+      out.varint(item.bytes);
       return;
     default:
       item satisfies never;
@@ -80,6 +85,8 @@ function readItem(input: ByteReader): LogItem {
       return { kind, snapshot: readId(input), before: readId(input) };
     case 'member':
       return { kind, id: input.varint() };
+    case 'made':
+      return { kind, bytes: input.varint() };
     case undefined:
       throw new DecodeError('unknown kind of log item');
     default:

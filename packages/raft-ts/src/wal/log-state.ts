@@ -37,6 +37,8 @@ export class LogState {
         if (this.member !== 0 && this.member !== item.id) throw new Error('segments of two members are mixed');
         this.member = item.id;
         return;
+      case 'made':
+        return;
       default:
         item satisfies never;
     }

@@ -32,18 +32,33 @@ export async function removeUnfinished(fileSystem: FileSystem, dir: string): Pro
   }
 }
 
-/** A synced file of zeros that waits to become a segment. */
+export interface Prepared {
+  readonly path: string;
+  readonly file: File;
+  readonly bytes: number;
+}
+
+/**
+ * A synced file of zeros that waits to become a segment. `spare`, if there is one, is a segment that nobody needs any more: its blocks are
+ * the disk's already.
+ */
 export async function prepareSegment(
   fileSystem: FileSystem,
   dir: string,
   bytes: number,
-): Promise<{ path: string; file: File }> {
+  spare?: string,
+): Promise<Prepared> {
   const path = join(dir, `next${unfinished}`);
-  const file = await fileSystem.open(path, 'create');
-  await zeroFill(file, 0, bytes);
-  await file.sync();
-  return { path, file };
+  if (spare !== undefined) await fileSystem.rename(spare, path);
+  const made = await fileSystem.open(path, spare === undefined ? 'create' : 'write');
+  await zeroFill(made, 0, Math.max(bytes, await made.size()));
+  await made.sync();
+  await made.close();
+  return { path, file: await fileSystem.open(path, 'write-through'), bytes };
 }
+
+/** Where a released segment waits to be used again. */
+export const sparePath = (dir: string): string => join(dir, `spare${unfinished}`);
 
 export interface OpenSegment {
   readonly segment: Segment;
@@ -57,13 +72,14 @@ export interface OpenSegment {
 /** Gives a prepared file its head (and more records, if any) and its name, in this order: what has a name is whole. */
 export async function beginSegment(
   env: { readonly fileSystem: FileSystem; readonly dir: string; readonly sealer: Sealer },
-  prepared: { path: string; file: File },
+  prepared: Prepared,
   sequence: number,
   chain: Chain,
   items: { readonly head: readonly LogItem[]; readonly batch?: readonly LogItem[] },
 ): Promise<{ readonly open: OpenSegment; readonly chain: Chain }> {
   const { fileSystem, dir, sealer } = env;
-  const head = encodeRecord('head', headPayload(sealer, chain.crc, items.head), chain);
+  const made: LogItem = { kind: 'made', bytes: prepared.bytes };
+  const head = encodeRecord('head', headPayload(sealer, chain.crc, [...items.head, made]), chain);
   let next: Chain = { sequence: chain.sequence + 1, crc: head.crc };
   let bytes = head.bytes;
   if (items.batch !== undefined) {
@@ -118,6 +134,7 @@ class LogReader {
   readonly #sealer: Sealer;
   #chain: Chain | undefined;
   #lastSegment: number | undefined;
+  #madeBytes = 0;
 
   constructor(fileSystem: FileSystem, sealer: Sealer) {
     this.#fileSystem = fileSystem;
@@ -134,7 +151,12 @@ class LogReader {
     }
     this.#lastSegment = segment.sequence;
     const bytes = await readAll(this.#fileSystem, segment.path);
+    this.#madeBytes = 0;
     this.#readHead(segment, bytes);
+    // What a power cut leaves is as long as the file was made.
+    if (bytes.length < this.#madeBytes) {
+      throw corrupt(segment.path, bytes.length, `the file was made with ${this.#madeBytes} bytes, and is cut`);
+    }
     for (;;) {
       const found = readRecord(bytes, this.offset, this.chain());
       if (found.kind === 'corrupt') throw corrupt(segment.path, this.offset, found.reason);
@@ -167,7 +189,10 @@ class LogReader {
     const at = record.type === 'head' ? 0 : this.offset;
     try {
       const items = decodeItems(this.#sealer.open(sealed));
-      for (const item of items) this.state.apply(item);
+      for (const item of items) {
+        this.state.apply(item);
+        if (item.kind === 'made') this.#madeBytes = item.bytes;
+      }
       segment.lastIndex = Math.max(segment.lastIndex, lastIndexOf(items));
     } catch (error) {
       throw corrupt(segment.path, at, error instanceof Error ? error.message : 'it cannot be opened', error);

@@ -9,10 +9,12 @@ import {
   beginSegment,
   lastIndexOf,
   type OpenSegment,
+  type Prepared,
   prepareSegment,
   readLog,
   removeUnfinished,
   type Segment,
+  sparePath,
 } from './segments.ts';
 import { WalError } from './wal-error.ts';
 
@@ -49,7 +51,8 @@ export class Wal {
   #before: LogId;
   #queue: Waiting[] = [];
   #running: Promise<void> | undefined;
-  #prepared: ReturnType<typeof prepareSegment> | undefined;
+  #prepared: Promise<Prepared> | undefined;
+  #spare: string | undefined;
   #failure: Error | undefined;
 
   private constructor(env: WalEnv, open: OpenSegment, segments: Segment[], chain: Chain, state: CarriedState) {
@@ -86,12 +89,11 @@ export class Wal {
     const { state, segments, chain, offset, torn } = await readLog(fileSystem, dir, sealer);
     await removeUnfinished(fileSystem, dir);
     const segment = segments.at(-1)!;
-    const file = await fileSystem.open(segment.path, 'write');
+    const file = await fileSystem.open(segment.path, 'write-through');
     const wal = new Wal(env, { segment, file, start: 0, offset }, segments, chain, state);
-    if (torn) await file.truncate(offset);
     const size = await file.size();
     if (size < wal.#segmentBytes || torn) {
-      await zeroFill(file, Math.min(size, wal.#segmentBytes), wal.#segmentBytes);
+      await zeroFill(file, torn ? offset : size, Math.max(size, wal.#segmentBytes));
       await file.sync();
     }
     return { wal, state, torn };
@@ -115,16 +117,19 @@ export class Wal {
     });
   }
 
-  /** Removes segments whose entries all have an index up to `index`. */
+  /** Removes segments whose entries all have an index up to `index`; one of them is kept to be used again. */
   async release(index: number): Promise<void> {
     const { fileSystem, dir } = this.#env;
-    let removed = 0;
     while (this.#segments.length > 1 && this.#segments[0]!.lastIndex <= index) {
-      await fileSystem.unlink(this.#segments[0]!.path);
+      const { path } = this.#segments[0]!;
+      const keeps = this.#spare === undefined;
+      if (keeps) await fileSystem.rename(path, sparePath(dir));
+      else await fileSystem.unlink(path);
+      // One after the other, so that no crash leaves a gap, or an old name with new content.
+      await fileSystem.syncDir(dir);
+      if (keeps) this.#spare = sparePath(dir);
       this.#segments.shift();
-      removed++;
     }
-    if (removed > 0) await fileSystem.syncDir(dir);
   }
 
   /** Lets what was begun finish, and closes the files. */
@@ -200,9 +205,10 @@ export class Wal {
     }
   }
 
-  #prepareNext(): Promise<Awaited<ReturnType<typeof prepareSegment>>> {
+  #prepareNext(): Promise<Prepared> {
     if (this.#prepared === undefined) {
-      this.#prepared = prepareSegment(this.#env.fileSystem, this.#env.dir, this.#segmentBytes);
+      this.#prepared = prepareSegment(this.#env.fileSystem, this.#env.dir, this.#segmentBytes, this.#spare);
+      this.#spare = undefined;
       // Whoever cuts hears of a failure.
       this.#prepared.catch(() => {});
     }
