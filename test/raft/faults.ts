@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '@swarmctl/shared';
+import type { Random } from '@swarmctl/shared/kit';
 import type { Netns } from '../kit/netns.ts';
 import type { KvCluster, KvMember } from './kv-cluster.ts';
 
@@ -116,7 +116,7 @@ export const faults: readonly Fault[] = [
 export async function schedule(cluster: KvCluster, spaces: readonly Netns[], random: Random): Promise<string[]> {
   const names: string[] = [];
   for (const fault of shuffled(faults, random)) {
-    names.push(fault.name);
+    names.push(`${Math.round(performance.now())} ${fault.name}`);
     const undo = await fault.begin(cluster, spaces, random);
     await sleep(400 + random() * 900);
     await undo();

@@ -144,7 +144,7 @@ export class KvCluster {
     return (members.length > 0 ? members : this.members)
       .map(({ id, dir }) => {
         try {
-          return `--- member ${id}\n${readFileSync(join(dir, 'log'), 'utf8').split('\n').slice(-12).join('\n')}`;
+          return `--- member ${id}\n${readFileSync(join(dir, 'log'), 'utf8').split('\n').slice(-40).join('\n')}`;
         } catch {
           return `--- member ${id}: no log`;
         }

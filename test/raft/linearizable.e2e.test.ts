@@ -1,4 +1,4 @@
-import { seededRandom } from '@swarmctl/shared';
+import { seededRandom } from '@swarmctl/shared/kit';
 import { afterEach, expect, test } from 'vitest';
 import { checkLinearizable } from '../../packages/raft-ts/src/linearizability/checker.ts';
 import { explain, keyValueModel } from '../../packages/raft-ts/src/linearizability/key-value.ts';
@@ -26,7 +26,7 @@ test.skipIf(noNetns('nft')).each([3, 5])('%i members, killed, paused and cut off
   lab = openNetnsLab(size);
   const { spaces } = lab;
   const places = spaces.map((space) => ({ ip: space.addr, port: 7000, spawn: space.spawn.bind(space) }));
-  const kv = await KvCluster.form(places, { snapshotEntries: 500 });
+  const kv = await KvCluster.form(places, { snapshotEntries: 500, verbose: true });
   cluster = kv;
   const random = seededRandom(seed * 31 + size);
   const recorder = new Recorder();
@@ -43,15 +43,15 @@ test.skipIf(noNetns('nft')).each([3, 5])('%i members, killed, paused and cut off
     .poll(async () => (await kv.leader()).client.put('healed', 'yes').then(() => true), { timeout: 5_000 })
     .toBe(true);
   const leader = await kv.leader();
-  for (const key of recorder.keys) await recorder.perform(clients, leader.client, { kind: 'get', key });
+  for (const key of recorder.keys) await recorder.perform('the last', leader.client, { kind: 'get', key });
   const found = new Map(
-    recorder.history.filter(({ client }) => client === clients).map(({ input, output }) => [input.key, output]),
+    recorder.history.filter(({ client }) => client === 'the last').map(({ input, output }) => [input.key, output]),
   );
   const lost = [...recorder.acknowledged].filter(([key, value]) => found.get(key) !== value);
   expect(lost, `${told}\n${kv.log()}`).toEqual([]);
 
   const verdict = checkLinearizable(recorder.history, keyValueModel);
-  expect(explain(verdict), told).toBe('linearizable');
+  expect(explain(verdict), `${told}\n${kv.log()}`).toBe('linearizable');
   const known = recorder.history.filter(({ end }) => end !== undefined);
   expect(known.length).toBeGreaterThan(1_000);
   expect(recorder.acknowledged.size).toBeGreaterThan(50);

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Random } from '@swarmctl/shared';
+import type { Random } from '@swarmctl/shared/kit';
 import type {
   KeyValueInput,
   KeyValueOperation,
@@ -32,7 +32,8 @@ export class Recorder {
     let known: string | null = null;
     while (!signal.aborted) {
       const input = this.#next(random, known);
-      const outcome = await this.perform(name, clients[input.kind === 'get' ? anybody() : leader] as KvClient, input);
+      const at = input.kind === 'get' ? anybody() : leader;
+      const outcome = await this.perform(`${name} at member ${members[at]?.id}`, clients[at] as KvClient, input);
       if (input.kind === 'get' && 'output' in outcome) known = outcome.output as string | null;
       if (input.kind !== 'get' && 'refused' in outcome)
         leader = outcome.refused > 0 ? members.findIndex(({ id }) => id === outcome.refused) : anybody();
@@ -42,7 +43,7 @@ export class Recorder {
   }
 
   /** The outcome goes into the history too. */
-  async perform(client: number, kv: KvClient, input: KeyValueInput): Promise<Outcome> {
+  async perform(client: string, kv: KvClient, input: KeyValueInput): Promise<Outcome> {
     const call = performance.now();
     try {
       const output = await ask(kv, input);
