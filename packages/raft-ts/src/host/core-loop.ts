@@ -79,6 +79,7 @@ export class CoreLoop {
       stateMachine: modules.stateMachine,
       header: () => this.membership.header(this.applier.index, this.applier.term, this.core.status().confState),
       compaction: { snapshotEntries: options.snapshotEntries ?? 10_000, keepEntries: options.keepEntries ?? 500 },
+      notSent: (peer) => this.#snapshotSent(peer, 'failed'),
       log: (level, fields, text) => this.#log(level, fields, text),
     });
     this.#appends = new AppendThread({
@@ -371,10 +372,7 @@ export class CoreLoop {
         message: (m) => this.#step(m),
         unreachable: (peer) => this.guard(() => this.core.reportUnreachable(peer)),
         removed: () => this.#toldRemoved(),
-        snapshotSent: (peer, outcome) => {
-          this.guard(() => this.core.reportSnapshot(peer, outcome));
-          this.soon();
-        },
+        snapshotSent: (peer, outcome) => this.#snapshotSent(peer, outcome),
         snapshotReceived: (m, received) => {
           this.snapshotter.offer(received, () => {
             this.#step(m);
@@ -383,6 +381,11 @@ export class CoreLoop {
         },
       },
     });
+  }
+
+  #snapshotSent(peer: number, outcome: 'finished' | 'failed'): void {
+    this.guard(() => this.core.reportSnapshot(peer, outcome));
+    this.soon();
   }
 
   #step(m: Message): void {

@@ -1,4 +1,4 @@
-import type { Message } from '../core/types.ts';
+import type { ConfState, Message } from '../core/types.ts';
 import type { Transport } from '../transport/transport.ts';
 import type { LogStore } from '../wal/log-store.ts';
 import type { SnapshotHeader } from '../wal/snapshot-header.ts';
@@ -13,6 +13,8 @@ export interface SnapshotterEnv {
   /** Of the state as it is applied now. */
   readonly header: () => SnapshotHeader;
   readonly compaction: Compaction;
+  /** The peer is to be sent another snapshot instead. */
+  readonly notSent: (peer: number) => void;
   readonly log: (level: 'info' | 'warn', fields: Record<string, unknown>, message: string) => void;
 }
 
@@ -72,9 +74,24 @@ export class Snapshotter {
   }
 
   send(m: Message, transport: Transport): void {
-    const { index, term } = m.snapshot!.meta;
+    const { index, term, confState } = m.snapshot!.meta;
+    if (!isMember(confState, m.to)) {
+      void this.#renew(m.to, index);
+      return;
+    }
     this.#env.log('info', { peer: m.to, index }, 'sending a snapshot');
     void transport.sendSnapshot(m, () => this.#env.store.snapshots.open({ index, term }));
+  }
+
+  /** A snapshot of before the peer was added means nothing to it: it needs one of now. */
+  async #renew(peer: number, index: number): Promise<void> {
+    try {
+      await this.take();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#env.log('warn', { peer, index, reason }, 'a snapshot for a new member could not be taken');
+    }
+    this.#env.notSent(peer);
   }
 
   /** Steps the core's message for a snapshot that arrived; when the core does not take the snapshot it is thrown away. */
@@ -94,3 +111,6 @@ export class Snapshotter {
     return received;
   }
 }
+
+const isMember = ({ voters, votersOutgoing, learners, learnersNext }: ConfState, id: number): boolean =>
+  [voters, votersOutgoing, learners, learnersNext].some((ids) => ids.includes(id));
