@@ -17,7 +17,7 @@ import type { Member, World } from './world.ts';
 type Recorded = { -readonly [K in keyof KeyValueOperation]: KeyValueOperation[K] };
 
 /** Refused before it had a place in the log. */
-const refusals: ReadonlySet<string> = new Set<RaftErrorCode>(['not-leader', 'busy', 'removed']);
+const refusals: ReadonlySet<string> = new Set<RaftErrorCode>(['not-leader', 'busy']);
 
 /** Keys are left behind after a while, so that histories stay short enough to be checked. */
 const operationsAnEra = 60;
