@@ -22,6 +22,8 @@ const base64 = (text: string): string => Buffer.from(text).toString('base64');
 export class KvClient {
   readonly #where: Where;
   readonly #agent = new Agent({ keepAlive: true });
+  /** Who answered the last read, and how it stood, for whoever has to explain a wrong one. */
+  lastRead: unknown;
 
   constructor(where: Where) {
     this.#where = where;
@@ -32,7 +34,11 @@ export class KvClient {
   }
 
   async get(key: string, timeoutMs?: number): Promise<string | null> {
-    const { kvs } = (await this.call('/v3/kv/range', { key: base64(key) }, timeoutMs)) as { kvs?: { value: string }[] };
+    const { header, kvs } = (await this.call('/v3/kv/range', { key: base64(key) }, timeoutMs)) as {
+      header: unknown;
+      kvs?: { value: string }[];
+    };
+    this.lastRead = header;
     const value = kvs?.[0]?.value;
     return value === undefined ? null : Buffer.from(value, 'base64').toString();
   }

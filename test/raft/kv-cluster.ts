@@ -47,7 +47,7 @@ export interface Status {
 export class KvCluster {
   readonly folder = mkdtempSync(join(tmpdir(), 'raft-kv-'));
   readonly members: readonly KvMember[];
-  readonly #options: Pick<KvSettings, 'reads' | 'snapshotEntries' | 'verbose'>;
+  readonly #options: Pick<KvSettings, 'reads' | 'staleReads' | 'snapshotEntries' | 'verbose'>;
 
   private constructor(places: readonly Place[], options: KvCluster['options']) {
     this.#options = options;
@@ -64,7 +64,7 @@ export class KvCluster {
     });
   }
 
-  get options(): Pick<KvSettings, 'reads' | 'snapshotEntries' | 'verbose'> {
+  get options(): Pick<KvSettings, 'reads' | 'staleReads' | 'snapshotEntries' | 'verbose'> {
     return this.#options;
   }
 
@@ -144,7 +144,7 @@ export class KvCluster {
     return (members.length > 0 ? members : this.members)
       .map(({ id, dir }) => {
         try {
-          return `--- member ${id}\n${readFileSync(join(dir, 'log'), 'utf8').split('\n').slice(-40).join('\n')}`;
+          return `--- member ${id}\n${readFileSync(join(dir, 'log'), 'utf8').split('\n').slice(-60).join('\n')}`;
         } catch {
           return `--- member ${id}: no log`;
         }

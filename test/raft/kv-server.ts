@@ -18,6 +18,8 @@ export interface KvSettings {
   readonly clients: string | number;
   readonly tls: { readonly cert: string; readonly key: string; readonly ca: string };
   readonly reads?: 'quorum' | 'lease';
+  /** Reads ask nobody, which is wrong: for tests of what finds that out. */
+  readonly staleReads?: boolean;
   readonly snapshotEntries?: number;
   readonly verbose?: boolean;
 }
@@ -117,9 +119,13 @@ async function answer(path: string, body: Record<string, unknown>): Promise<Answ
     case '/cas':
       return ok({ swapped: await propose('cas', body['key'], body['from'], body['to']) });
     case '/v3/kv/range': {
-      await node.readIndex();
+      const index = settings.staleReads ? 0 : await node.readIndex();
       const value = machine.get(String(body['key']));
-      return ok({ kvs: value === undefined ? [] : [{ key: body['key'], value }] });
+      const { id: member, role, leader, term, applied } = node.status();
+      return ok({
+        header: { member, role, leader, term, applied, index },
+        kvs: value === undefined ? [] : [{ key: body['key'], value }],
+      });
     }
     case '/members/add':
       await node.changeMembership({

@@ -47,7 +47,9 @@ export class Recorder {
     const call = performance.now();
     try {
       const output = await ask(kv, input);
-      this.history.push({ client, call, end: performance.now(), input, output });
+      const end = performance.now();
+      const by = input.kind === 'get' ? ` ${JSON.stringify(kv.lastRead)}` : '';
+      this.history.push({ client: `${client}${by}`, call, end, input, output });
       if (input.kind === 'put' && input.key.startsWith('once-')) this.acknowledged.set(input.key, input.value);
       return { output };
     } catch (error) {
