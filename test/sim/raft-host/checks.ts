@@ -18,9 +18,12 @@ export interface Image {
 
 export const segmentBytes = 8 << 10;
 
+/** As it is now: tests may put another in its place for the members. */
+const load = LogStore.load.bind(LogStore);
+
 export async function readImage(disk: SimDisk, id: number, dir: string): Promise<Image> {
   const env = { fileSystem: disk.mount(instantly), dir, sealer: plainSealer, segmentBytes };
-  const store = await LogStore.load(env, id);
+  const store = await load(env, id);
   const { term, vote } = store.initialState().hardState;
   const termOf = (index: number): number | 'covered' | undefined => {
     if (index < store.firstIndex()) return 'covered';

@@ -3,7 +3,7 @@ import type { MembershipChange } from '../../../packages/raft-ts/src/host/types.
 import { Breach } from '../raft/checks.ts';
 import { pick } from '../raft/choices.ts';
 import { Clients } from './clients.ts';
-import { type FaultKind, faultKinds, faults, mend } from './faults.ts';
+import { faultKinds, faults, mend } from './faults.ts';
 import { type Counts, type Planted, World } from './world.ts';
 
 // The life of a cluster, told by one seed: it comes to be, has its mishaps while clients use it, and must then get well.
@@ -39,7 +39,6 @@ export class ClusterLife {
   readonly world: World;
   readonly #options: LifeOptions;
   readonly #clients: Clients;
-  readonly #faults: readonly FaultKind[];
   #step = 0;
   #nextId = 4;
   #changing = false;
@@ -48,7 +47,6 @@ export class ClusterLife {
     this.#options = options;
     this.world = new World(options.seed, options.planted);
     this.#clients = new Clients(this.world);
-    this.#faults = faultKinds.filter((kind) => !this.#without(kind));
   }
 
   /** Throws a `Breach`, whose step `steps` tells. */
@@ -112,10 +110,11 @@ export class ClusterLife {
     const { random } = world;
     for (let i = below(random, 4); i > 0; i--) this.#clients.act();
     const dice = random();
-    if (dice < 0.15 && this.#faults.length > 0) {
-      const kind = pick(random, this.#faults);
+    if (dice < 0.15) {
+      // Drawn also when it is switched off, so that the life before it stays the same.
+      const kind = pick(random, faultKinds);
       world.scheduler.note(kind);
-      await faults[kind](world);
+      if (!this.#without(kind)) await faults[kind](world);
     } else if (dice < 0.25) {
       world.network.heal();
     } else if (dice < 0.3) {

@@ -37,9 +37,8 @@ export interface Member {
 
 /** Faults of the host, planted around its ports to prove that the checkers see them. */
 export interface Planted {
-  /** Syncs that say they are done and are not. */
-  readonly syncLies?: boolean;
-  /** What is read of the disk at a start. */
+  /** Syncs that say they are done before they are, or never are. */
+  readonly sync?: 'early' | 'never';
   readonly node?: (node: RaftNode) => RaftNode;
   readonly machine?: (machine: KeyValueMachine) => KeyValueMachine;
 }
@@ -274,7 +273,9 @@ export class World {
           return;
         }
         try {
-          resolve(this.#planted.syncLies && operation === 'sync' ? (undefined as T) : act());
+          const planted = operation === 'sync' ? this.#planted.sync : undefined;
+          resolve(planted === undefined ? act() : (undefined as T));
+          if (planted === 'early') this.scheduler.after(1 + below(this.random, 20), life, 'late', () => act());
         } catch (error) {
           reject(error);
         }
@@ -363,7 +364,13 @@ export class World {
   /** Of a copy, or of what is durable now. */
   async #image(member: Member, copy: SimDisk | undefined, version: number): Promise<Image> {
     if (member.image?.version === version || member.rotten) return member.image!.image;
-    const image = await readImage(copy ?? member.disk.durableCopy(), member.id, dirOf(member.id));
+    const disk = copy ?? member.disk.durableCopy();
+    const image = await readImage(disk, member.id, dirOf(member.id)).catch(
+      (error: { code?: string; message: string }) => {
+        if (error.code === 'no-log') throw error;
+        throw new Breach('what is durable can be read', `${member.id}: ${error.message}`);
+      },
+    );
     this.checks.image(member.id, image);
     if ((member.image?.version ?? 0) < version) member.image = { version, image };
     return image;
