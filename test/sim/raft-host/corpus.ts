@@ -26,4 +26,9 @@ export const open: readonly CorpusSeed[] = [
     found:
       'a process ends between write and sync; started again it takes what it reads for durable, though only the page cache has it, and a power cut takes it away',
   },
+  {
+    seed: 217,
+    steps: 521,
+    found: 'the same: it acknowledges such entries to the leader; not with --without page-cache',
+  },
 ];

@@ -120,6 +120,14 @@ export class SimDisk {
     for (const inode of new Set(this.#names.values())) inode.mix(this.#random);
   }
 
+  /** The kernel writes back what the process left in the page cache. */
+  writeBack(): void {
+    this.version++;
+    for (const change of this.#changes) change.apply(this.#durableNames);
+    this.#changes = [];
+    for (const inode of this.#names.values()) inode.settle(inode.current);
+  }
+
   paths(dir: string): string[] {
     return [...this.#names.keys()].filter((path) => dirname(path) === dir).sort();
   }

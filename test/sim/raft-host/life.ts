@@ -29,7 +29,7 @@ export interface Outcome extends Counts {
 }
 
 /** More than faults that `--without` can switch off. */
-export const kinds = [...faultKinds, 'membership', 'transfer', 'snapshot'] as const;
+export const kinds = [...faultKinds, 'membership', 'transfer', 'snapshot', 'page-cache'] as const;
 
 /** Ticks in which a whole cluster must make progress. */
 const livenessTicks = 600;
@@ -46,6 +46,7 @@ export class ClusterLife {
   constructor(options: LifeOptions) {
     this.#options = options;
     this.world = new World(options.seed, options.planted);
+    this.world.pageCache = !this.#without('page-cache');
     this.#clients = new Clients(this.world);
   }
 

@@ -71,6 +71,8 @@ export class World {
   };
   maxDiskMs = 3;
   skew = false;
+  /** What a process has written and not synced stays unsynced when it ends. */
+  pageCache = true;
   readonly #planted: Planted;
   readonly #decoders = new WeakMap<object, FrameDecoder>();
   #promises: { readonly m: Message; readonly member: Member; readonly copy: SimDisk; readonly version: number }[] = [];
@@ -203,6 +205,7 @@ export class World {
     if (member.state === 'up' || member.state === 'starting') member.state = 'down';
     this.network.died(member.life, power);
     if (power) member.disk.powerLoss();
+    else if (!this.pageCache) member.disk.writeBack();
     member.fault = undefined;
   }
 
