@@ -23,11 +23,14 @@ afterEach(async () => {
 const seed = Number(process.env['RAFT_SEED'] ?? 1);
 const clients = 6;
 
-test.skipIf(noNetns('nft')).each([3, 5])('%i members, killed, paused and cut off', async (size) => {
+test.skipIf(noNetns('nft')).each([
+  { size: 3, reads: 'lease' as const },
+  { size: 5, reads: 'quorum' as const },
+])('$size members with reads by $reads, killed, paused and cut off', async ({ size, reads }) => {
   lab = openNetnsLab(size);
   const { spaces } = lab;
   const places = spaces.map((space) => ({ ip: space.addr, port: 7000, spawn: space.spawn.bind(space) }));
-  const kv = await KvCluster.form(places, { snapshotEntries: 500, verbose: true });
+  const kv = await KvCluster.form(places, { snapshotEntries: 500, verbose: true, reads });
   cluster = kv;
   const random = seededRandom(seed * 31 + size);
   const recorder = new Recorder();
