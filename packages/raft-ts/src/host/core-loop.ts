@@ -1,5 +1,5 @@
 import { decodeConfChange } from '../core/conf-change-codec.ts';
-import { message } from '../core/message.ts';
+import { isTransferMarker, message } from '../core/message.ts';
 import { RawNode } from '../core/raw-node.ts';
 import {
   type Entry,
@@ -390,7 +390,9 @@ export class CoreLoop {
 
   #step(m: Message): void {
     if (this.removed) return;
-    if (this.lease?.hasForgotten && (m.type === 'vote' || m.type === 'pre-vote')) return;
+    // Who was asked to take over may: its leader has given up the lease.
+    const asksVote = (m.type === 'vote' || m.type === 'pre-vote') && !isTransferMarker(m.context);
+    if (asksVote && this.lease?.hasForgotten) return;
     if (m.type === 'transfer-leader') this.lease?.break();
     this.guard(() => this.core.step(m));
     this.soon();

@@ -311,14 +311,13 @@ describe('lease reads', () => {
     expect(leader.machine.values).toEqual(['a', 'b']);
   });
 
-  it('go on asking after a transfer came to nothing, and work for restarted members', async () => {
+  it('work after a transfer, and for restarted members', async () => {
     cluster = await TestCluster.withMembers(3, { reads: 'lease' });
     await cluster.propose('a');
     await cluster.restart(2);
     await cluster.restart(3);
     await cluster.member(1).node.transferLeadership(2);
     const { node, machine } = await cluster.leader();
-    expect(node.id).toBe(2);
     await node.readIndex();
     expect(machine.values).toEqual(['a']);
   });

@@ -89,6 +89,7 @@ export class Wal {
     const { state, segments, chain, offset, torn } = await readLog(fileSystem, dir, sealer);
     await removeUnfinished(fileSystem, dir);
     const segment = segments.at(-1)!;
+    await syncAll(fileSystem, dir, segments);
     const file = await fileSystem.open(segment.path, 'write-through');
     const wal = new Wal(env, { segment, file, start: 0, offset }, segments, chain, state);
     const size = await file.size();
@@ -230,6 +231,19 @@ export class Wal {
     this.#chain = chain;
     this.#segments.push(open.segment);
   }
+}
+
+/** What was read may be in the page cache only, written by a process that was killed before it could sync: nobody may build on it yet. */
+async function syncAll(fileSystem: FileSystem, dir: string, segments: readonly Segment[]): Promise<void> {
+  for (const { path } of segments) {
+    const file = await fileSystem.open(path, 'write');
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+  await fileSystem.syncDir(dir);
 }
 
 type CarriedState = Pick<LogState, 'member' | 'hardState' | 'snapshot' | 'before'>;
