@@ -2,10 +2,10 @@ import { expect, it } from 'vitest';
 import { corpus } from './corpus.ts';
 import { ClusterLife, type LifeOptions, type Outcome } from './life.ts';
 
-// Random lives of clusters of whole members. SIM_SECONDS is how long fresh seeds are tried; RAFT_SIM_FIRST_SEED where
+// Random lives of clusters of whole members. SIM_SECONDS is how long fresh seeds are tried (5, or 120 where CI is set); RAFT_SIM_FIRST_SEED where
 // they begin.
 
-const seconds = Number(process.env['SIM_SECONDS'] ?? 5);
+const seconds = Number(process.env['SIM_SECONDS'] ?? (process.env['CI'] ? 120 : 5));
 const first = Number(process.env['RAFT_SIM_FIRST_SEED'] ?? Math.floor(Math.random() * 2 ** 30));
 const steps = 300;
 

@@ -71,6 +71,8 @@ export class World {
   };
   maxDiskMs = 3;
   skew = false;
+  /** Every fourth life lets leaders answer by their leases. */
+  readonly #reads: 'quorum' | 'lease';
   /** What a process has written and not synced stays unsynced when it ends. */
   pageCache = true;
   readonly #planted: Planted;
@@ -83,6 +85,7 @@ export class World {
     this.random = seededRandom(seed);
     this.tickMs = [50, 100, 250][below(this.random, 3)]!;
     this.#planted = planted;
+    this.#reads = seed % 4 === 2 ? 'lease' : 'quorum';
     this.network = new Network({
       scheduler: this.scheduler,
       random: this.random,
@@ -169,6 +172,7 @@ export class World {
         timing: { tickMs: this.tickMs, heartbeatTicks: 2, electionTicks: 8 },
         snapshotEntries: 40,
         keepEntries: 10,
+        reads: this.#reads,
         random: this.random,
         onFatal: (error) => this.#fatal(member, life, error),
       },

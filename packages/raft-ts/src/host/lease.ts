@@ -5,8 +5,8 @@ import type { RaftTiming } from './types.ts';
 // vote for an election time-out. What breaks that promise ends the lease: a transfer, whose target is elected all the same, for the whole term; a
 // change of the configuration, until the next round. A restarted member knows of no leader, so it grants no vote for as long (`hasForgotten`).
 
-/** Clocks of members may differ by a tenth. */
-const drift = 0.9;
+/** One member's clock may run this much slower than another's. */
+const drift = 0.8;
 
 export const leaseMs = ({ tickMs, electionTicks }: RaftTiming): number => (electionTicks - 1) * tickMs * drift;
 

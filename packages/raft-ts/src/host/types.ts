@@ -88,7 +88,7 @@ export interface RaftNodeOptions {
   readonly keepEntries?: number;
   /**
    * How a leader answers reads: `quorum` asks a majority each time; `lease` lets reads within the leader's lease ask nobody, which trusts that the
-   * members' clocks run alike (to a tenth) and do not stop while the machine sleeps. The same on all members of a cluster. `quorum`.
+   * members' clocks run alike (to a fifth) and do not stop while the machine sleeps. The same on all members of a cluster. `quorum`.
    */
   readonly reads?: 'quorum' | 'lease';
   /** A pseudo-random number in [0, 1), for the election time-outs. */
