@@ -1,0 +1,113 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openRaftNode } from '../host/open.ts';
+import type { Sealer, StateMachine } from '../host/types.ts';
+import { main } from './main.ts';
+
+const plain: Sealer = { keyId: 'none', seal: (bytes) => bytes, open: (bytes) => bytes };
+const xor = (bytes: Uint8Array) => bytes.map((byte) => byte ^ 0xa7);
+const closed: Sealer = { keyId: 'xor', seal: xor, open: xor };
+
+const nothing: StateMachine = {
+  apply: () => undefined,
+  snapshot: () => async function* () {},
+  restore: async (_, chunks) => {
+    for await (const _chunk of chunks);
+  },
+};
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'raft-inspect-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+/** A member that was bootstrapped and applied three entries; `inspecting` runs before it stops. */
+async function aMember(sealer: Sealer, inspecting = async () => {}): Promise<void> {
+  const node = await openRaftNode(
+    { id: 7, dir, random: () => 0.5, onFatal: (error) => expect.unreachable(error.message) },
+    { stateMachine: nothing, dial: async () => expect.unreachable(), sealer },
+    { kind: 'bootstrap', address: 'host' },
+  );
+  await new Promise<void>((resolve) => {
+    const check = () => node.status().role === 'leader' && resolve();
+    node.onChange(check);
+    check();
+  });
+  for (const text of ['one secret', 'two', 'three']) await node.propose(Buffer.from(text));
+  await node.snapshot();
+  await inspecting();
+  await node.stop();
+}
+
+async function run(...args: string[]): Promise<{ code: number; out: string }> {
+  let out = '';
+  const code = await main(args, (text) => {
+    out += text;
+  });
+  return { code, out };
+}
+
+const segment = () => join(dir, 'wal', readdirSync(join(dir, 'wal')).find((name) => name.endsWith('.wal')) ?? '');
+const snapshot = () => join(dir, 'snap', readdirSync(join(dir, 'snap'))[0] ?? '');
+
+describe('raft-ts inspect', () => {
+  test('shows segments, records, entries and snapshots, also of a member that runs, and never what entries carry', async () => {
+    await aMember(plain, async () => expect((await run('inspect', dir)).code).toBe(0));
+    const { code, out } = await run('inspect', dir, '--entries', '3..4');
+    expect(code).toBe(0);
+    expect(out).toContain(`${segment()}: 16777216 bytes`);
+    expect(out).toContain('member 7');
+    expect(out).toMatch(/^ {6}3 term \d normal \d+ bytes$/m);
+    expect(out).not.toMatch(/^ {6}2 term/m);
+    expect(out).toContain(`${snapshot()}: `);
+    expect(out).toMatch(/records; member 7, last entry 5, term 2, vote 7, commit at least 5; nothing damaged\n$/);
+    expect(out).not.toContain('secret');
+  });
+
+  test('as JSON, one finding a line', async () => {
+    await aMember(plain);
+    const lines = (await run('inspect', dir, '--json')).out.trim().split('\n');
+    const findings = lines.map((line) => JSON.parse(line) as { kind: string });
+    expect(findings[0]).toMatchObject({ kind: 'segment', file: segment() });
+    expect(findings[1]).toMatchObject({ kind: 'record', offset: 0, type: 'head', sealed: false, member: 7 });
+    expect(findings.at(-1)).toMatchObject({ kind: 'snapshot' });
+  });
+
+  test('a sealed log shows its records, and with the sealer its entries', async () => {
+    await aMember(closed);
+    const without = await run('inspect', dir);
+    expect(without).toMatchObject({ code: 0, out: expect.stringContaining('sealed: give --sealer') });
+    const module = join(dir, 'sealer.mjs');
+    writeFileSync(
+      module,
+      'const x = (bytes) => bytes.map((byte) => byte ^ 0xa7); export default { keyId: "xor", seal: x, open: x };',
+    );
+    expect((await run('inspect', dir, '--sealer', module)).out).toContain('member 7, last entry 5');
+  });
+
+  test.each([
+    ['the log', segment],
+    ['a snapshot', snapshot],
+  ])('damage in %s is named by file and offset', async (_, file) => {
+    await aMember(plain);
+    const bytes = readFileSync(file());
+    bytes[22]! ^= 4;
+    writeFileSync(file(), bytes);
+    const { code, out } = await run('inspect', dir);
+    expect(code).toBe(1);
+    expect(out).toMatch(new RegExp(`^DAMAGED ${file()} at offset \\d+: `, 'm'));
+    expect(out).toContain('; 1 damaged');
+  });
+
+  test.each([
+    [[], 'one command, inspect, and one folder'],
+    [['inspect'], 'one command, inspect, and one folder'],
+    [['inspect', '/nowhere'], 'there is no log in /nowhere'],
+    [['inspect', '.', '--loud'], "Unknown option '--loud'"],
+  ])('wrong use %j', async (args, message) => {
+    expect(await run(...args)).toMatchObject({ code: 2, out: expect.stringContaining(message) });
+  });
+});
