@@ -51,16 +51,18 @@ class Inode {
     };
   }
 
-  /** Each unsynced sector is the old one, the new one, or half of each. */
+  /** Each unsynced sector is the old one or the new one, up to one that may be half of each: sectors are whole but where a write was cut. */
   mix(random: Random): void {
     if (this.current.equals(this.durable)) return;
     const lengths = [this.current.length, this.durable.length];
     const mixed = Buffer.alloc(lengths[below(random, 2)]!);
     this.durable.copy(mixed);
+    let cut = false;
     for (let at = 0; at < Math.min(mixed.length, this.current.length); at += sector) {
       const dice = random();
       const bytes = dice < 0.4 ? 0 : dice < 0.8 ? sector : below(random, sector);
-      this.current.copy(mixed, at, at, Math.min(mixed.length, at + bytes));
+      if (!cut) this.current.copy(mixed, at, at, Math.min(mixed.length, at + bytes));
+      cut ||= dice >= 0.8;
     }
     this.settle(mixed);
   }
