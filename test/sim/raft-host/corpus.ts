@@ -25,6 +25,13 @@ export const corpus: readonly CorpusSeed[] = [
     steps: 521,
     found: 'the same: it acknowledges such entries to the leader; not with --without page-cache',
   },
+  {
+    seed: 100101,
+    steps: 265,
+    found:
+      'a segment began with entries that another leader replaced from one on that lay in the segment before; when that one was gone, the log was refused',
+  },
+  { seed: 200290, steps: 245, found: 'the same' },
   { seed: 1, steps: 300 },
   { seed: 6, steps: 600 },
 ];

@@ -47,10 +47,11 @@ export class LogState {
   #append(entry: Entry): void {
     const first = this.entries[0]?.index ?? entry.index;
     const at = entry.index - first;
-    if (at < 0 || at > this.entries.length) {
+    if (at > this.entries.length) {
       throw new Error(`entry ${entry.index} does not follow ${first + this.entries.length - 1}`);
     }
-    if (at < this.entries.length) this.entries.length = at;
+    // Below the first, whose forerunners went with a removed segment, it replaces them all.
+    if (at < this.entries.length) this.entries.length = Math.max(0, at);
     this.entries.push(entry);
   }
 }
