@@ -84,9 +84,13 @@ export const faults: Readonly<Record<FaultKind, (world: World) => Promise<void> 
 
 /** Damage to what was durable, of one member at a time and only while the others are enough without it. */
 async function rot(world: World): Promise<void> {
-  const members = world.leader()?.node?.status().members;
-  const voters = members?.filter(({ learner }) => !learner) ?? [];
-  const whole = voters.every(({ id }) => world.members.get(id)?.state === 'up');
+  const leading = world.leader()?.node?.status();
+  const voters = leading?.members.filter(({ learner }) => !learner) ?? [];
+  // Also no change of the members under way that only some of them know of.
+  const whole = voters.every(({ id }) => {
+    const member = world.members.get(id);
+    return member?.state === 'up' && member.node?.status().applied === leading?.lastIndex;
+  });
   if (voters.length < 3 || !whole || [...world.members.values()].some(({ rotten }) => rotten)) return;
   const member = world.members.get(pick(world.random, voters).id)!;
   const segments = member.disk.paths(`${dirOf(member.id)}/wal`).filter((path) => path.endsWith('.wal'));
