@@ -41,6 +41,8 @@ const messageNames: Readonly<Record<MessageType, string>> = {
   'forget-leader': 'MsgForgetLeader',
 };
 
+export const messageTypes = Object.keys(messageNames) as readonly MessageType[];
+
 export const messageName = (type: MessageType): string => messageNames[type];
 
 const roleNames: Readonly<Record<SoftState['role'], string>> = {

@@ -3,6 +3,7 @@ import type { RawNodeConfig } from '../core/config.ts';
 import { MemoryStorage } from '../core/memory-storage.ts';
 import { isEmptyHardState, isLocalTarget } from '../core/message.ts';
 import { RawNode } from '../core/raw-node.ts';
+import { isStorageError } from '../core/storage-error.ts';
 import {
   type Entry,
   localAppendThread,
@@ -13,6 +14,7 @@ import {
 } from '../core/types.ts';
 import { describeMessage, describeReady } from './describe.ts';
 import type { Output } from './output.ts';
+import { StepError } from './step-error.ts';
 
 // The members that a script works with, and the messages between them that are still to be delivered.
 
@@ -43,9 +45,6 @@ class HistoryStorage extends MemoryStorage {
     return this.#history.at(-1) ?? super.snapshot();
   }
 }
-
-/** What a command that a member refused prints. */
-export class StepError extends Error {}
 
 const refusals: Readonly<Record<Exclude<StepResult, 'ok'>, string>> = {
   'no-leader': 'raft proposal dropped',
@@ -210,7 +209,16 @@ function store({ storage }: Member, work: Pick<Ready, 'entries' | 'hardState' | 
   if (work.hardState !== undefined && !isEmptyHardState(work.hardState)) storage.setHardState(work.hardState);
   if (work.snapshot === undefined) storage.append(work.entries);
   else if (work.entries.length > 0) throw new StepError("can't apply snapshot and entries at the same time");
-  else storage.applySnapshot(work.snapshot);
+  else takeSnapshot(storage, work.snapshot);
+}
+
+function takeSnapshot(storage: MemoryStorage, snapshot: Snapshot): void {
+  try {
+    storage.applySnapshot(snapshot);
+  } catch (error) {
+    if (!isStorageError(error, 'compacted')) throw error;
+    throw new StepError('requested index is older than the existing snapshot');
+  }
 }
 
 /** The state machine is the concatenation of all data. */

@@ -3,7 +3,8 @@ import { describeConfig, describeProgress } from '../core/describe.ts';
 import { Inflights } from '../core/tracker/inflights.ts';
 import { emptyConfig, type ProgressMap } from '../core/tracker/tracker.ts';
 import type { ConfChangeSingle, ConfChangeType } from '../core/types.ts';
-import { argument, type Directive, integer } from './script.ts';
+import { type Directive, integer, isSet } from './script.ts';
+import { StepError } from './step-error.ts';
 
 // The scripts of pure configuration changes.
 
@@ -18,9 +19,12 @@ const types: Readonly<Record<string, ConfChangeType>> = {
 export function parseChanges(text: string): ConfChangeSingle[] {
   const words = text.split(/\s+/).filter((word) => word !== '');
   return words.map((word) => {
+    if (word.length < 2) throw new StepError(`unknown token ${word}`);
     const type = types[word.charAt(0)];
-    if (type === undefined) throw new SyntaxError(`unknown input: ${word}`);
-    return { type, nodeId: integer(word.slice(1)) };
+    if (type === undefined) throw new StepError(`unknown input: ${word}`);
+    const digits = word.slice(1);
+    if (!/^\d+$/.test(digits)) throw new StepError(`strconv.ParseUint: parsing "${digits}": invalid syntax`);
+    return { type, nodeId: integer(digits) };
   });
 }
 
@@ -35,11 +39,10 @@ export function confChangeRunner(): (directive: Directive) => string {
   let lastIndex = 0;
   return (directive) => {
     const env = { lastIndex: lastIndex++, newInflights: () => new Inflights(10, Number.POSITIVE_INFINITY) };
-    const changes = parseChanges(directive.input.join(' '));
     try {
-      membership = next(directive, membership, env, changes);
+      membership = next(directive, membership, env, parseChanges(directive.input.join(' ')));
     } catch (error) {
-      if (error instanceof ConfChangeError) return `${error.message}\n`;
+      if (error instanceof ConfChangeError || error instanceof StepError) return `${error.message}\n`;
       throw error;
     }
     return `${describeConfig(membership.config)}\n${describeProgressMap(membership.progress)}`;
@@ -56,11 +59,11 @@ function next(
     case 'simple':
       return simpleChange(from, env, changes);
     case 'enter-joint':
-      return enterJoint(from, env, argument(directive, 'autoleave') === 'true', changes);
+      return enterJoint(from, env, isSet(directive, 'autoleave'), changes);
     case 'leave-joint':
       if (changes.length > 0) throw new ConfChangeError('this command takes no input');
       return leaveJoint(from);
     default:
-      throw new SyntaxError(`unknown command ${directive.name}`);
+      throw new StepError('unknown command');
   }
 }

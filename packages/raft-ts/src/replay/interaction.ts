@@ -1,11 +1,23 @@
-import { describeProgress, messageName, roleName } from '../core/describe.ts';
+import { describeProgress, messageName, messageTypes, roleName } from '../core/describe.ts';
 import { message } from '../core/message.ts';
+import { isStorageError, type StorageErrorCode } from '../core/storage-error.ts';
 import type { ConfChange, MessageType, Snapshot, StepResult } from '../core/types.ts';
-import { Cluster, type Member, type MemberConfig, type Recipient, refusal, StepError } from './cluster.ts';
+import { Cluster, type Member, type MemberConfig, type Recipient, refusal } from './cluster.ts';
 import { parseChanges } from './confchange.ts';
 import { describeEntries, describeMessage } from './describe.ts';
 import { Output } from './output.ts';
-import { argument, bareNumbers, type Command, type Directive, integer, parseCommand, valuesOf } from './script.ts';
+import {
+  argument,
+  bareNumbers,
+  type Command,
+  type Directive,
+  integer,
+  isSet,
+  parseCommand,
+  truth,
+  valuesOf,
+} from './script.ts';
+import { StepError } from './step-error.ts';
 
 // The scripts of several members that interact: each directive is done, and what it printed is returned.
 
@@ -20,17 +32,26 @@ export class Interaction {
         this.#proposeConfChange(directive);
       } else {
         this.#do(directive);
-        // Further lines are further commands.
-        for (const line of directive.input) this.#do(parseCommand(line));
+        for (const line of directive.input) this.#further(line);
       }
     } catch (error) {
-      if (!(error instanceof StepError)) throw error;
-      const printed = this.#output.take();
-      return `${printed}${error.message}\n`;
+      // Printed at every log level.
+      return `${this.#output.take()}${textOf(error)}\n`;
     }
     const text = this.#output.take();
     if (text === '') return 'ok\n';
     return text.endsWith('\n') ? text : `${text}\n`;
+  }
+
+  /** Further lines are further commands, and go on after one that was refused. */
+  #further(line: string): void {
+    try {
+      this.#do(parseCommand(line));
+    } catch (error) {
+      const text = textOf(error);
+      if (this.#output.quiet) throw error;
+      this.#output.write(text);
+    }
   }
 
   #do(command: Command): void {
@@ -63,7 +84,9 @@ export class Interaction {
     'send-snapshot': (c) => this.#sendSnapshot(c),
     propose: (c) => must(this.#first(c).node.propose(Buffer.from(c.args[1]?.key ?? ''))),
     'report-unreachable': (c) => this.#first(c).node.reportUnreachable(bareNumbers(c)[1]!),
+    // Not etcd's:
     'report-snapshot': (c) => this.#reportSnapshot(c),
+    'read-index': (c) => this.#readIndex(c),
   };
 
   #first(command: Command): Member {
@@ -99,7 +122,12 @@ export class Interaction {
   }
 
   #proposeConfChange(directive: Directive): void {
-    const v1 = argument(directive, 'v1') === 'true';
+    for (const { key, values } of directive.args) {
+      if (values.length > 0 && key !== 'v1' && key !== 'transition') throw new StepError(`unknown command ${key}`);
+    }
+    const flag = argument(directive, 'v1') ?? 'false';
+    const v1 = truth(flag);
+    if (v1 === undefined) throw new StepError(`strconv.ParseBool: parsing "${flag}": invalid syntax`);
     const word = argument(directive, 'transition') ?? 'auto';
     const transition = transitions[word];
     if (transition === undefined) throw new StepError(`unknown transition ${word}`);
@@ -129,8 +157,11 @@ export class Interaction {
     const level = argument(command, 'log-level');
     if (level !== undefined) this.#output.setLevel(level);
     const members = this.#members(command);
-    this.#cluster.stabilize(members.length === 0 ? this.#cluster.members : members);
-    this.#output.setLevel(before);
+    try {
+      this.#cluster.stabilize(members.length === 0 ? this.#cluster.members : members);
+    } finally {
+      this.#output.setLevel(before);
+    }
   }
 
   #compact(command: Command): void {
@@ -166,6 +197,12 @@ export class Interaction {
     this.#output.write(describeMessage(m));
   }
 
+  /** `read-index ID CONTEXT`: what a member says that has no leader is all that is printed. */
+  #readIndex(command: Command): void {
+    const result = this.#first(command).node.readIndex(Buffer.from(command.args[1]?.key ?? ''));
+    if (result !== 'ok') this.#output.write(`${result}\n`);
+  }
+
   #reportSnapshot(command: Command): void {
     const failed = argument(command, 'status') === 'failure';
     this.#first(command).node.reportSnapshot(bareNumbers(command)[1]!, failed ? 'failed' : 'finished');
@@ -187,43 +224,50 @@ function tick({ node }: Member, times: number): void {
   for (let i = 0; i < times; i++) node.tick();
 }
 
-const messageTypes: readonly MessageType[] = [
-  'app',
-  'app-resp',
-  'vote',
-  'vote-resp',
-  'snap',
-  'heartbeat',
-  'heartbeat-resp',
-  'pre-vote',
-  'pre-vote-resp',
-  'prop',
-  'timeout-now',
-  'transfer-leader',
-  'read-index',
-  'read-index-resp',
-  'storage-append-resp',
-  'storage-apply-resp',
-];
-
 function typeOf(name: string): MessageType {
   const type = messageTypes.find((known) => messageName(known) === name);
   if (type === undefined) throw new SyntaxError(`unknown message type ${name}`);
   return type;
 }
 
+/** What went wrong in a command, in the words of what it was done to; anything else is thrown on. */
+function textOf(error: unknown): string {
+  if (error instanceof StepError) return error.message;
+  if (isStorageError(error)) return storageErrors[error.code];
+  throw error;
+}
+
+const storageErrors: Readonly<Record<StorageErrorCode, string>> = {
+  compacted: 'requested index is unavailable due to compaction',
+  unavailable: 'requested entry at index is unavailable',
+  'snapshot-temporarily-unavailable': 'snapshot is temporarily unavailable',
+};
+
+/** The options of `add-nodes` that are numbers; the last three are not etcd's. */
+const limits = {
+  inflight: 'maxInflightMsgs',
+  'max-committed-size-per-ready': 'maxCommittedSizePerReady',
+  'max-inflight-bytes': 'maxInflightBytes',
+  'max-size-per-msg': 'maxSizePerMsg',
+  'max-uncommitted-size': 'maxUncommittedEntriesSize',
+} as const;
+
 function memberConfig(command: Command): MemberConfig {
-  const is = (key: string): boolean => argument(command, key) === 'true';
-  const inflight = argument(command, 'inflight');
-  const committed = argument(command, 'max-committed-size-per-ready');
+  const is = (key: string): boolean => isSet(command, key);
+  const readOnly = argument(command, 'read-only') ?? 'safe';
+  if (readOnly !== 'safe' && readOnly !== 'lease-based') throw new StepError(`invalid read-only option "${readOnly}"`);
+  const numbers = Object.entries(limits).flatMap(([key, option]): [string, number][] => {
+    const text = argument(command, key);
+    return text === undefined ? [] : [[option, integer(text)]];
+  });
   return {
-    ...(inflight === undefined ? {} : { maxInflightMsgs: integer(inflight) }),
-    ...(committed === undefined ? {} : { maxCommittedSizePerReady: integer(committed) }),
+    ...(Object.fromEntries(numbers) as MemberConfig),
     asyncStorageWrites: is('async-storage-writes'),
     preVote: is('prevote'),
     checkQuorum: is('checkquorum'),
     disableConfChangeValidation: is('disable-conf-change-validation'),
+    disableProposalForwarding: is('disable-proposal-forwarding'),
     stepDownOnRemoval: is('step-down-on-removal'),
-    readOnlyOption: argument(command, 'read-only') === 'lease-based' ? 'lease-based' : 'safe',
+    readOnlyOption: readOnly,
   };
 }

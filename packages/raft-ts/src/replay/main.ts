@@ -5,14 +5,15 @@ import { replay } from './replay.ts';
 // Replays etcd/raft's datadriven scripts against the core:
 //   npm run raft:replay -- [--tier 1|2|3] <file or folder>...
 
+/** A file that is named is a script; of a folder, the `.txt` files in it and below. */
 const scriptsUnder = (path: string): string[] =>
   statSync(path).isDirectory()
-    ? readdirSync(path)
+    ? readdirSync(path, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory() || entry.name.endsWith('.txt'))
+        .map((entry) => join(path, entry.name))
         .sort()
-        .flatMap((name) => scriptsUnder(join(path, name)))
-    : path.endsWith('.txt')
-      ? [path]
-      : [];
+        .flatMap(scriptsUnder)
+    : [path];
 
 function main(args: readonly string[]): number {
   const flag = args.indexOf('--tier');

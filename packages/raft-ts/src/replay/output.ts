@@ -1,4 +1,5 @@
 import type { LogLevel } from '../core/config.ts';
+import { StepError } from './step-error.ts';
 
 // What a script's command prints: the log lines of its level, and, unless it is quiet, the results.
 
@@ -18,7 +19,7 @@ export class Output {
 
   setLevel(name: string): void {
     const level = levels.findIndex((known) => known === name.toLowerCase());
-    if (level < 0) throw new SyntaxError(`log levels must be one of [${levels.join(' ')}]`);
+    if (level < 0) throw new StepError(`log levels must be either of [${levels.join(' ').toUpperCase()}]`);
     this.#level = level;
   }
 

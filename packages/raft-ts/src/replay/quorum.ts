@@ -15,7 +15,7 @@ export function runQuorum(directive: Directive): string {
   const order = [...new Set([...incoming, ...outgoing])];
   const given = valuesOf(directive, directive.name === 'vote' ? 'votes' : 'idx') ?? [];
   if (given.length !== order.length) {
-    return `error: mismatched input (explicit or _) for voters ${order.join(' ')}: ${given.join(' ')}\n`;
+    return `error: mismatched input (explicit or _) for voters ${asGoSet(order)}: [${given.map(asNumber).join(' ')}]\n`;
   }
   const words = new Map(order.map((id, i) => [id, given[i]!] as const).filter(([, word]) => word !== '_'));
   if (directive.name === 'vote') {
@@ -27,6 +27,15 @@ export function runQuorum(directive: Directive): string {
   const other = joint ? asIndex(jointCommitted(swapped, acked)) : undefined;
   return describe(voters, acked) + decide(asIndex(jointCommitted(voters, acked)), other);
 }
+
+const asGoSet = (members: readonly number[]): string =>
+  `map[${[...members]
+    .sort((a, b) => a - b)
+    .map((id) => `${id}:{}`)
+    .join(' ')}]`;
+
+/** The number that stands for an index or a vote: 0 for none, 1 against, 2 for. */
+const asNumber = (word: string): string => ({ _: '0', n: '1', y: '2' })[word] ?? word;
 
 /** A joint decision must not depend on which half is which. */
 const decide = (result: string, swapped: string | undefined): string =>

@@ -106,3 +106,56 @@ test('a script is read with its lists, input and doubled separators', () => {
   });
   expect(second).toMatchObject({ name: 'b', expected: 'one\n\ntwo\n', line: 6 });
 });
+
+test('a backslash continues a command, and subtests only group', () => {
+  const [only] = parseScript('subtest x\n\na 1 \\\n  b=2\n ----\nout\n\nsubtest end\n');
+  expect(only).toMatchObject({ name: 'a', text: 'a 1 b=2', input: [], expected: 'out\n', line: 3 });
+});
+
+/** What a command prints, seen through the difference to an output that it cannot have. */
+function printed(script: string): string {
+  const difference = replay('a.txt', `${script}\n----\n\u0000\n`, 3) ?? '';
+  return difference
+    .split('\n')
+    .filter((line) => line.startsWith('  + '))
+    .map((line) => line.slice(4))
+    .join('\n');
+}
+
+describe('what is refused is said in the words of the original', () => {
+  test.each([
+    ['log-level loud', 'log levels must be either of [DEBUG INFO WARN ERROR FATAL NONE]'],
+    ['jump 1', 'unknown command'],
+    ['add-nodes 1 voters=(1) index=1', 'index must be specified as > 1 due to bootstrap'],
+    ['add-nodes 1 read-only=never', 'invalid read-only option "never"'],
+    ['add-nodes 1 voters=(1) index=2 log-level=none\nlog-level none\ncompact 1 1', 'compaction'],
+  ])('%s', (script, text) => {
+    expect(printed(script)).toContain(text);
+  });
+
+  test.each([
+    ['v', 'unknown token v'],
+    ['x1', 'unknown input: x1'],
+    ['vx', 'strconv.ParseUint: parsing "x": invalid syntax'],
+  ])('change %s', (change, text) => {
+    expect(printed(`simple\n${change}`)).toBe(text);
+  });
+
+  test('further commands go on after a refused one, at the end of its text', () => {
+    expect(printed('log-level none\nlog-level debug\ncampaign-now\nraft-state')).toBe('unknown command');
+  });
+
+  test('too few indices or votes', () => {
+    expect(printed('committed cfg=(2,1) idx=(_,5,7)')).toBe(
+      'error: mismatched input (explicit or _) for voters map[1:{} 2:{}]: [0 5 7]',
+    );
+    expect(printed('vote cfg=(1,2) votes=(y)')).toBe(
+      'error: mismatched input (explicit or _) for voters map[1:{} 2:{}]: [2]',
+    );
+  });
+});
+
+test('the commands say what a script is about, wherever it lies', () => {
+  expect(replay('any.txt', quorum, 1)).toBeUndefined();
+  expect(replay('quorum/any.txt', confChange, 1)).toBeUndefined();
+});

@@ -1,4 +1,3 @@
-import { basename, dirname } from 'node:path';
 import { confChangeRunner } from './confchange.ts';
 import { Interaction } from './interaction.ts';
 import { runQuorum } from './quorum.ts';
@@ -12,9 +11,23 @@ export type Tier = 1 | 2 | 3;
 const logLine = /^\s*(DEBUG|INFO|WARN|ERROR|FATAL)/;
 const stateCommands = new Set(['raft-state', 'status', 'raft-log']);
 
-/** The folder that a script is in says what it is about. */
-function runnerOf(path: string): (directive: Directive) => string {
-  const kind = basename(dirname(path));
+type Kind = 'quorum' | 'confchange' | 'interaction';
+
+const kinds: Readonly<Record<string, Kind>> = {
+  committed: 'quorum',
+  vote: 'quorum',
+  simple: 'confchange',
+  'enter-joint': 'confchange',
+  'leave-joint': 'confchange',
+};
+
+/** What a script is about: its first command that is of one kind alone says so, wherever the script lies. */
+function kindOf(directives: readonly Directive[]): Kind {
+  const known = directives.find(({ name }) => kinds[name] !== undefined);
+  return known === undefined ? 'interaction' : kinds[known.name]!;
+}
+
+function runnerOf(kind: Kind): (directive: Directive) => string {
   if (kind === 'quorum') return runQuorum;
   if (kind === 'confchange') return confChangeRunner();
   const interaction = new Interaction();
@@ -26,10 +39,12 @@ const seen = (text: string, tier: Tier): string[] =>
 
 /** The first difference, in words; undefined when the script passes. */
 export function replay(path: string, source: string, tier: Tier): string | undefined {
-  const run = runnerOf(path);
-  for (const directive of parseScript(source)) {
+  const directives = parseScript(source);
+  const kind = kindOf(directives);
+  const run = runnerOf(kind);
+  for (const directive of directives) {
     const actual = attempt(run, directive);
-    const matters = tier > 1 || stateCommands.has(directive.name) || dirname(path).endsWith('quorum');
+    const matters = tier > 1 || stateCommands.has(directive.name) || kind !== 'interaction';
     if (!matters) continue;
     const [want, have] = [seen(directive.expected, tier), seen(actual, tier)];
     // A command that printed log lines only is `ok` once they are left out.

@@ -25,17 +25,26 @@ export function parseScript(source: string): Directive[] {
   const directives: Directive[] = [];
   let at = 0;
   while (at < lines.length) {
-    const text = lines[at]!.trim();
+    let text = lines[at]!.trim();
     const line = ++at;
-    if (text === '' || text.startsWith('#')) continue;
+    // Subtests only group what is between `subtest NAME` and `subtest end`.
+    if (text === '' || text.startsWith('#') || /^subtest\s/.test(text)) continue;
+    // A backslash continues the command on the next line.
+    while (text.endsWith('\\') && at < lines.length) text = `${text.slice(0, -1).trim()} ${lines[at++]!.trim()}`;
     const input: string[] = [];
-    while (at < lines.length && lines[at] !== '----') input.push(lines[at++]!);
+    while (at < lines.length && lines[at]!.trim() !== '----') input.push(lines[at++]!);
     at++;
     const [expected, next] = readExpected(lines, at);
     at = next;
-    directives.push({ ...parseCommand(text), input, expected, line, text });
+    directives.push({ ...parseCommand(text), input: withoutMargins(input), expected, line, text });
   }
   return directives;
+}
+
+/** Blank lines around the input are not part of it. */
+function withoutMargins(lines: readonly string[]): readonly string[] {
+  const text = lines.join('\n').trim();
+  return text === '' ? [] : text.split('\n');
 }
 
 function readExpected(lines: readonly string[], at: number): [string, number] {
@@ -70,6 +79,17 @@ export const valuesOf = (command: Command, key: string): readonly string[] | und
   command.args.find((arg) => arg.key === key && arg.values.length > 0)?.values;
 
 export const argument = (command: Command, key: string): string | undefined => valuesOf(command, key)?.[0];
+
+const truths: Readonly<Record<string, boolean>> = {
+  ...Object.fromEntries(['1', 't', 'T', 'true', 'TRUE', 'True'].map((text) => [text, true])),
+  ...Object.fromEntries(['0', 'f', 'F', 'false', 'FALSE', 'False'].map((text) => [text, false])),
+};
+
+/** True or false in all of Go's spellings; undefined for anything else. */
+export const truth = (text: string): boolean | undefined => truths[text];
+
+/** Whether an argument is there and true. */
+export const isSet = (command: Command, key: string): boolean => truth(argument(command, key) ?? 'false') === true;
 
 /** The bare words, as numbers. */
 export const bareNumbers = (command: Command): number[] =>

@@ -1,0 +1,3 @@
+// What a command that was refused prints.
+
+export class StepError extends Error {}
