@@ -9,6 +9,9 @@ const transitions: readonly ConfChange['transition'][] = ['auto', 'joint-implici
 
 /** What a change is proposed as. `v1` asks for the old form, which holds exactly one change. */
 export function encodeConfChange(change: ConfChange, v1 = fitsV1(change)): { type: EntryType; data: Uint8Array } {
+  for (const { nodeId } of change.changes) {
+    if (!Number.isSafeInteger(nodeId) || nodeId < 0) throw new RangeError(`member id ${nodeId} is not below 2^53`);
+  }
   const out: number[] = [];
   if (v1) {
     const [only] = change.changes;

@@ -355,6 +355,35 @@ describe('reads', () => {
     expect(c.members.get(1)!.reads).toEqual([{ index: 2, context: 'early' }]);
   });
 
+  test('a single voter, too, answers only once it has committed in its term', () => {
+    const c = new TestCluster();
+    const { storage, reads } = c.add(1, voters(1));
+    // It had committed this before a restart, but its commit index was not stored any more.
+    storage.append([{ type: 'normal', term: 1, index: 2, data: bytes('a') }]);
+    const node = new RawNode({ id: 1, electionTick: 10, heartbeatTick: 1, storage, applied: 1, random: () => 0 });
+    node.campaign();
+    const member = { ...c.members.get(1)!, node };
+    while (node.status().role !== 'leader') workOff(member);
+    node.readIndex(bytes('r'));
+    expect(node.status().commit).toBe(1);
+    while (node.hasReady()) workOff(member);
+    expect(reads).toEqual([{ index: 3, context: 'r' }]);
+  });
+
+  test('a leader that is no voter any more asks the one that is', () => {
+    const c = cluster(2);
+    c.elect(1);
+    c.node(1).proposeConfChange(change('remove-node', 1));
+    c.settle();
+    c.drop = (m) => m.to === 2;
+    c.node(1).readIndex(bytes('r'));
+    c.settle();
+    expect(c.members.get(1)!.reads).toEqual([]);
+    c.drop = () => false;
+    c.tick(1);
+    expect(c.members.get(1)!.reads).toMatchObject([{ context: 'r' }]);
+  });
+
   test('without a leader a read is refused', () => {
     expect(cluster(3).node(1).readIndex(bytes('r'))).toBe('no-leader');
   });
@@ -431,6 +460,49 @@ describe('the door', () => {
     const c = cluster(3);
     expect(c.node(1).step(message({ type: 'app-resp', to: 1, from: 9 }))).toBe('unknown-peer');
     expect(c.node(1).step(message({ type: 'hup', to: 1, from: 2 }))).toBe('local-message');
+  });
+
+  const tooLarge = 2 ** 53;
+  const meta = { index: 9, term: 1, confState: voters(1) };
+  const data = new Uint8Array(0);
+
+  test.each([
+    { term: tooLarge },
+    { term: -1 },
+    { term: 1.5 },
+    { index: tooLarge },
+    { logTerm: tooLarge },
+    { commit: tooLarge },
+    { from: tooLarge },
+    { vote: tooLarge },
+    { rejectHint: tooLarge },
+    { entries: [{ type: 'normal', term: tooLarge, index: 2, data }] },
+    { entries: [{ type: 'normal', term: 1, index: tooLarge, data }] },
+    { snapshot: { meta: { ...meta, index: tooLarge }, data } },
+    { snapshot: { meta: { ...meta, term: tooLarge }, data } },
+    { snapshot: { meta: { ...meta, confState: voters(tooLarge) }, data } },
+  ] satisfies Partial<Message>[])('a message with a number beyond 2^53 is a panic: %o', (fields) => {
+    const { node } = new TestCluster().add(1, voters(1, 2));
+    const before = node.status();
+    expect(() => node.step(message({ type: 'app', to: 1, from: 2, term: 1, ...fields }))).toThrow('below 2^53');
+    expect(node.status()).toEqual(before);
+  });
+
+  test.each([
+    ['term', { term: tooLarge, vote: 0, commit: 0 }, voters(1)],
+    ['vote', { term: 1, vote: tooLarge, commit: 0 }, voters(1)],
+    ['commit', { term: 1, vote: 0, commit: tooLarge }, voters(1)],
+    ['member id', { term: 1, vote: 0, commit: 0 }, voters(tooLarge)],
+  ])('a storage whose %s is beyond 2^53 is a panic', (what, hardState, confState) => {
+    const storage = new MemoryStorage();
+    storage.initialState = () => ({ hardState, confState });
+    const build = (): RawNode => new RawNode({ id: 1, electionTick: 10, heartbeatTick: 1, storage, random: () => 0 });
+    expect(build).toThrow(`${what} ${tooLarge} is not`);
+  });
+
+  test('a change that names an id beyond 2^53 is not proposed', () => {
+    const { node } = new TestCluster().add(1, voters(1));
+    expect(() => node.proposeConfChange(change('add-node', tooLarge))).toThrow('below 2^53');
   });
 
   test('the same inputs give the same outputs', () => {

@@ -1,4 +1,4 @@
-import { panic } from './assert.ts';
+import { checkMessage, panic } from './assert.ts';
 import { encodeConfChange } from './conf-change-codec.ts';
 import { fullConfig, type RawNodeConfig } from './config.ts';
 import { entriesSize } from './entry-size.ts';
@@ -57,6 +57,7 @@ export class RawNode {
 
   /** Takes a message from another member, or a response of a local thread. */
   step(m: Message): StepResult {
+    checkMessage(m);
     if (isLocalMessage(m.type) && !isLocalTarget(m.from)) return 'local-message';
     if (isResponseMessage(m.type) && !isLocalTarget(m.from) && !this.#raft.tracker.progress.has(m.from)) {
       return 'unknown-peer';

@@ -26,7 +26,7 @@ export function stepFollower(r: Raft, m: Message): StepResult {
     case 'read-index':
       return forward(r, m, 'index reading msg');
     case 'read-index-resp':
-      if (m.entries.length === 1) r.readStates.push({ index: m.index, context: m.entries[0]!.data });
+      takeReadIndex(r, m);
       return 'ok';
     case 'forget-leader':
       forgetLeader(r);
@@ -70,6 +70,18 @@ function forward(r: Raft, m: Message, what: string): StepResult {
   }
   r.send({ ...m, to: r.leader, term: 0 });
   return 'ok';
+}
+
+function takeReadIndex(r: Raft, m: Message): void {
+  const [request, ...more] = m.entries;
+  if (request !== undefined && more.length === 0) {
+    r.readStates.push({ index: m.index, context: request.data });
+    return;
+  }
+  r.say(
+    'error',
+    () => `${hex(r.id)} invalid format of MsgReadIndexResp from ${hex(m.from)}, entries count: ${m.entries.length}`,
+  );
 }
 
 /** With leases the leader counts on being remembered. */

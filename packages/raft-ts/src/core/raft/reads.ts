@@ -5,18 +5,16 @@ import type { Raft } from './state.ts';
 // A leader's answers to ReadIndex requests, its own and forwarded ones.
 
 export function stepReadIndex(r: Raft, request: Message): void {
-  if (r.tracker.isSingleton()) {
-    answerRead(r, request, r.log.committed);
-  } else if (!r.hasCommittedInTerm()) {
-    // Until then an older leader may have committed more than is known here.
-    r.pendingReads.push(request);
-  } else {
-    startRead(r, request);
-  }
+  // Until then an older leader may have committed more than is known here, and so may a single voter before a restart.
+  if (r.hasCommittedInTerm()) startRead(r, request);
+  else r.pendingReads.push(request);
 }
 
+/** The only voter needs nobody's word, unless another is the one, and may elect itself. */
+const decidesAlone = (r: Raft): boolean => r.tracker.isSingleton() && r.tracker.config.incoming.has(r.id);
+
 function startRead(r: Raft, request: Message): void {
-  if (r.config.readOnlyOption === 'lease-based') {
+  if (decidesAlone(r) || r.config.readOnlyOption === 'lease-based') {
     answerRead(r, request, r.log.committed);
     return;
   }

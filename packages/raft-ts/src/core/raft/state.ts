@@ -1,4 +1,4 @@
-import { panic } from '../assert.ts';
+import { checkBounds, checkConfState, checkHardState, panic } from '../assert.ts';
 import { restoreMembership, sameConfState } from '../confchange/restore.ts';
 import type { FullConfig, LogLevel } from '../config.ts';
 import { describeConfig, hex, messageName } from '../describe.ts';
@@ -48,9 +48,12 @@ export class Raft {
   constructor(config: FullConfig) {
     this.id = config.id;
     this.config = config;
+    checkBounds(config.storage.firstIndex(), config.storage.lastIndex());
     this.log = new RaftLog(config.storage, config.maxCommittedSizePerReady, config.log);
     this.tracker = new ProgressTracker(config.maxInflightMsgs, config.maxInflightBytes);
     const { hardState, confState } = config.storage.initialState();
+    checkHardState(hardState);
+    checkConfState(confState);
     const last = this.log.lastId();
     this.restoreTracker(confState);
     if (!isEmptyHardState(hardState)) this.#load(hardState);
