@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
-import type { ManagerHandle, ManagerStart, StartManager } from '@swarmctl/manager';
+import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerStart, StartManager } from '@swarmctl/manager';
 import {
   type Clock,
   ClusterError,
@@ -138,6 +138,7 @@ export class Membership {
   /** A manager goes on from its log. One that had not begun it is promoted again, once its worker side has found the others. */
   restart(): Promise<void> {
     return this.#serial.run(async () => {
+      if (this.#file.raftId === undefined) wipeRaft(this.#config.dataDir);
       if (!this.#file.raftStarted) return;
       const side = await this.#openSide();
       await this.#startManager(side, { kind: 'restart' }, this.#raftId());
@@ -271,12 +272,12 @@ export class Membership {
     const side = await this.#openSide();
     try {
       const { raftId } = await this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, this.#abort.signal);
-      if (raftId !== this.#file.raftId) wipeRaft(dataDir);
+      if (raftId !== this.#file.raftId) this.#forgetRaft();
       const goesOn = await hasLog(join(dataDir, 'raft'));
-      if (!goesOn && raftId === this.#file.raftId && this.#file.raftStarted) {
+      if (!goesOn && this.#file.raftStarted) {
         throw new ClusterError('internal', `the raft log of this manager is missing from ${dataDir}`);
       }
-      this.#save({ role: 'manager', raftId });
+      this.#save({ role: 'manager', raftId, raftStarted: goesOn || undefined });
       await this.#startManager(side, { kind: goesOn ? 'restart' : 'join' }, raftId);
     } catch (error) {
       this.#side = undefined;
@@ -289,15 +290,20 @@ export class Membership {
     await this.#side?.stop({ transfer: false });
     this.#side = undefined;
     this.#gone = false;
-    wipeRaft(this.#config.dataDir);
-    this.#save({ role: 'worker', raftId: undefined, raftStarted: undefined });
+    this.#forgetRaft();
     this.managers.update(this.managers.peers.filter((peer) => peer.nodeId !== this.#file.nodeId));
   }
 
+  /** The file first: a crash in between must not leave one that misses its log. */
+  #forgetRaft(): void {
+    this.#save({ role: 'worker', raftId: undefined, raftStarted: undefined });
+    wipeRaft(this.#config.dataDir);
+  }
+
   async #openSide(): Promise<ManagerSide> {
-    const { startManager, serveApi, clock, random, newId, log } = this.#modules;
+    const { serveApi, clock, random, newId, log } = this.#modules;
     const side = await ManagerSide.open(parseAddress(this.#file.listenAddr, 'listen address'), {
-      startManager,
+      startManager: (options, modules) => this.#begin(options, modules),
       identity: () => this.#keeper.current,
       serveApi,
       onManagers: (peers) => this.managers.update(peers),
@@ -310,12 +316,26 @@ export class Membership {
     return side;
   }
 
+  /**
+   * A new member's log is made first, then recorded, and only then is the manager handed out: until it is given streams it knows nobody to whom it
+   * could promise anything. So one that died in between may begin again, with or without the log, and a recorded log must be there.
+   */
+  async #begin(options: ManagerOptions, modules: ManagerModules): Promise<ManagerHandle> {
+    const manager = await this.#modules.startManager(options, modules);
+    try {
+      this.#save({ role: 'manager', raftId: options.raftId, raftStarted: true });
+    } catch (error) {
+      await manager.stop({ transfer: false });
+      throw error;
+    }
+    return manager;
+  }
+
   async #startManager(side: ManagerSide, start: ManagerStart, raftId: number): Promise<void> {
     const { nodeId, clusterId, advertiseAddr } = this.#file;
     const { dataDir } = this.#config;
     const manager = await side.start({ dataDir, clusterId, nodeId, raftId, addr: advertiseAddr, start });
     this.#gone = false;
-    this.#save({ role: 'manager', raftId, raftStarted: true });
     manager.done.then(
       (how) => {
         if (how === 'removed' && this.#side === side) this.#onGone();

@@ -1,18 +1,21 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { startManager } from '@swarmctl/manager';
+import { basename, join } from 'node:path';
+import { type ManagerStart, type StartManager, startManager } from '@swarmctl/manager';
 import { realClock, realNewId, realRandom, silentLogger } from '@swarmctl/shared/kit';
 import type { Node, NodeRole } from '@swarmctl/shared/model';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { aTask } from '../../../test/kit/builders.ts';
 import { FakeIngress } from '../../../test/kit/fake-ingress.ts';
 import { FakeRuntime } from '../../../test/kit/fake-runtime.ts';
 import { type DaemonConfig, readConfig } from './config.ts';
 import { LocalNode } from './node.ts';
 import type { StartWorker } from './ports.ts';
+import { type NodeFile, wipeRaft, writeNodeFile } from './state-file.ts';
 import { workerOf } from './worker-side.ts';
+
+vi.mock('./state-file.ts', { spy: true });
 
 // Nodes with real managers, ports and files, each with an address of its own; what they run is only remembered.
 
@@ -36,6 +39,9 @@ async function runSomething(node: LocalNode): Promise<FakeRuntime> {
   return runtime;
 }
 
+/** How the managers of some nodes are started instead. */
+const starters = new Map<number, StartManager>();
+
 async function makeNode(n: number): Promise<LocalNode> {
   const config = await readConfig({
     argv: [
@@ -47,7 +53,7 @@ async function makeNode(n: number): Promise<LocalNode> {
     version: '0',
   });
   const node = new LocalNode(config as DaemonConfig, {
-    startManager,
+    startManager: (options, modules) => (starters.get(n) ?? startManager)(options, modules),
     startWorker,
     serveApi: (socket) => socket.destroy(),
     onFatal: (error) => {
@@ -87,6 +93,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   await Promise.all(nodes.splice(0).map((node) => node.stop()));
+  starters.clear();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -261,5 +268,122 @@ describe('a node', { timeout: 40_000 }, () => {
     await again.leave(false);
     expect(again.state()).toBe('inactive');
     await joinAs(again, 'worker', first);
+  });
+});
+
+/** Keeps what a node's disk holds now. */
+function keepDisk(n: number): void {
+  const filter = (path: string) => basename(path) !== 'LOCK';
+  cpSync(join(folder, `n${n}`), join(folder, `n${n}-kept`), { recursive: true, filter });
+}
+
+/** The node goes on from what its disk held, as if its daemon had been killed then. */
+async function comeBack(n: number, node: LocalNode): Promise<LocalNode> {
+  await node.stop();
+  rmSync(join(folder, `n${n}`), { recursive: true });
+  renameSync(join(folder, `n${n}-kept`), join(folder, `n${n}`));
+  return makeNode(n);
+}
+
+const fileOf = (n: number) => JSON.parse(readFileSync(join(folder, `n${n}`, 'state.json'), 'utf8')) as NodeFile;
+
+/** Every time it is called, by turns. */
+const startWith = (n: number, ...turns: StartManager[]) =>
+  starters.set(n, (options, modules) => (turns.length > 1 ? turns.shift() : turns[0])!(options, modules));
+
+describe('a node that becomes a manager', { timeout: 40_000 }, () => {
+  test.each([
+    ['before its log is made', 'join'],
+    ['once its log is made', 'restart'],
+  ] as const)('and is killed %s becomes it all the same', async (_, next) => {
+    const [first, node] = (await clusterOf('worker')) as [LocalNode, LocalNode];
+    let raftId = 0;
+    const killed = new Promise<void>((resolve) => {
+      const die: StartManager = async (options, modules) => {
+        if (next === 'restart') await (await startManager(options, modules)).stop({ transfer: false });
+        raftId = options.raftId;
+        keepDisk(2);
+        resolve();
+        throw new Error('killed');
+      };
+      startWith(2, die, async () => Promise.reject(new Error('dead')));
+    });
+    await setRole(first, node, 'manager');
+    await killed;
+    const starts: ManagerStart['kind'][] = [];
+    startWith(2, (options, modules) => {
+      starts.push(options.start.kind);
+      return startManager(options, modules);
+    });
+    const again = await comeBack(2, node);
+    expect(fileOf(2)).toMatchObject({ raftId });
+    expect(fileOf(2).raftStarted).toBeUndefined();
+    await eventually('it is a member', () => again.manager() && recordOf(again, again)?.ManagerStatus?.RaftID).toBe(
+      raftId,
+    );
+    expect(starts).toEqual([next]);
+  });
+
+  test('has recorded its log before anything reaches the manager, which ends where it cannot be recorded', async () => {
+    const [first, node] = (await clusterOf('worker')) as [LocalNode, LocalNode];
+    const recorded: unknown[] = [];
+    const watched: StartManager = async (options, modules) => {
+      recorded.push(fileOf(2).raftStarted);
+      const manager = await startManager(options, modules);
+      const watch = manager.watch.bind(manager);
+      const see: typeof watch = (listener) => {
+        recorded.push(fileOf(2).raftStarted);
+        return watch(listener);
+      };
+      return Object.assign(manager, { watch: see });
+    };
+    let ended: Promise<unknown> | undefined;
+    const unrecorded: StartManager = async (options, modules) => {
+      const manager = await watched(options, modules);
+      ended = manager.done;
+      vi.mocked(writeNodeFile).mockImplementationOnce(() => {
+        throw new Error('no space left on device');
+      });
+      return manager;
+    };
+    startWith(2, unrecorded, watched);
+    await setRole(first, node, 'manager');
+    await eventually('it is a manager', () => node.manager() !== undefined).toBe(true);
+    expect(await ended).toBe('stopped');
+    // The second time its log is there, which is recorded at once.
+    expect(recorded).toEqual([undefined, true, true]);
+  });
+
+  test('does not begin again without a log that was recorded', async () => {
+    const [, node] = (await clusterOf('manager')) as [LocalNode, LocalNode];
+    await node.stop();
+    expect(fileOf(2).raftStarted).toBe(true);
+    rmSync(join(folder, 'n2', 'raft'), { recursive: true });
+    await expect(makeNode(2)).rejects.toMatchObject({ code: 'no-log' });
+  });
+});
+
+describe('a manager that becomes a worker', { timeout: 40_000 }, () => {
+  test.each(['before', 'after'])('and is killed %s its log is wiped comes back as a worker', async (when) => {
+    const [first, node] = (await clusterOf('manager')) as [LocalNode, LocalNode];
+    const { raftId } = fileOf(2);
+    const state = await vi.importActual<typeof import('./state-file.ts')>('./state-file.ts');
+    const killed = new Promise<void>((resolve) => {
+      vi.mocked(wipeRaft).mockImplementationOnce((dataDir) => {
+        if (when === 'after') state.wipeRaft(dataDir);
+        keepDisk(2);
+        resolve();
+        throw new Error('killed');
+      });
+    });
+    await setRole(first, node, 'worker');
+    await killed;
+    const again = await comeBack(2, node);
+    expect(existsSync(join(folder, 'n2', 'raft'))).toBe(false);
+    await eventually('it is a worker', () => again.manager()).toBeUndefined();
+    await eventually('it is forgotten', () => recordOf(first, again)?.ManagerStatus).toBeUndefined();
+    await setRole(first, again, 'manager');
+    await eventually('it is a manager', () => again.manager() !== undefined).toBe(true);
+    expect(fileOf(2).raftId).not.toBe(raftId);
   });
 });
