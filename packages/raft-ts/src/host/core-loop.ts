@@ -1,24 +1,16 @@
-import { decodeConfChange } from '../core/conf-change-codec.ts';
-import { isTransferMarker, message } from '../core/message.ts';
+import { message } from '../core/message.ts';
 import { RawNode } from '../core/raw-node.ts';
-import {
-  type Entry,
-  localAppendThread,
-  localApplyThread,
-  type Message,
-  type Ready,
-  type StepResult,
-} from '../core/types.ts';
-import { Transport } from '../transport/transport.ts';
-import type { UnnamedSnapshot } from '../wal/snapshot-store.ts';
+import { localAppendThread, localApplyThread, type Message, type Ready } from '../core/types.ts';
+import type { Transport } from '../transport/transport.ts';
 import { AppendThread } from './append-thread.ts';
-import { Applier, type Outcome } from './applier.ts';
+import type { Applier } from './applier.ts';
+import { Committed } from './committed.ts';
 import { coreConfig } from './core-config.ts';
-import { unwrapData } from './entry-layout.ts';
-import { dropped, notLeader, RaftError, removed, stopped, toRaftError } from './errors.ts';
+import { RaftError, refused, removed, stopped, toRaftError } from './errors.ts';
 import { Lease } from './lease.ts';
 import { Membership } from './membership.ts';
 import type { RaftHostParts } from './parts.ts';
+import { Peers } from './peers.ts';
 import { type Proposal, Proposals } from './proposals.ts';
 import { Reads } from './reads.ts';
 import { Snapshotter } from './snapshotter.ts';
@@ -47,20 +39,19 @@ export class CoreLoop {
   readonly #parts: RaftHostParts;
   /** Called at the end of a turn in which role, term, leader or membership changed. */
   readonly #tell: () => void;
+  readonly #peers: Peers;
+  readonly #committed: Committed;
   readonly #appends: AppendThread;
   #term: number;
   #commit: number;
   #changed = false;
   #scheduled = false;
   #inTurn = false;
-  /** What is applied was applied before. */
-  #replaying = true;
-  #leaderlessTicks = 0;
   #stopTicks: () => void = () => {};
 
   constructor(parts: RaftHostParts, changed: () => void) {
     this.#tell = changed;
-    const { options, timing, store, modules, clock } = parts;
+    const { options, timing, store, modules } = parts;
     const header = store.latest;
     const { hardState } = store.initialState();
     this.id = options.id;
@@ -73,30 +64,51 @@ export class CoreLoop {
     const leased = options.reads === 'lease';
     this.lease = leased ? new Lease(timing, options.random, hardState.term > 0) : undefined;
     this.core = new RawNode(coreConfig(parts));
-    this.transport = this.#makeTransport();
+    this.#committed = new Committed({
+      parts,
+      core: this.core,
+      membership: this.membership,
+      lease: this.lease,
+      proposals: this.proposals,
+      reads: this.reads,
+      transport: () => this.transport,
+      applied: (bytes) => this.#applied(bytes),
+      done: (m) => this.#deliver(m.responses),
+      failed: (error) => this.#fatal(error),
+      changed: () => {
+        this.#changed = true;
+      },
+      becomeRemoved: () => this.#becomeRemoved(),
+    });
+    this.applier = this.#committed.applier;
     this.snapshotter = new Snapshotter({
       store,
       stateMachine: modules.stateMachine,
       header: () => this.membership.header(this.applier.index, this.applier.term, this.core.status().confState),
       compaction: { snapshotEntries: options.snapshotEntries ?? 10_000, keepEntries: options.keepEntries ?? 500 },
-      notSent: (peer) => this.#snapshotSent(peer, 'failed'),
+      notSent: (peer) => this.#peers.snapshotSent(peer, 'failed'),
       log: (level, fields, text) => this.#log(level, fields, text),
     });
+    this.#peers = new Peers({
+      parts,
+      core: this.core,
+      membership: this.membership,
+      lease: this.lease,
+      snapshotter: this.snapshotter,
+      isRemoved: () => this.removed,
+      toldRemoved: () => this.#toldRemoved(),
+      guard: (call) => this.guard(call),
+      turn: () => this.#turn(),
+      soon: () => this.soon(),
+    });
+    this.transport = this.#peers.transport;
     this.#appends = new AppendThread({
       store,
       claim: (index) => this.snapshotter.claim(index),
-      restore: (received) => this.#restored(received),
+      restore: (received) => this.#committed.restored(received),
       done: (m) => this.#deliver(m.responses),
       failed: (error) => this.#fatal(error),
     });
-    const env = {
-      clock,
-      apply: (entry: Entry) => this.#apply(entry),
-      applied: (slice: readonly Outcome[]) => this.#applied(slice),
-      done: (m: Message) => this.#deliver(m.responses),
-      failed: (error: unknown) => this.#fatal(error),
-    };
-    this.applier = new Applier(env, header?.meta ?? { index: 0, term: 0 });
   }
 
   /** Resolves once what was known to be committed is applied. A lone voter needs not wait for a time-out. */
@@ -110,7 +122,7 @@ export class CoreLoop {
       await this.applier.idle();
     }
     if (this.end !== undefined) throw this.end;
-    this.#replaying = false;
+    this.#committed.replaying = false;
     const { voters, votersOutgoing } = this.core.status().confState;
     if (voters.length !== 1 || voters[0] !== this.id || votersOutgoing.length > 0) return;
     this.guard(() => this.core.campaign());
@@ -164,20 +176,11 @@ export class CoreLoop {
 
   #tick(): void {
     if (!this.removed) this.guard(() => this.core.tick());
-    this.transport.tick();
+    this.#peers.tick(this.leader);
     this.lease?.tick();
-    this.#probeMembers();
     this.reads.tick(this.#parts.clock.now());
     this.transfers.tick();
     this.#turn();
-  }
-
-  /** One that hears of no leader may have been removed: who knows answers so. A learner would ask nobody otherwise. */
-  #probeMembers(): void {
-    this.#leaderlessTicks = this.leader === 0 && !this.removed ? this.#leaderlessTicks + 1 : 0;
-    if (this.#leaderlessTicks === 0 || this.#leaderlessTicks % (3 * this.#parts.timing.electionTicks) !== 0) return;
-    const { confState } = this.core.status();
-    for (const { id } of this.membership.members(confState)) if (id !== this.id) this.transport.probe(id);
   }
 
   soon(): void {
@@ -231,21 +234,8 @@ export class CoreLoop {
       this.proposals.place(proposals, lastIndex - proposals.length + 1, term);
       return;
     }
-    const error = this.#refused(result);
+    const error = refused(result, this.leader);
     for (const { reject } of proposals) reject(error);
-  }
-
-  #refused(result: Exclude<StepResult, 'ok'>): RaftError {
-    switch (result) {
-      case 'transferring':
-        return new RaftError('busy', 'leadership is being handed over');
-      case 'too-much-uncommitted':
-        return new RaftError('busy', 'too much waits to be committed');
-      case 'not-member':
-        return removed();
-      default:
-        return notLeader(this.leader);
-    }
   }
 
   #work(ready: Ready): void {
@@ -292,56 +282,10 @@ export class CoreLoop {
     this.soon();
   }
 
-  #apply(entry: Entry): unknown {
-    if (entry.type !== 'normal') return this.#applyConfChange(entry);
-    if (entry.data.length === 0) return undefined;
-    const { index, term } = entry;
-    return this.#parts.modules.stateMachine.apply({ index, term, data: unwrapData(index, entry.data) });
-  }
-
-  #applyConfChange(entry: Entry): void {
-    const change = decodeConfChange(entry.type, entry.data);
-    this.core.applyConfChange(change, entry.index);
-    this.lease?.end();
-    for (const { type, nodeId } of change.changes) {
-      this.#log('info', { change: type, member: nodeId, index: entry.index }, 'membership changed');
-      if (type !== 'remove-node') continue;
-      // While its address is still known.
-      if (nodeId === this.id) this.#becomeRemoved();
-      else if (!this.#replaying) this.transport.dismiss(nodeId);
-    }
-    this.membership.apply(change);
-    this.#changed = true;
-  }
-
-  #applied(slice: readonly Outcome[]): void {
-    const { index } = this.applier;
-    this.#parts.modules.stateMachine.applied?.(index);
-    let bytes = 0;
-    for (const { entry, result } of slice) {
-      bytes += entry.data.length;
-      this.proposals.settle(entry, result);
-    }
-    this.reads.applied(index);
+  #applied(bytes: number): void {
     if (this.removed) this.#rejectAll(removed());
-    if (!this.#appends.installing) this.snapshotter.applied(index, bytes);
+    if (!this.#appends.installing) this.snapshotter.applied(this.applier.index, bytes);
     this.soon();
-  }
-
-  /** A snapshot of the leader's is durable and the log begins anew behind it. */
-  async #restored({ header }: UnnamedSnapshot): Promise<void> {
-    const { index, term } = header.meta;
-    const { store, modules } = this.#parts;
-    await this.applier.idle();
-    const reader = await store.snapshots.open({ index, term });
-    await modules.stateMachine.restore(index, reader.chunks());
-    this.applier.index = index;
-    this.applier.term = term;
-    this.membership.load(header);
-    this.proposals.rejectAll(dropped());
-    this.reads.applied(index);
-    this.#changed = true;
-    this.#log('info', { index, term }, 'restored from a snapshot of the leader');
   }
 
   #becomeRemoved(): void {
@@ -355,47 +299,6 @@ export class CoreLoop {
     if (!this.#changed) return;
     this.#changed = false;
     this.#tell();
-  }
-
-  #makeTransport(): Transport {
-    const { options, modules, timing, store } = this.#parts;
-    return new Transport({
-      self: this.id,
-      dial: modules.dial,
-      tickMs: timing.tickMs,
-      random: options.random,
-      log: (level, fields, text) => this.#log(level, fields, text),
-      address: (peer) => this.membership.address(peer),
-      isRemoved: (peer) => this.membership.isRemoved(peer),
-      receive: (header) => store.snapshots.receive(header),
-      events: {
-        message: (m) => this.#step(m),
-        unreachable: (peer) => this.guard(() => this.core.reportUnreachable(peer)),
-        removed: () => this.#toldRemoved(),
-        snapshotSent: (peer, outcome) => this.#snapshotSent(peer, outcome),
-        snapshotReceived: (m, received) => {
-          this.snapshotter.offer(received, () => {
-            this.#step(m);
-            this.#turn();
-          });
-        },
-      },
-    });
-  }
-
-  #snapshotSent(peer: number, outcome: 'finished' | 'failed'): void {
-    this.guard(() => this.core.reportSnapshot(peer, outcome));
-    this.soon();
-  }
-
-  #step(m: Message): void {
-    if (this.removed) return;
-    // Who was asked to take over may: its leader has given up the lease.
-    const asksVote = (m.type === 'vote' || m.type === 'pre-vote') && !isTransferMarker(m.context);
-    if (asksVote && this.lease?.hasForgotten) return;
-    if (m.type === 'transfer-leader') this.lease?.break();
-    this.guard(() => this.core.step(m));
-    this.soon();
   }
 
   /** By a member that has applied it; this one will not get to see that entry. */

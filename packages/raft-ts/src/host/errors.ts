@@ -1,3 +1,4 @@
+import type { StepResult } from '../core/types.ts';
 import { WalError } from '../wal/wal-error.ts';
 
 // The one kind of error that a node's promises reject with.
@@ -36,6 +37,20 @@ export const dropped = (): RaftError =>
 export const stopped = (): RaftError => new RaftError('stopped', 'this member has stopped');
 
 export const removed = (): RaftError => new RaftError('removed', 'this member was removed from the cluster');
+
+/** Why the core did not take a proposal. */
+export function refused(result: Exclude<StepResult, 'ok'>, leader: number): RaftError {
+  switch (result) {
+    case 'transferring':
+      return new RaftError('busy', 'leadership is being handed over');
+    case 'too-much-uncommitted':
+      return new RaftError('busy', 'too much waits to be committed');
+    case 'not-member':
+      return removed();
+    default:
+      return notLeader(leader);
+  }
+}
 
 /** A `WalError` as the door shows it; anything else as it is. */
 export function toRaftError(error: unknown): Error {

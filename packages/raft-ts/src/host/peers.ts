@@ -1,0 +1,96 @@
+import { isTransferMarker } from '../core/message.ts';
+import type { RawNode } from '../core/raw-node.ts';
+import type { Message } from '../core/types.ts';
+import { Transport } from '../transport/transport.ts';
+import type { Lease } from './lease.ts';
+import type { Membership } from './membership.ts';
+import type { RaftHostParts } from './parts.ts';
+import type { Snapshotter } from './snapshotter.ts';
+
+// The other members: what comes from them goes into the core, and those who may know more are asked.
+
+export interface PeersEnv {
+  readonly parts: RaftHostParts;
+  readonly core: RawNode;
+  readonly membership: Membership;
+  readonly lease: Lease | undefined;
+  readonly snapshotter: Snapshotter;
+  readonly isRemoved: () => boolean;
+  /** Another member says that this one was removed. */
+  readonly toldRemoved: () => void;
+  /** Around what is asked of the core. */
+  readonly guard: (call: () => unknown) => void;
+  /** Works off what the core makes of it: now, or with what else gathers. */
+  readonly turn: () => void;
+  readonly soon: () => void;
+}
+
+export class Peers {
+  readonly transport: Transport;
+  readonly #env: PeersEnv;
+  #leaderlessTicks = 0;
+
+  constructor(env: PeersEnv) {
+    this.#env = env;
+    this.transport = this.#makeTransport();
+  }
+
+  tick(leader: number): void {
+    this.transport.tick();
+    this.#probeMembers(leader);
+  }
+
+  snapshotSent(peer: number, outcome: 'finished' | 'failed'): void {
+    const { core, guard, soon } = this.#env;
+    guard(() => core.reportSnapshot(peer, outcome));
+    soon();
+  }
+
+  #makeTransport(): Transport {
+    const { parts, core, membership, snapshotter, guard, turn, toldRemoved } = this.#env;
+    const { options, modules, timing, store } = parts;
+    return new Transport({
+      self: options.id,
+      dial: modules.dial,
+      tickMs: timing.tickMs,
+      random: options.random,
+      log: (level, fields, text) => options.log?.(level, fields, text),
+      address: (peer) => membership.address(peer),
+      isRemoved: (peer) => membership.isRemoved(peer),
+      receive: (header) => store.snapshots.receive(header),
+      events: {
+        message: (m) => this.#step(m),
+        unreachable: (peer) => guard(() => core.reportUnreachable(peer)),
+        removed: toldRemoved,
+        snapshotSent: (peer, outcome) => this.snapshotSent(peer, outcome),
+        snapshotReceived: (m, received) => {
+          snapshotter.offer(received, () => {
+            this.#step(m);
+            turn();
+          });
+        },
+      },
+    });
+  }
+
+  #step(m: Message): void {
+    const { core, lease, isRemoved, guard, soon } = this.#env;
+    if (isRemoved()) return;
+    // Who was asked to take over may: its leader has given up the lease.
+    const asksVote = (m.type === 'vote' || m.type === 'pre-vote') && !isTransferMarker(m.context);
+    if (asksVote && lease?.hasForgotten) return;
+    if (m.type === 'transfer-leader') lease?.break();
+    guard(() => core.step(m));
+    soon();
+  }
+
+  /** One that hears of no leader may have been removed: who knows answers so. A learner would ask nobody otherwise. */
+  #probeMembers(leader: number): void {
+    const { parts, core, membership, isRemoved } = this.#env;
+    this.#leaderlessTicks = leader === 0 && !isRemoved() ? this.#leaderlessTicks + 1 : 0;
+    if (this.#leaderlessTicks === 0 || this.#leaderlessTicks % (3 * parts.timing.electionTicks) !== 0) return;
+    for (const { id } of membership.members(core.status().confState)) {
+      if (id !== parts.options.id) this.transport.probe(id);
+    }
+  }
+}
