@@ -87,6 +87,30 @@ describe('three members', () => {
     expect(again.node.status().members.map(({ address }) => address)).toEqual(['host-1', 'host-2', 'host-3']);
   });
 
+  it.each(['add', 'add-learner'] as const)('serve one that came after the latest snapshot (%s)', async (type) => {
+    let tell: (index: unknown) => void = () => {};
+    const sent = new Promise<unknown>((resolve) => {
+      tell = resolve;
+    });
+    const log = (_level: string, fields: Record<string, unknown>, text: string) => {
+      if (text === 'sending a snapshot') tell(fields['index']);
+    };
+    cluster = await TestCluster.withMembers(1, { keepEntries: 1, log });
+    const leader = await cluster.leader();
+    for (let i = 0; i < 10; i++) await cluster.propose(`v${i}`);
+    await leader.node.snapshot();
+    const before = leader.node.status().applied;
+    const late = await cluster.open(2, { kind: 'join' });
+    await leader.node.changeMembership({ type, id: 2, address: 'host-2' });
+    // The first that goes has it among the members already.
+    expect(await sent).toBeGreaterThan(before);
+    await cluster.propose('after');
+    await late.machine.until((values) => values.includes('after'));
+    expect(late.machine.restoredAt).toBe(await sent);
+    expect(late.machine.values).toEqual(leader.machine.values);
+    expect(late.node.status().members).toEqual(leader.node.status().members);
+  });
+
   it('read on a follower what was written before', async () => {
     cluster = await TestCluster.withMembers(3);
     const leader = await cluster.leader();
