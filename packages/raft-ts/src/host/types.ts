@@ -124,18 +124,30 @@ export type MembershipChange =
   | { readonly type: 'remove'; readonly id: MemberId };
 
 /**
- * A running member. Every promise rejects with a `RaftError` whose `code` is one of:
- * `not-leader` (data.leader), `dropped` (outcome unknown: leadership was lost before the commit was seen), `no-quorum`,
- * `removed`, `stopped`, `busy` (too much uncommitted), `too-large`, `conf-change-pending`.
+ * A running member. Every promise rejects with a `RaftError`, whose `code` tells what became of the request:
+ * - `not-leader` (data.leader), `busy` (too much is uncommitted, or leadership is being handed over), `too-large`, `conf-change-pending`,
+ *   `invalid-change`: nothing was done.
+ * - `dropped`: leadership was lost before the commit was seen; what was proposed may be committed, now or later, or never.
+ * - `removed`, `stopped`: from a member that was so already, nothing was done. One that becomes so rejects all that waits, and what was proposed has an
+ *   unknown outcome as with `dropped`. The two cases look alike to the caller.
+ * - `no-quorum`: too few members answered in time; nothing was proposed.
  */
 export interface RaftNode {
   readonly id: MemberId;
-  /** Leader only. Resolves when applied here. */
+  /**
+   * Leader only. Resolves when applied here. Rejects `removed` with the outcome unknown when this leader's own removal is applied, or another member tells
+   * of it, before the entry is: an entry behind the removal in the log may be committed all the same, by this leader or the next, and applied by the
+   * others. Rejects with the signal's reason when that comes first; the entry may be committed then, too, unless it aborted before the call.
+   */
   propose(data: Uint8Array, signal?: AbortSignal): Promise<Proposed>;
   /** On any member: resolves with an index once the local state has applied everything committed before the call. Rejects `no-quorum` after `timeoutMs` (default 3 000). */
   readIndex(timeoutMs?: number): Promise<number>;
+  /** Leader only, one change at a time. Resolves when applied here, also when it is this member's own removal; rejects as `propose` does. */
   changeMembership(change: MembershipChange): Promise<void>;
-  /** Leader only; resolves when another member leads. Without `to`, the most up-to-date voter. */
+  /**
+   * Leader only; resolves when another member leads. Without `to`, the most up-to-date voter. Rejects `dropped` when this one leads on,
+   * `no-quorum` when no leader is known in time.
+   */
   transferLeadership(to?: MemberId): Promise<void>;
   status(): NodeStatus;
   /** An authenticated stream that a peer opened. */
