@@ -17,7 +17,7 @@ const run = (cwd: string, command: string, ...args: string[]): string =>
 beforeAll(() => {
   work = mkdtempSync(join(tmpdir(), 'raft-package-'));
   const copy = join(work, 'package');
-  for (const part of ['package.json', 'README.md', 'bin'])
+  for (const part of ['package.json', 'README.md', 'LICENSE', 'bin'])
     cpSync(join(root, part), join(copy, part), { recursive: true });
   run(
     root,
@@ -60,4 +60,9 @@ test('the core comes alone, and brings nothing along', () => {
     "import { MemoryStorage, RawNode } from 'raft-ts/core'; console.log(typeof RawNode, typeof MemoryStorage);";
   expect(run(app, 'node', '--input-type=module', '-e', program)).toBe('function function\n');
   expect(run(app, 'ls', 'node_modules').trim()).toBe('raft-ts');
+});
+
+test('the licence comes along', () => {
+  const packed = readFileSync(join(work, 'app/node_modules/raft-ts/LICENSE'), 'utf8');
+  expect(packed).toBe(readFileSync(join(repository, 'LICENSE'), 'utf8'));
 });
