@@ -176,7 +176,7 @@ async function caughtUp(): Promise<void> {
   throw new Error('a restarted member does not catch up');
 }
 
-/** Twice as many busy loops as cores, at the members' own priority, and writes all the time: the term must not move. */
+/** A busy loop for every core, at the members' own priority, and writes all the time: the term must not move. */
 async function watchElections(seconds: number): Promise<void> {
   const { availableParallelism } = await import('node:os');
   const leader = await raft.leader();
