@@ -4,7 +4,7 @@ import { openRaftNode } from '../../../packages/raft-ts/src/host/open.ts';
 import type { Channel, NodeStatus, RaftNode, Start } from '../../../packages/raft-ts/src/host/types.ts';
 import { FrameDecoder, frameKind } from '../../../packages/raft-ts/src/transport/frames.ts';
 import { decodeMessage } from '../../../packages/raft-ts/src/transport/message-codec.ts';
-import { hasSegments } from '../../../packages/raft-ts/src/wal/log-store.ts';
+import { holdsLog } from '../../../packages/raft-ts/src/wal/log-store.ts';
 import { Breach } from '../raft/checks.ts';
 import { HostChecks, type Image, readImage, segmentBytes } from './checks.ts';
 import { type DiskOperation, instantly, SimDisk } from './disk.ts';
@@ -214,7 +214,7 @@ export class World {
   }
 
   async #startKind(member: Member): Promise<Start> {
-    const there = await hasSegments(member.disk.currentCopy().mount(instantly), dirOf(member.id));
+    const there = await holdsLog(member.disk.currentCopy().mount(instantly), dirOf(member.id));
     if (there) return { kind: 'restart' };
     return member.id === 1 ? { kind: 'bootstrap', address: 'host-1' } : { kind: 'join' };
   }

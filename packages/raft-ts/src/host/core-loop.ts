@@ -19,6 +19,8 @@ import type { Role } from './types.ts';
 
 // The loop around the core: time, messages and proposals go in; what its Ready asks for is done.
 
+const settleMs = 1000;
+
 export class CoreLoop {
   readonly id: number;
   readonly core: RawNode;
@@ -46,6 +48,7 @@ export class CoreLoop {
   #commit: number;
   #changed = false;
   #scheduled = false;
+  #ticks = 0;
   #inTurn = false;
   #stopTicks: () => void = () => {};
 
@@ -180,7 +183,15 @@ export class CoreLoop {
     this.lease?.tick();
     this.reads.tick(this.#parts.clock.now());
     this.transfers.tick();
+    this.#settle();
     this.#turn();
+  }
+
+  /** Once a second the log notes down how far it is durable: what is lost from then on is missed at a start. */
+  #settle(): void {
+    const { store, timing } = this.#parts;
+    if (++this.#ticks % Math.ceil(settleMs / timing.tickMs) !== 0) return;
+    store.settle().catch((error: unknown) => this.#fatal(error));
   }
 
   soon(): void {

@@ -3,7 +3,7 @@ import { encodeConfChange } from '../core/conf-change-codec.ts';
 import type { Entry, HardState } from '../core/types.ts';
 import { type FileSystem, nodeFileSystem } from '../wal/file-system.ts';
 import { type FolderLock, lockFolder } from '../wal/folder-lock.ts';
-import { hasSegments, LogStore } from '../wal/log-store.ts';
+import { holdsLog, LogStore } from '../wal/log-store.ts';
 import { type HostClock, realClock } from './clock.ts';
 import { RaftError, toRaftError } from './errors.ts';
 import { toConfChange } from './membership.ts';
@@ -44,8 +44,8 @@ export async function openRaftNode(
   }
 }
 
-/** Whether a member has been here: then `restart` is the way to start. */
-export const hasLog = (dir: string): Promise<boolean> => hasSegments(nodeFileSystem, dir);
+/** Whether a member has been here: then `restart` is the way to start, which refuses a log that is damaged or gone. */
+export const hasLog = (dir: string): Promise<boolean> => holdsLog(nodeFileSystem, dir);
 
 async function openLocked(
   options: RaftNodeOptions,

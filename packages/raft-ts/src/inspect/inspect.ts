@@ -2,12 +2,15 @@ import { join } from 'node:path';
 import type { HardState } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
 import { crc32 } from '../wal/crc32.ts';
+import { type Extent, extentPath, readExtent } from '../wal/extent.ts';
 import { type FileSystem, readAll } from '../wal/file-system.ts';
 import { decodeItems, type LogId, type LogItem } from '../wal/log-items.ts';
-import { type Chain, type LogRecord, readRecord } from '../wal/record.ts';
-import { listSegments } from '../wal/segments.ts';
+import type { LogRecord } from '../wal/record.ts';
+import { readLog } from '../wal/segments.ts';
+import { endsEarlyReason, SnapshotFileReader } from '../wal/snapshot-file.ts';
 import { snapshotDir } from '../wal/snapshot-store.ts';
 import { walDir } from '../wal/wal.ts';
+import { corrupt, WalError } from '../wal/wal-error.ts';
 
 // Looks into a member's folder, record by record, and writes nothing: also while the member runs. What entries carry is never shown, only how
 // long it is; without the sealer, not even which entries there are.
@@ -20,6 +23,8 @@ export interface EntryFacts {
 }
 
 export type Finding =
+  /** What must be there: the segments from `first` to `last` and all records below `sequence`. */
+  | ({ readonly kind: 'extent'; readonly file: string } & Extent)
   | { readonly kind: 'segment'; readonly file: string; readonly bytes: number }
   | {
       readonly kind: 'record';
@@ -53,42 +58,53 @@ export async function* inspect(dir: string, env: InspectEnv): AsyncGenerator<Fin
   yield* inspectSnapshots(dir, env);
 }
 
-async function* inspectLog(dir: string, { fileSystem, sealer }: InspectEnv): AsyncGenerator<Finding> {
-  const segments = await listSegments(fileSystem, walDir(dir));
-  let chain: Chain | undefined;
-  for (const [i, { path }] of segments.entries()) {
-    const bytes = await readAll(fileSystem, path);
-    yield { kind: 'segment', file: path, bytes: bytes.length };
-    const seed = bytes.length >= 20 ? bytes.readUInt32LE(16) : 0;
-    if (chain !== undefined && seed !== chain.crc) {
-      yield { kind: 'damage', file: path, offset: 0, reason: 'it does not continue the segment before' };
-      return;
-    }
-    let expected: { sequence?: number; crc: number } = { crc: seed };
-    for (let offset = 0; ; ) {
-      const found = readRecord(bytes, offset, expected);
-      if (found.kind === 'record') {
-        const { record } = found;
-        yield recordFinding(path, offset, record, sealer);
-        chain = { sequence: record.sequence + 1, crc: record.crc };
-        expected = chain;
-        offset = record.end;
-        continue;
-      }
-      const isLast = i === segments.length - 1;
-      const reason = found.kind === 'corrupt' ? found.reason : offset === 0 ? 'the head is missing' : undefined;
-      if (reason !== undefined) yield { kind: 'damage', file: path, offset, reason };
-      else if (found.kind === 'torn' && isLast) yield { kind: 'torn', file: path, offset };
-      else if (found.kind === 'torn') yield { kind: 'damage', file: path, offset, reason: 'torn, and segments follow' };
-      if (reason !== undefined || (found.kind === 'torn' && !isLast)) return;
-      break;
-    }
+/** A member that runs may remove segments meanwhile. */
+const attempts = 5;
+
+async function* inspectLog(dir: string, env: InspectEnv): AsyncGenerator<Finding> {
+  for (let attempt = 1; ; attempt++) {
+    const { findings, moved } = await readOnce(walDir(dir), env);
+    if (moved && attempt < attempts) continue;
+    yield* findings;
+    return;
   }
 }
 
-function recordFinding(file: string, offset: number, record: LogRecord, sealer: Sealer | undefined): Finding {
-  const { type, sequence, payload, end } = record;
-  const items = itemsOf(type === 'head' ? payload.subarray(4) : payload, sealer);
+/** `moved`: what was to be read has been removed or replaced since. */
+async function readOnce(dir: string, env: InspectEnv): Promise<{ findings: Finding[]; moved: boolean }> {
+  const { fileSystem, sealer } = env;
+  const findings: Finding[] = [];
+  const file = extentPath(dir);
+  let extent: Extent | undefined;
+  const damage = (error: unknown): void => {
+    if (!(error instanceof WalError)) throw error;
+    const { file: damaged = dir, offset = 0, reason = error.message } = error.data;
+    findings.push({ kind: 'damage', file: String(damaged), offset: Number(offset), reason: String(reason) });
+  };
+  let gone = false;
+  try {
+    // First: what is durable now must be in what is read later.
+    extent = await readExtent(fileSystem, file);
+    if (extent !== undefined) findings.push({ kind: 'extent', file, ...extent });
+    const { segments, offset, torn } = await readLog(fileSystem, dir, extent, (sealed) => itemsOf(sealed, sealer), {
+      segment: ({ path }, bytes) => findings.push({ kind: 'segment', file: path, bytes }),
+      record: ({ path }, at, record, items) => findings.push(recordFinding(path, at, record, items)),
+    });
+    if (torn) findings.push({ kind: 'torn', file: segments.at(-1)!.path, offset });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') gone = true;
+    else damage(error);
+  }
+  const now = await readExtent(fileSystem, file).catch(() => undefined);
+  return { findings, moved: gone || now?.first !== extent?.first };
+}
+
+function recordFinding(
+  file: string,
+  offset: number,
+  { type, sequence, end }: LogRecord,
+  items: readonly LogItem[] | undefined,
+): Finding {
   const last = <K extends LogItem['kind']>(kind: K) =>
     items?.findLast((item): item is Extract<LogItem, { kind: K }> => item.kind === kind);
   const [member, hard, installed, compacted] = [
@@ -127,26 +143,47 @@ function itemsOf(payload: Uint8Array, sealer: Sealer | undefined): LogItem[] | u
 
 const magicBytes = 8;
 const frameHeadBytes = 8;
+const plain: Sealer = { keyId: '', seal: (bytes) => bytes, open: (bytes) => bytes };
 
-/** The chained CRC of a snapshot's frames can be followed without opening them. */
-async function* inspectSnapshots(dir: string, { fileSystem }: InspectEnv): AsyncGenerator<Finding> {
+async function* inspectSnapshots(dir: string, { fileSystem, sealer }: InspectEnv): AsyncGenerator<Finding> {
   const folder = snapshotDir(dir);
   for (const name of (await fileSystem.readdir(folder)).filter((one) => one.endsWith('.snap')).sort()) {
     const file = join(folder, name);
-    const bytes = await readAll(fileSystem, file);
-    let [offset, crc, frames] = [magicBytes, 0, 0];
-    let fault: string | undefined;
-    while (fault === undefined && offset < bytes.length) {
-      const end = offset + frameHeadBytes + (offset + 4 <= bytes.length ? bytes.readUInt32LE(offset) : 0);
-      if (offset + frameHeadBytes > bytes.length || end > bytes.length) fault = 'it ends early';
-      else {
-        crc = crc32(bytes.subarray(offset + frameHeadBytes, end), crc32(bytes.subarray(offset, offset + 4), crc));
-        if (bytes.readUInt32LE(offset + 4) !== crc) fault = 'checksum mismatch';
-        else [offset, frames] = [end, frames + 1];
-      }
+    try {
+      const { bytes, frames } = await followFrames(fileSystem, file);
+      await readThrough(fileSystem, file, sealer);
+      yield { kind: 'snapshot', file, bytes, frames };
+    } catch (error) {
+      // A member that runs removes old ones.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') continue;
+      if (!(error instanceof WalError)) throw error;
+      yield { kind: 'damage', file, offset: Number(error.data['offset']), reason: String(error.data['reason']) };
     }
-    if (frames === 0) fault ??= 'it is empty';
-    if (fault === undefined) yield { kind: 'snapshot', file, bytes: bytes.length, frames };
-    else yield { kind: 'damage', file, offset, reason: fault };
+  }
+}
+
+/** The chained CRC of a snapshot's frames can be followed without opening them. */
+async function followFrames(fileSystem: FileSystem, file: string): Promise<{ bytes: number; frames: number }> {
+  const bytes = await readAll(fileSystem, file);
+  let [offset, crc, frames] = [magicBytes, 0, 0];
+  while (offset < bytes.length) {
+    const end = offset + frameHeadBytes + (offset + 4 <= bytes.length ? bytes.readUInt32LE(offset) : 0);
+    if (offset + frameHeadBytes > bytes.length || end > bytes.length) throw corrupt(file, offset, 'it ends early');
+    crc = crc32(bytes.subarray(offset + frameHeadBytes, end), crc32(bytes.subarray(offset, offset + 4), crc));
+    if (bytes.readUInt32LE(offset + 4) !== crc) throw corrupt(file, offset, 'checksum mismatch');
+    [offset, frames] = [end, frames + 1];
+  }
+  if (frames === 0) throw corrupt(file, offset, 'it is empty');
+  return { bytes: bytes.length, frames };
+}
+
+/** To its end, which a file that was cut between frames lacks. Without the sealer only one that is plain can be read. */
+async function readThrough(fileSystem: FileSystem, file: string, sealer: Sealer | undefined): Promise<void> {
+  try {
+    const reader = await SnapshotFileReader.open(fileSystem, file, sealer ?? plain);
+    for await (const _ of reader.chunks());
+  } catch (error) {
+    const endsEarly = error instanceof WalError && error.data['reason'] === endsEarlyReason;
+    if (sealer !== undefined || endsEarly || !(error instanceof WalError)) throw error;
   }
 }

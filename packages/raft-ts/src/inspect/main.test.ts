@@ -1,9 +1,12 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openRaftNode } from '../host/open.ts';
 import type { Sealer, StateMachine } from '../host/types.ts';
+import { LogStore } from '../wal/log-store.ts';
+import { MemoryFileSystem } from '../wal/memory-file-system.ts';
+import { type Finding, inspect } from './inspect.ts';
 import { main } from './main.ts';
 
 const plain: Sealer = { keyId: 'none', seal: (bytes) => bytes, open: (bytes) => bytes };
@@ -50,6 +53,7 @@ async function run(...args: string[]): Promise<{ code: number; out: string }> {
   return { code, out };
 }
 
+const zeroFrom = (file: string, from: number) => writeFileSync(file, readFileSync(file).fill(0, from));
 const segment = () => join(dir, 'wal', readdirSync(join(dir, 'wal')).find((name) => name.endsWith('.wal')) ?? '');
 const snapshot = () => join(dir, 'snap', readdirSync(join(dir, 'snap'))[0] ?? '');
 
@@ -71,8 +75,9 @@ describe('raft-ts inspect', () => {
     await aMember(plain);
     const lines = (await run('inspect', dir, '--json')).out.trim().split('\n');
     const findings = lines.map((line) => JSON.parse(line) as { kind: string });
-    expect(findings[0]).toMatchObject({ kind: 'segment', file: segment() });
-    expect(findings[1]).toMatchObject({ kind: 'record', offset: 0, type: 'head', sealed: false, member: 7 });
+    expect(findings[0]).toMatchObject({ kind: 'extent', file: join(dir, 'wal.extent'), member: 7, keyId: 'none' });
+    expect(findings[1]).toMatchObject({ kind: 'segment', file: segment() });
+    expect(findings[2]).toMatchObject({ kind: 'record', offset: 0, type: 'head', sealed: false, member: 7 });
     expect(findings.at(-1)).toMatchObject({ kind: 'snapshot' });
   });
 
@@ -80,6 +85,7 @@ describe('raft-ts inspect', () => {
     await aMember(closed);
     const without = await run('inspect', dir);
     expect(without).toMatchObject({ code: 0, out: expect.stringContaining('sealed: give --sealer') });
+    expect(without.out).toContain("sealed with key 'xor'");
     const module = join(dir, 'sealer.mjs');
     writeFileSync(
       module,
@@ -100,6 +106,47 @@ describe('raft-ts inspect', () => {
     expect(code).toBe(1);
     expect(out).toMatch(new RegExp(`^DAMAGED ${file()} at offset \\d+: `, 'm'));
     expect(out).toContain('; 1 damaged');
+  });
+
+  test.each([
+    ['a log that was cut', (file: string) => truncateSync(file, 4096), segment],
+    ['a log without its end', (file: string) => zeroFrom(file, 200), segment],
+    ['a segment that is gone', rmSync, segment],
+    ['an extent that is gone', rmSync, () => join(dir, 'wal.extent')],
+    ['a snapshot without its last frame', (file: string) => truncateSync(file, 8), snapshot],
+  ])('%s is damage', async (_, damage, file) => {
+    await aMember(plain);
+    const path = file();
+    damage(path);
+    const { code, out } = await run('inspect', dir);
+    expect(code).toBe(1);
+    expect(out).toMatch(new RegExp(`^DAMAGED ${path} at offset \\d+: `, 'm'));
+  });
+
+  test('a segment that is removed while it is read is no damage', async () => {
+    const fileSystem = new MemoryFileSystem();
+    const env = { fileSystem, dir: '/m', sealer: plain, segmentBytes: 1024 };
+    const store = await LogStore.create(env, 1, [], { term: 0, vote: 0, commit: 0 });
+    const data = Buffer.alloc(300);
+    for (let index = 1; index <= 20; index++) await store.save([{ type: 'normal', term: 1, index, data }]);
+    let removing: Promise<void> | undefined;
+    fileSystem.fault = (operation, path) => {
+      if (operation !== 'open' || !path.endsWith('2.wal') || removing !== undefined) return;
+      const confState = { voters: [1], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
+      removing = Promise.resolve();
+      const compact = async (index: number) => {
+        const header = { meta: { index, term: 1, confState }, addresses: new Map(), removed: [] };
+        await store.snapshots.write(header, (async function* () {})());
+        await store.recordSnapshot(header, 0);
+      };
+      removing = compact(17).then(() => compact(19));
+      throw Object.assign(new Error('gone'), { code: 'ENOENT' });
+    };
+    const findings: Finding[] = [];
+    for await (const finding of inspect('/m', { fileSystem })) findings.push(finding);
+    await removing;
+    expect(findings.filter(({ kind }) => kind === 'damage')).toEqual([]);
+    expect(findings.findLast(({ kind }) => kind === 'record')).toMatchObject({ type: 'batch' });
   });
 
   test.each([

@@ -49,7 +49,8 @@ function parse(args: readonly string[]): (Options & { dir: string; sealer: strin
     const [command, dir, ...rest] = positionals;
     if (command !== 'inspect' || dir === undefined || rest.length > 0)
       return 'raft-ts: one command, inspect, and one folder';
-    if (!existsSync(resolve(dir, 'wal'))) return `raft-ts: there is no log in ${dir}: no folder wal`;
+    const there = ['wal', 'wal.extent'].some((name) => existsSync(resolve(dir, name)));
+    if (!there) return `raft-ts: there is no log in ${dir}: neither wal nor wal.extent`;
     const range = /^(\d+)\.\.(\d+)$/.exec(values.entries ?? '');
     if (values.entries !== undefined && range === null)
       return `raft-ts: --entries must be FROM..TO, not '${values.entries}'`;
@@ -68,6 +69,11 @@ const id = ({ index, term }: { index: number; term: number }) => `${index} (term
 
 function show(finding: Finding, { range }: Options): string {
   switch (finding.kind) {
+    case 'extent': {
+      const { file, member, first, last, sequence, keyId } = finding;
+      const what = `segments ${first} to ${last} and the records below ${sequence} must be there`;
+      return `${file}: member ${member}; ${what}; sealed with key '${keyId}'\n`;
+    }
     case 'segment':
       return `${finding.file}: ${finding.bytes} bytes\n`;
     case 'snapshot':

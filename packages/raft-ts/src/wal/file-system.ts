@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 
 // What the log and the snapshots need of a file system: a port, so that tests can lose and tear what was not synced.
 
@@ -24,7 +25,7 @@ export interface FileSystem {
   /** Names, in no order; none when the folder is not there. */
   readdir(path: string): Promise<string[]>;
   unlink(path: string): Promise<void>;
-  /** With its parents, 0700; fine when it is there. */
+  /** With its parents, 0700, all of it durable; fine when it is there. */
   mkdir(path: string): Promise<void>;
   /** Makes names that were created, renamed or removed in the folder durable. */
   syncDir(path: string): Promise<void>;
@@ -50,17 +51,24 @@ export const nodeFileSystem: FileSystem = {
   },
   unlink: (path) => fs.unlink(path),
   mkdir: async (path) => {
-    await fs.mkdir(path, { recursive: true, mode: 0o700 });
-  },
-  syncDir: async (path) => {
-    const handle = await fs.open(path, 'r');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
+    const first = await fs.mkdir(path, { recursive: true, mode: 0o700 });
+    if (first === undefined) return;
+    for (let made = resolve(path); ; made = dirname(made)) {
+      await syncDir(dirname(made));
+      if (made === resolve(first)) return;
     }
   },
+  syncDir,
 };
+
+async function syncDir(path: string): Promise<void> {
+  const handle = await fs.open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
 
 function nodeFile(handle: fs.FileHandle, writesThrough: boolean): File {
   return {

@@ -1,6 +1,7 @@
 import { StorageError } from '../core/storage-error.ts';
 import type { ConfState, Entry, HardState, LogStorage, Snapshot } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
+import { extentPath, readExtent } from './extent.ts';
 import type { FileSystem } from './file-system.ts';
 import type { LogId, LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
@@ -27,8 +28,12 @@ const start: LogId = { index: 0, term: 0 };
 const maxPartBytes = 512 << 10;
 const noData = new Uint8Array(0);
 
-export async function hasSegments(fileSystem: FileSystem, dir: string): Promise<boolean> {
-  return (await listSegments(fileSystem, walDir(dir))).length > 0;
+/** Whether a log was made here, be it damaged or even gone since. */
+export async function holdsLog(fileSystem: FileSystem, dir: string): Promise<boolean> {
+  if ((await listSegments(fileSystem, walDir(dir))).length > 0) return true;
+  // One that cannot be read is for the start to refuse.
+  const extent = await readExtent(fileSystem, extentPath(walDir(dir))).catch(() => 'damaged' as const);
+  return extent === 'damaged' || (extent !== undefined && extent.last > 0);
 }
 
 export class LogStore implements LogStorage {
@@ -60,7 +65,7 @@ export class LogStore implements LogStorage {
 
   /** A new member's: with the entries and the hard state, or not at all. */
   static async create(env: LogStoreEnv, member: number, entries: Entry[], hardState: HardState): Promise<LogStore> {
-    if (await hasSegments(env.fileSystem, env.dir)) {
+    if (await holdsLog(env.fileSystem, env.dir)) {
       throw new WalError('log-exists', `there is a log in ${env.dir} already`, { dir: env.dir });
     }
     const snapshots = new SnapshotStore({ ...env, dir: snapshotDir(env.dir) });
@@ -99,8 +104,10 @@ export class LogStore implements LogStorage {
     const entries = state.entries.filter((entry) => entry.index > before.index);
     const firstMissing = before.index + 1 + entries.length;
     if ((entries[0]?.index ?? firstMissing) !== before.index + 1 || firstMissing <= snapshot.index) {
-      throw new WalError('corrupt', `the log in ${env.dir} lacks entries behind index ${before.index}`, {
-        file: env.dir,
+      const file = walDir(env.dir);
+      throw new WalError('corrupt', `the log in ${file} lacks entries behind index ${before.index}`, {
+        file,
+        offset: 0,
         index: before.index,
       });
     }
@@ -204,6 +211,11 @@ export class LogStore implements LogStorage {
     return done;
   }
 
+  /** To be called now and then: what is durable by now is missed should it ever be gone. Rejects when the disk fails. */
+  settle(): Promise<void> {
+    return this.#wal.settle();
+  }
+
   async close(): Promise<void> {
     await this.#lastChange;
     if (this.#commitUnsaved && this.#wal.failure === undefined)
@@ -280,10 +292,11 @@ async function newestUsable(
       return undefined;
     }
     const file = snapshots.path(newest);
+    const offset = error instanceof WalError ? error.data['offset'] : 0;
     throw new WalError(
       'corrupt',
       `snapshot ${file} cannot be used, and the log does not reach back: ${reason}`,
-      { file },
+      { file, offset },
       error,
     );
   }

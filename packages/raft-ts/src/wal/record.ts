@@ -95,8 +95,10 @@ function faultOf(bytes: Buffer, length: number, chain: { sequence?: number; crc:
   if (types[bytes[6]! - 1] === undefined) return `record type ${bytes[6]} is not known`;
   if (chain.sequence !== undefined && bytes.readUInt32LE(8) !== chain.sequence >>> 0) return 'a record is missing';
   const crc = bytes.readUInt32LE(bytes.length - trailerBytes);
-  const intact = bytes.at(-1) === endMark && crc === crc32(bytes.subarray(0, headerBytes + length), chain.crc);
-  return intact ? undefined : 'checksum mismatch';
+  const content = headerBytes + length;
+  const intact = bytes.at(-1) === endMark && crc === crc32(bytes.subarray(0, content), chain.crc);
+  if (!intact) return 'checksum mismatch';
+  return isZero(bytes.subarray(content, bytes.length - trailerBytes)) ? undefined : 'the padding is not empty';
 }
 
 function withoutHeader(segment: Buffer, at: number, header: Buffer): Found {

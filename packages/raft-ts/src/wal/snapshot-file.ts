@@ -99,6 +99,8 @@ export class SnapshotFileWriter {
   }
 }
 
+export const endsEarlyReason = 'the file ends early';
+
 interface Item {
   readonly kind: number;
   readonly bytes: Buffer;
@@ -198,7 +200,7 @@ export class SnapshotFileReader {
       const got = await this.#file.read(more, this.#position);
       this.#position += got;
       this.#window = Buffer.concat([this.#window, more.subarray(0, got)]);
-      if (this.#window.length < length) throw corrupt(this.#path, frameAt, 'the file ends early');
+      if (this.#window.length < length) throw corrupt(this.#path, frameAt, endsEarlyReason);
     }
     const taken = this.#window.subarray(0, length);
     this.#window = this.#window.subarray(length);

@@ -1,14 +1,16 @@
 import { join } from 'node:path';
 import type { HardState } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
+import { ExtentFile, extentPath } from './extent.ts';
 import { type FileSystem, zeroFill } from './file-system.ts';
 import { encodeItems, itemSize, type LogId, type LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
-import { type Chain, encodeRecord } from './record.ts';
+import { type Chain, encodeRecord, recordSize } from './record.ts';
 import {
   beginSegment,
   lastIndexOf,
   type OpenSegment,
+  openWith,
   type Prepared,
   prepareSegment,
   readLog,
@@ -52,11 +54,20 @@ export class Wal {
   #queue: Waiting[] = [];
   #running: Promise<void> | undefined;
   #prepared: Promise<Prepared> | undefined;
+  readonly #extent: ExtentFile;
   #spare: string | undefined;
   #failure: Error | undefined;
 
-  private constructor(env: WalEnv, open: OpenSegment, segments: Segment[], chain: Chain, state: CarriedState) {
+  private constructor(
+    env: WalEnv,
+    extent: ExtentFile,
+    open: OpenSegment,
+    segments: Segment[],
+    chain: Chain,
+    state: CarriedState,
+  ) {
     this.#env = env;
+    this.#extent = extent;
     this.#segmentBytes = env.segmentBytes ?? defaultSegmentBytes;
     this.#open = open;
     this.#segments = segments;
@@ -72,32 +83,59 @@ export class Wal {
     const { fileSystem, dir } = env;
     await fileSystem.mkdir(dir);
     await removeUnfinished(fileSystem, dir);
-    const prepared = await prepareSegment(fileSystem, dir, env.segmentBytes ?? defaultSegmentBytes);
-    const head: LogItem[] = [{ kind: 'member', id: member }];
-    const content = items.length === 0 ? { head } : { head, batch: items };
-    const { open, chain } = await beginSegment(env, prepared, 1, { sequence: 1, crc: 0 }, content);
-    const none = { index: 0, term: 0 };
-    const hardState = { term: 0, vote: 0, commit: 0 };
-    const wal = new Wal(env, open, [open.segment], chain, { member, hardState, snapshot: none, before: none });
-    wal.#carry(items);
-    return wal;
+    const { keyId } = env.sealer;
+    const extent = await ExtentFile.create(fileSystem, extentPath(dir), {
+      member,
+      first: 1,
+      last: 0,
+      sequence: 1,
+      keyId,
+    });
+    try {
+      const prepared = await prepareSegment(fileSystem, dir, env.segmentBytes ?? defaultSegmentBytes);
+      const head: LogItem[] = [{ kind: 'member', id: member }];
+      const content = items.length === 0 ? { head } : { head, batch: items };
+      const { open, chain } = await beginSegment(env, prepared, 1, { sequence: 1, crc: 0 }, content);
+      await extent.write({ last: 1, sequence: chain.sequence });
+      const none = { index: 0, term: 0 };
+      const hardState = { term: 0, vote: 0, commit: 0 };
+      const state = { member, hardState, snapshot: none, before: none };
+      const wal = new Wal(env, extent, open, [open.segment], chain, state);
+      wal.#carry(items);
+      return wal;
+    } catch (error) {
+      await extent.close();
+      throw error;
+    }
   }
 
   /** Reads a log and goes on with it; a torn last record is cut off. */
   static async load(env: WalEnv): Promise<{ readonly wal: Wal; readonly state: LogState; readonly torn: boolean }> {
     const { fileSystem, dir, sealer } = env;
-    const { state, segments, chain, offset, torn } = await readLog(fileSystem, dir, sealer);
-    await removeUnfinished(fileSystem, dir);
-    const segment = segments.at(-1)!;
-    await syncAll(fileSystem, dir, segments);
-    const file = await fileSystem.open(segment.path, 'write-through');
-    const wal = new Wal(env, { segment, file, start: 0, offset }, segments, chain, state);
-    const size = await file.size();
-    if (size < wal.#segmentBytes || torn) {
-      await zeroFill(file, torn ? offset : size, Math.max(size, wal.#segmentBytes));
-      await file.sync();
+    const extent = await ExtentFile.open(fileSystem, extentPath(dir));
+    try {
+      const log = await readLog(fileSystem, dir, extent?.extent, openWith(sealer));
+      const { state, segments, released, chain, offset, torn, unsettled } = log;
+      await removeUnfinished(fileSystem, dir);
+      for (const { path } of released) await fileSystem.unlink(path);
+      await syncAll(fileSystem, dir, segments);
+      const segment = segments.at(-1)!;
+      const file = await fileSystem.open(segment.path, 'write-through');
+      const bytes = await file.size();
+      // When a sync failed before, the kernel takes these for clean: only written again are they sure to get to the disk.
+      await file.write(unsettled.bytes, unsettled.offset);
+      await file.datasync();
+      if (torn) {
+        await zeroFill(file, offset, bytes);
+        await file.sync();
+      }
+      await extent!.write({ last: segment.sequence, sequence: chain.sequence, keyId: sealer.keyId });
+      const wal = new Wal(env, extent!, { segment, file, bytes, offset }, segments, chain, state);
+      return { wal, state, torn };
+    } catch (error) {
+      await extent?.close();
+      throw error;
     }
-    return { wal, state, torn };
   }
 
   /** Why nothing can be written any more. */
@@ -118,28 +156,55 @@ export class Wal {
     });
   }
 
-  /** Removes segments whose entries all have an index up to `index`; one of them is kept to be used again. */
+  /** Makes sure that what is durable now is missed should it ever be gone. Rejects when the disk fails. */
+  async settle(): Promise<void> {
+    if (this.#failure !== undefined || this.#extent.extent.sequence === this.#chain.sequence >>> 0) return;
+    await this.#guarded(this.#extent.write(this.#reach()));
+  }
+
+  /** Removes segments whose entries all have an index up to `index`; one of them is kept to be used again. Rejects when the disk fails. */
   async release(index: number): Promise<void> {
+    const kept = this.#segments.findIndex(({ lastIndex }, i) => lastIndex > index || i === this.#segments.length - 1);
+    if (kept <= 0 || this.#failure !== undefined) return;
+    await this.#guarded(this.#release(kept));
+  }
+
+  async #release(count: number): Promise<void> {
     const { fileSystem, dir } = this.#env;
-    while (this.#segments.length > 1 && this.#segments[0]!.lastIndex <= index) {
-      const { path } = this.#segments[0]!;
+    await this.#extent.write({ first: this.#segments[count]!.sequence });
+    for (const { path } of this.#segments.splice(0, count)) {
       const keeps = this.#spare === undefined;
       if (keeps) await fileSystem.rename(path, sparePath(dir));
       else await fileSystem.unlink(path);
       // One after the other, so that no crash leaves a gap, or an old name with new content.
       await fileSystem.syncDir(dir);
       if (keeps) this.#spare = sparePath(dir);
-      this.#segments.shift();
     }
   }
 
   /** Lets what was begun finish, and closes the files. */
   async close(): Promise<void> {
     await this.#running;
+    // What cannot be noted down now was durable anyhow.
+    await this.settle().catch(() => {});
     this.#failure ??= new WalError('io', 'the log is closed');
     const prepared = await this.#prepared?.catch(() => undefined);
     await prepared?.file.close();
     await this.#open.file.close();
+    await this.#extent.close();
+  }
+
+  #reach(): { last: number; sequence: number } {
+    return { last: this.#open.segment.sequence, sequence: this.#chain.sequence };
+  }
+
+  async #guarded(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.#fail(error, []);
+      throw this.#failure;
+    }
   }
 
   async #run(): Promise<void> {
@@ -171,6 +236,7 @@ export class Wal {
   /** After a failed write or sync the kernel may have dropped the pages: trying again would be to guess. */
   #fail(error: unknown, group: readonly Waiting[]): void {
     const what = error instanceof Error ? error.message : String(error);
+    if (this.#failure !== undefined && group.length === 0) return;
     const failure = new WalError('io', `the log cannot be written: ${what}`, { file: this.#open.segment.path }, error);
     this.#failure = failure;
     for (const waiting of [...group, ...this.#queue.splice(0)]) waiting.reject(failure);
@@ -178,23 +244,16 @@ export class Wal {
 
   async #writeGroup(items: readonly LogItem[]): Promise<void> {
     const payload = this.#env.sealer.seal(encodeItems(items));
-    let record = encodeRecord('batch', payload, this.#chain);
-    if (this.#open.offset + record.bytes.length > this.#segmentBytes && !this.#segmentIsFresh()) {
-      await this.#cut();
-      record = encodeRecord('batch', payload, this.#chain);
-    }
+    const size = recordSize(payload.length);
+    if (this.#open.offset + size > this.#open.bytes) await this.#cut(size);
+    const record = encodeRecord('batch', payload, this.#chain);
     await this.#open.file.write(record.bytes, this.#open.offset);
     await this.#open.file.datasync();
     this.#chain = { sequence: this.#chain.sequence + 1, crc: record.crc };
-    this.#open.offset += record.bytes.length;
+    this.#open.offset += size;
     this.#open.segment.lastIndex = Math.max(this.#open.segment.lastIndex, lastIndexOf(items));
     this.#carry(items);
-    if (this.#open.offset > this.#segmentBytes / 2) void this.#prepareNext();
-  }
-
-  /** A record that fits into no segment makes its segment longer. */
-  #segmentIsFresh(): boolean {
-    return this.#open.offset === this.#open.start;
+    if (this.#open.offset > this.#open.bytes / 2) void this.#prepareNext();
   }
 
   #carry(items: readonly LogItem[]): void {
@@ -208,15 +267,19 @@ export class Wal {
 
   #prepareNext(): Promise<Prepared> {
     if (this.#prepared === undefined) {
-      this.#prepared = prepareSegment(this.#env.fileSystem, this.#env.dir, this.#segmentBytes, this.#spare);
+      const prepared = prepareSegment(this.#env.fileSystem, this.#env.dir, this.#segmentBytes, this.#spare);
       this.#spare = undefined;
-      // Whoever cuts hears of a failure.
-      this.#prepared.catch(() => {});
+      this.#prepared = prepared;
+      // A disk that was full may have room by the time that the file is needed.
+      prepared.catch(() => {
+        if (this.#prepared === prepared) this.#prepared = undefined;
+      });
     }
     return this.#prepared;
   }
 
-  async #cut(): Promise<void> {
+  /** `room`: of the record that did not fit. */
+  async #cut(room: number): Promise<void> {
     const prepared = await this.#prepareNext();
     this.#prepared = undefined;
     const head: LogItem[] = [
@@ -225,11 +288,12 @@ export class Wal {
       { kind: 'compacted', snapshot: this.#snapshot, before: this.#before },
     ];
     const sequence = this.#open.segment.sequence + 1;
-    const { open, chain } = await beginSegment(this.#env, prepared, sequence, this.#chain, { head });
+    const { open, chain } = await beginSegment(this.#env, prepared, sequence, this.#chain, { head, room });
     await this.#open.file.close();
     this.#open = open;
     this.#chain = chain;
     this.#segments.push(open.segment);
+    await this.#extent.write(this.#reach());
   }
 }
 
