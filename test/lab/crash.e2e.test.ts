@@ -1,0 +1,81 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { afterEach, describe, expect, test } from 'vitest';
+import { Lab, noLab } from './lab.ts';
+import { processes, processesIn } from './processes.ts';
+import { eventually } from './run.ts';
+import { bridgeNamespace, findState, namespaceOf, nodeName } from './state.ts';
+import { noTraces, tracesOf } from './traces.ts';
+
+// Whenever `up` is cut short, `down` finds what there is.
+
+const missing = noLab();
+const name = `c${process.pid}`;
+const main = fileURLToPath(new URL('main.ts', import.meta.url));
+
+describe.skipIf(missing)(`a lab that did not come up${missing ? ` (skipped: ${missing} is missing)` : ''}`, () => {
+  afterEach(async () => {
+    await Lab.remove(name);
+  }, 60_000);
+
+  const up = (...flags: string[]) =>
+    spawn(
+      process.execPath,
+      ['--conditions=source', '--import', 'tsx', main, 'up', '--name', name, '--nodes', '3', ...flags],
+      { stdio: ['ignore', 'ignore', 'pipe'] },
+    );
+  const end = async (child: ChildProcess, signal?: NodeJS.Signals) => {
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    if (signal) child.kill(signal);
+    return ended;
+  };
+  const runs = (program: string) =>
+    processesIn([1, 2, 3].map((n) => namespaceOf(name, nodeName(n)))).some(({ args }) => args[0] === program);
+
+  const moments: Record<string, () => boolean> = {
+    'its state is written': () => findState(name) !== undefined,
+    'the bridge is there': () => tracesOf(name).namespaces.includes(bridgeNamespace(name)),
+    'an engine starts': () => runs('dockerd'),
+    'a swarmd starts': () => runs('swarmd'),
+  };
+  test.each(Object.entries(moments))('kill -9 when %s', async (what, reached) => {
+    const before = tracesOf(name);
+    expect(before).toMatchObject(noTraces);
+    const child = up();
+    await eventually(what, reached);
+    await end(child, 'SIGKILL');
+    expect(() => Lab.open(name)).toThrow('did not come up');
+    expect(await Lab.remove(name)).toBe(true);
+    expect(tracesOf(name)).toEqual(before);
+  });
+
+  test('down ends an up that is still at work', async () => {
+    const child = up();
+    await eventually('an engine starts', () => runs('dockerd'));
+    expect(() => Lab.open(name)).toThrow(`is still coming up (pid ${child.pid})`);
+    const ended = end(child);
+    expect(await Lab.remove(name)).toBe(true);
+    await ended;
+    expect(child.signalCode).toBe('SIGKILL');
+    expect(tracesOf(name)).toMatchObject(noTraces);
+  });
+
+  test('Ctrl-C removes what there is', async () => {
+    const child = up();
+    await eventually('an engine starts', () => runs('dockerd'));
+    await end(child, 'SIGINT');
+    await eventually('all is gone', () => processes().every(({ args }) => !args.includes(name)));
+    expect(tracesOf(name)).toMatchObject(noTraces);
+  });
+
+  test('an up that fails says why and leaves nothing', async () => {
+    const child = up('--', '--ingress', 'nonsense');
+    let err = '';
+    child.stderr?.on('data', (chunk) => {
+      err += chunk;
+    });
+    expect(await end(child)).toBe(1);
+    expect(err).toMatch(/swarmd of node\d ended:[\s\S]*nonsense/);
+    expect(tracesOf(name)).toMatchObject(noTraces);
+  });
+});

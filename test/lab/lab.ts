@@ -1,0 +1,214 @@
+import { spawnSync } from 'node:child_process';
+import type { Node } from '@swarmctl/shared/model';
+import { Host } from './host.ts';
+import { Machine } from './machine.ts';
+import { type Cut, Network } from './network.ts';
+import { remove } from './remove.ts';
+import { eventually, tail } from './run.ts';
+import { createState, defaultName, type LabOptions, type LabState, planOf, readState, writeState } from './state.ts';
+
+// A lab: hosts on one bridge, each with its own engine and swarmd, formed into a cluster; and a client, which is on the bridge and is no host. A lab
+// outlives the process that made it: `open` finds it again.
+
+export type { LabOptions } from './state.ts';
+export type ShownNode = Node & {
+  readonly ManagerStatus?: { readonly Leader?: boolean; readonly Reachability: string };
+};
+
+export interface HostStatus {
+  readonly name: string;
+  readonly role: 'manager' | 'worker';
+  readonly addr: string;
+  readonly addr6: string;
+  readonly isUp: boolean;
+  readonly dockerd: number | undefined;
+  readonly swarmd: number | undefined;
+  /** As the managers see it; undefined when none answers. */
+  readonly node: string | undefined;
+  readonly cutFrom: readonly string[];
+}
+
+const clientNumber = 254;
+
+/** Why there can be no lab here; undefined when there can. `REQUIRE_DOCKER` makes it an error. */
+export function noLab(): string | undefined {
+  const tools = ['dockerd', 'ip', 'nft', 'iptables', 'nsenter', 'unshare', 'setpriv', 'busybox'];
+  const missing = process.getuid?.() !== 0 ? 'root' : tools.find((name) => spawnSync('which', [name]).status !== 0);
+  if (missing && process.env['REQUIRE_DOCKER']) throw new Error(`REQUIRE_DOCKER is set, but ${missing} is missing`);
+  return missing;
+}
+
+export class Lab {
+  readonly name: string;
+  readonly hosts: readonly Host[];
+  readonly client: Machine;
+  readonly #state: LabState;
+  readonly #network: Network;
+
+  private constructor(state: LabState) {
+    this.#state = state;
+    this.name = state.name;
+    this.#network = new Network(state.name);
+    this.hosts = Array.from({ length: state.nodes }, (_, i) => new Host(state.name, i + 1, this.#network, state.flags));
+    this.client = new Machine(state.name, 'client', clientNumber, this.#network);
+  }
+
+  /** Makes one, and waits until all its nodes are ready. On an error nothing of it stays. */
+  static async up(options: LabOptions = {}): Promise<Lab> {
+    const state = planOf(options);
+    createState(state);
+    const lab = new Lab(state);
+    try {
+      await lab.#make();
+      const { maker: _maker, ...made } = state;
+      writeState(made);
+      return lab;
+    } catch (error) {
+      const logs = lab.logTails();
+      await remove(state.name);
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${logs}`, { cause: error });
+    }
+  }
+
+  /** One that is up. */
+  static open(name = defaultName): Lab {
+    return new Lab(readState(name));
+  }
+
+  /** Removes every trace of a lab, whatever state it is in. True if there was any. */
+  static remove(name = defaultName): Promise<boolean> {
+    return remove(name);
+  }
+
+  get managers(): readonly Host[] {
+    return this.hosts.slice(0, this.#state.managers);
+  }
+
+  get workers(): readonly Host[] {
+    return this.hosts.slice(this.#state.managers);
+  }
+
+  host(number: number): Host {
+    const host = this.hosts[number - 1];
+    if (!host) throw new Error(`there is no host ${number}: they are 1 to ${this.hosts.length}`);
+    return host;
+  }
+
+  /** A host by its number or name, or the client. */
+  machine(id: number | string): Machine {
+    if (id === 'client') return this.client;
+    return this.host(Number(String(id).replace(/^node/, '')));
+  }
+
+  /** Cuts a machine from others (default: from all other hosts, but not from the client), both ways and without a word. */
+  async partition(one: number | string, others?: readonly (number | string)[]): Promise<void> {
+    const machine = this.machine(one);
+    const from = others?.map((other) => this.machine(other)) ?? this.hosts;
+    await this.#network.cut(
+      machine.name,
+      from.filter((other) => other !== machine).map(({ name }) => name),
+    );
+  }
+
+  /** Undoes partitions: all, or those of one machine. */
+  async heal(one?: number | string): Promise<void> {
+    await this.#network.heal(one === undefined ? undefined : this.machine(one).name);
+  }
+
+  /** As when the power fails: its folder is all that stays. */
+  async kill(number: number): Promise<void> {
+    await this.host(number).off();
+  }
+
+  /** Brings a host back, or what does not run on it. */
+  async start(number: number): Promise<void> {
+    await this.host(number).start();
+  }
+
+  async down(): Promise<void> {
+    await remove(this.name);
+  }
+
+  /** What the first manager that answers with a leader says. */
+  async nodes(): Promise<ShownNode[]> {
+    for (const { api, daemon } of this.managers) {
+      if (daemon.pid === undefined) continue;
+      const nodes = await within(api.get<ShownNode[]>('/nodes'), 2_000);
+      if (nodes) return nodes;
+    }
+    throw new Error('no manager answers');
+  }
+
+  async nodeOf(number: number): Promise<ShownNode | undefined> {
+    const { name } = this.host(number);
+    return (await this.nodes()).find((node) => node.Description?.Hostname === name);
+  }
+
+  async status(): Promise<HostStatus[]> {
+    const [nodes, cuts] = await Promise.all([this.nodes().catch(() => []), this.#network.cuts()]);
+    return this.hosts.map((host) => ({
+      name: host.name,
+      role: this.managers.includes(host) ? 'manager' : 'worker',
+      addr: host.addr,
+      addr6: host.addr6,
+      isUp: host.isUp,
+      dockerd: host.engine.pid,
+      swarmd: host.daemon.pid,
+      node: nodes.find((node) => node.Description?.Hostname === host.name)?.Status.State,
+      cutFrom: cutFrom(host.name, cuts),
+    }));
+  }
+
+  /** Polls until true; else fails with the daemons' last words. */
+  eventually(what: string, check: () => Promise<boolean> | boolean, timeoutMs = 30_000): Promise<void> {
+    return eventually(what, check, { timeoutMs, hint: () => this.logTails() });
+  }
+
+  logTails(): string {
+    return this.hosts.map(({ name, daemon }) => `--- swarmd of ${name}\n${tail(daemon.log)}`).join('\n');
+  }
+
+  async #make(): Promise<void> {
+    await this.#network.make();
+    await Promise.all([this.client.boot(), ...this.hosts.map((host) => host.boot())]);
+    await Promise.all(
+      this.hosts.map(async (host) => {
+        await host.engine.start();
+        await Promise.all([host.engine.loadImages(), host.daemon.start()]);
+      }),
+    );
+    await this.#form();
+  }
+
+  async #form(): Promise<void> {
+    const first = this.host(1);
+    const tokens = await first.daemon.init();
+    // One after the other: each changes who must agree to the next.
+    for (const { daemon } of this.managers.slice(1)) await daemon.join(first.addr, tokens.Manager);
+    await Promise.all(this.workers.map(({ daemon }) => daemon.join(first.addr, tokens.Worker)));
+    await this.eventually('all nodes are ready', async () => {
+      const nodes = await this.nodes();
+      const reachable = nodes.filter((node) => node.ManagerStatus?.Reachability === 'reachable');
+      return (
+        nodes.filter((node) => node.Status.State === 'ready').length === this.hosts.length &&
+        reachable.length === this.managers.length
+      );
+    });
+  }
+}
+
+const cutFrom = (name: string, cuts: readonly Cut[]) =>
+  cuts.filter((cut) => cut.includes(name)).map(([a, b]) => (a === name ? b : a));
+
+/** Undefined when it fails or takes too long. */
+async function within<T>(answer: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  try {
+    return await Promise.race([answer.catch(() => undefined), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
