@@ -2,12 +2,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Lab, noLab } from './lab.ts';
-import { processes, processesIn } from './processes.ts';
-import { eventually } from './run.ts';
+import { isAlive, processes, processesIn } from './processes.ts';
+import { eventually, run } from './run.ts';
 import { bridgeNamespace, findState, namespaceOf, nodeName } from './state.ts';
-import { noTraces, tracesOf } from './traces.ts';
+import { containerProcesses, noTraces, tracesOf } from './traces.ts';
 
-// Whenever `up` is cut short, `down` finds what there is.
+// Whatever has crashed, `down` finds what there is.
 
 const missing = noLab();
 const name = `c${process.pid}`;
@@ -21,7 +21,7 @@ describe.skipIf(missing)(`a lab that did not come up${missing ? ` (skipped: ${mi
   const up = (...flags: string[]) =>
     spawn(
       process.execPath,
-      ['--conditions=source', '--import', 'tsx', main, 'up', '--name', name, '--nodes', '3', ...flags],
+      ['--conditions=source', '--import', 'tsx', main, 'up', '--no-build', '--name', name, '--nodes', '3', ...flags],
       { stdio: ['ignore', 'ignore', 'pipe'] },
     );
   const end = async (child: ChildProcess, signal?: NodeJS.Signals) => {
@@ -77,5 +77,22 @@ describe.skipIf(missing)(`a lab that did not come up${missing ? ` (skipped: ${mi
     expect(await end(child)).toBe(1);
     expect(err).toMatch(/swarmd of node\d ended:[\s\S]*nonsense/);
     expect(tracesOf(name)).toMatchObject(noTraces);
+  });
+
+  test('down removes a lab whose parts have crashed, also when it is cut short itself', async () => {
+    const before = tracesOf(name);
+    const lab = await Lab.up({ name, nodes: 3, managers: 1 });
+    await lab.host(1).ctl('service', 'create', '--name', 'web', '--replicas', '3', 'web:1');
+    const containers = lab.hosts.flatMap((host) => containerProcesses(name, host.name));
+    expect(containers.length).toBeGreaterThan(0);
+    for (const pid of [lab.client.first?.pid, lab.host(1).first?.pid, lab.host(2).engine.pid, lab.host(3).daemon.pid])
+      process.kill(pid ?? 0, 'SIGKILL');
+    await run('ip', ['netns', 'del', bridgeNamespace(name)]);
+    const down = spawn(process.execPath, ['--conditions=source', '--import', 'tsx', main, 'down', '--name', name]);
+    await eventually('a namespace goes', () => !tracesOf(name).namespaces.includes(namespaceOf(name, 'client')));
+    await end(down, 'SIGKILL');
+    expect(await Lab.remove(name)).toBe(true);
+    expect(tracesOf(name)).toEqual(before);
+    expect(containers.filter(isAlive)).toEqual([]);
   });
 });

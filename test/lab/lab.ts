@@ -4,7 +4,7 @@ import { Host } from './host.ts';
 import { Machine } from './machine.ts';
 import { type Cut, Network } from './network.ts';
 import { remove } from './remove.ts';
-import { eventually, tail } from './run.ts';
+import { all, eventually, tail } from './run.ts';
 import { createState, defaultName, type LabOptions, type LabState, planOf, readState, writeState } from './state.ts';
 
 // A lab: hosts on one bridge, each with its own engine and swarmd, formed into a cluster; and a client, which is on the bridge and is no host. A lab
@@ -170,11 +170,11 @@ export class Lab {
 
   async #make(): Promise<void> {
     await this.#network.make();
-    await Promise.all([this.client.boot(), ...this.hosts.map((host) => host.boot())]);
-    await Promise.all(
-      this.hosts.map(async (host) => {
-        await host.engine.start();
-        await Promise.all([host.engine.loadImages(), host.daemon.start()]);
+    await all([this.client, ...this.hosts].map((machine) => machine.boot()));
+    await all(
+      this.hosts.map(async ({ engine, daemon }) => {
+        await engine.start();
+        await all([engine.loadImages(), daemon.start()]);
       }),
     );
     await this.#form();
@@ -185,7 +185,7 @@ export class Lab {
     const tokens = await first.daemon.init();
     // One after the other: each changes who must agree to the next.
     for (const { daemon } of this.managers.slice(1)) await daemon.join(first.addr, tokens.Manager);
-    await Promise.all(this.workers.map(({ daemon }) => daemon.join(first.addr, tokens.Worker)));
+    await all(this.workers.map(({ daemon }) => daemon.join(first.addr, tokens.Worker)));
     await this.eventually('all nodes are ready', async () => {
       const nodes = await this.nodes();
       const reachable = nodes.filter((node) => node.ManagerStatus?.Reachability === 'reachable');

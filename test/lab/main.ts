@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type HostStatus, Lab, noLab } from './lab.ts';
@@ -7,9 +7,12 @@ import { defaultName } from './state.ts';
 
 // `npm run lab -- VERB …`: a lab from the command line.
 
+const setup = fileURLToPath(new URL('../../scripts/setup.mjs', import.meta.url));
+
 const usage = `Usage: npm run lab -- VERB [--name NAME] …
 
-  up [--nodes 5] [--managers 3] [-- SWARMD-FLAG …]   make hosts, each with a network, an engine and a swarmd, and one cluster of them
+  up [--nodes 3] [--managers 3] [--no-build] [-- SWARMD-FLAG …]
+                          make hosts, each with addresses, an engine and a swarmd, and one cluster of them
   down                    remove every trace of it
   exec N|client CMD …     run CMD on a host, or on the client, which is on their network too
   partition N [M …]       cut host N from all other hosts, or from M (a number, or client) only
@@ -21,6 +24,8 @@ const usage = `Usage: npm run lab -- VERB [--name NAME] …
 
 async function main(argv: readonly string[]): Promise<number> {
   const { verb, words, options } = parse(argv);
+  const isHelp = verb === undefined || verb === 'help';
+  if (!isHelp && process.getuid?.() !== 0) throw new Error('a lab needs root');
   const open = () => Lab.open(options.name);
   const [first = '', ...rest] = words;
   switch (verb) {
@@ -48,7 +53,7 @@ async function main(argv: readonly string[]): Promise<number> {
       return 0;
     default:
       print(usage);
-      return verb === undefined || verb === 'help' ? 0 : 125;
+      return isHelp ? 0 : 125;
   }
 }
 
@@ -56,6 +61,8 @@ interface Options {
   readonly name: string;
   readonly nodes: number | undefined;
   readonly managers: number | undefined;
+  /** Else what was built last is run. */
+  readonly build: boolean;
 }
 
 /** Options may stand before and behind the verb, but behind the host of `exec` all is the command's. */
@@ -71,17 +78,29 @@ function parse(argv: readonly string[]): { verb: string | undefined; words: stri
       name: { type: 'string', default: defaultName },
       nodes: { type: 'string' },
       managers: { type: 'string' },
+      'no-build': { type: 'boolean', default: false },
     },
   });
   const count = (text: string | undefined) => (text === undefined ? undefined : Number(text));
-  const options = { name: values.name, nodes: count(values.nodes), managers: count(values.managers) };
+  const options = {
+    name: values.name,
+    nodes: count(values.nodes),
+    managers: count(values.managers),
+    build: !values['no-build'],
+  };
   return { verb: positionals[0], words: [...positionals.slice(1), ...command], options };
 }
 
-async function up({ name, nodes, managers }: Options, flags: readonly string[]): Promise<number> {
+async function up({ name, nodes, managers, build }: Options, flags: readonly string[]): Promise<number> {
   const missing = noLab();
   if (missing) throw new Error(`a lab needs ${missing}`);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => giveUp(name));
+  if (
+    build &&
+    spawnSync(process.execPath, [setup, 'packages/daemon', 'packages/cli'], { stdio: 'inherit' }).status !== 0
+  )
+    return 1;
+  const abort = once(() => giveUp(name));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, abort);
   const started = performance.now();
   const lab = await Lab.up({
     name,
@@ -151,6 +170,14 @@ const hostNumber = (id: string) => Number(id.replace(/^node/, ''));
 function needed(id: string): string {
   if (!id) throw new Error('which host?');
   return id;
+}
+
+function once(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) action();
+    done = true;
+  };
 }
 
 const print = (text: string) => console.log(text.trimEnd());

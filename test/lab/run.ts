@@ -18,6 +18,12 @@ export async function run(program: string, args: readonly string[], env: NodeJS.
   }
 }
 
+/** Waits for all of them, also when one fails: nothing is still at work afterwards. */
+export async function all(jobs: readonly Promise<unknown>[]): Promise<void> {
+  const failed = (await Promise.allSettled(jobs)).find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
 /** As a shell has it. */
 export const exitCode = (code: number | null, signal: NodeJS.Signals | null) =>
   code ?? 128 + (constants.signals[signal ?? 'SIGKILL'] ?? 0);
