@@ -102,6 +102,7 @@ class Scheduler {
         return this.#waiting && nodeMatters(event);
       case 'services':
       case 'cluster':
+      case 'networks':
         return false;
       default:
         return event satisfies never;

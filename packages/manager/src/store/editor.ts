@@ -27,7 +27,7 @@ export interface Stamp {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-const label = { cluster: 'cluster', nodes: 'node', services: 'service', tasks: 'task' } as const;
+const label = { cluster: 'cluster', nodes: 'node', services: 'service', tasks: 'task', networks: 'network' } as const;
 
 const metaKeys: ReadonlySet<string> = new Set(['ID', 'Version', 'CreatedAt', 'UpdatedAt'] satisfies (keyof Meta)[]);
 

@@ -25,7 +25,7 @@ const states = Object.keys(stateOrder) as TaskState[];
 class Writer {
   readonly #random: Random;
   readonly #newId: () => string;
-  readonly #ids: Record<Table, string[]> = { cluster: [], nodes: [], services: [], tasks: [] };
+  readonly #ids: Record<Table, string[]> = { cluster: [], nodes: [], services: [], tasks: [], networks: [] };
 
   constructor(random: Random) {
     this.#random = random;
@@ -41,7 +41,7 @@ class Writer {
   }
 
   #change(view: View): StoreChange {
-    const table = this.#pick(['nodes', 'services', 'tasks', 'tasks', 'tasks', 'cluster'] as const);
+    const table = this.#pick(['nodes', 'services', 'tasks', 'tasks', 'tasks', 'cluster', 'networks'] as const);
     const id = this.#pick(this.#ids[table]);
     const dice = this.#random();
     if (id === undefined || dice < 0.3) return this.#create(view, table);
@@ -66,6 +66,10 @@ class Writer {
         const service = view.get('services', this.#pick(this.#ids.services) ?? '') ?? aService({ id: 'gone' });
         const node = this.#random() < 0.5 ? { node: this.#pick(this.#ids.nodes) ?? 'nowhere' } : {};
         return { op: 'create', table, object: aTask({ id, service, slot: 1 + below(this.#random, 3), ...node }) };
+      }
+      case 'networks': {
+        const Spec = { Name: `net${below(this.#random, 9)}`, Labels: {} };
+        return { op: 'create', table, object: { ID: id, Spec, VNI: 4096, IPAM: { Configs: [] }, Gateways: {} } };
       }
       default:
         return table satisfies never;
@@ -94,6 +98,8 @@ class Writer {
           },
         };
       }
+      case 'networks':
+        return { set: { Gateways: { n1: `10.0.1.${below(this.#random, 255)}` } }, unset: ['VNI'] };
       default:
         return table satisfies never;
     }

@@ -40,6 +40,7 @@ export class State implements View {
       nodes: OrderedMap.empty(),
       services: OrderedMap.empty(),
       tasks: OrderedMap.empty(),
+      networks: OrderedMap.empty(),
     },
     {
       servicesByName: OrderedMap.empty(),

@@ -1,6 +1,7 @@
 import type {
   ClusterSpec,
   EndpointSpec,
+  NetworkSpec,
   NodeSpec,
   Platform,
   PortConfig,
@@ -46,6 +47,17 @@ export interface NodeDescription {
   readonly Runtimes: readonly RuntimeName[];
   /** Ours: false when the engine does not answer; the node is then not ready for new tasks. */
   readonly RuntimeReady: boolean;
+  /** Ours: the node's end of the mesh; absent where none was asked for. */
+  readonly Mesh?: {
+    /** The device is there and its probes are answered: traffic may be sent by it. */
+    readonly up: boolean;
+    /** Where the other nodes send the mesh's packets. */
+    readonly dataPathAddr: string;
+    /** Why it is not up. */
+    readonly why?: string;
+    /** base64, public. */
+    readonly wireguardKey?: string;
+  };
 }
 
 export type RuntimeName = 'docker' | 'process';
@@ -69,7 +81,14 @@ export interface Node extends Meta {
   readonly RestartGraceUntil?: number;
   /** Ours. Writer: the dispatcher: since when (ms) the node is down. */
   readonly DownSince?: number;
+  /**
+   * Ours. Writer: the mesh allocator: the node's number in the mesh, from 1 to `maxMeshId`. It never changes, and is not given to another
+   * node while a task of this one lives.
+   */
+  readonly MeshID?: number;
 }
+
+export const maxMeshId = 65_534;
 
 export interface Endpoint {
   readonly Spec: EndpointSpec | Record<string, never>;
@@ -133,6 +152,8 @@ export interface TaskEndpoint {
   readonly protocol: Protocol;
   readonly targetPort: number;
   readonly localAddr: string;
+  /** The same for IPv6, where the task has such an address as well. */
+  readonly localAddr6?: string;
   /** Where the task listens on `localAddr`; `targetPort` for containers, the assigned port for processes. */
   readonly localPort: number;
   readonly nodeAddr: string;
@@ -169,6 +190,8 @@ export interface Task extends Meta {
   readonly ServiceAnnotations: { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
   /** Ours: the service's ports as allocated (ingress and host). Writer: the port allocator, new -> pending. */
   readonly Ports?: readonly PortConfig[];
+  /** Writer: the attachment allocator, new -> pending. Addresses as `10.0.1.5/24`. */
+  readonly NetworksAttachments?: readonly NetworkAttachment[];
   /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. */
   readonly Restarts?: { readonly count: number; readonly times: readonly number[] };
   /** Ours: desired `ready` becomes `running` at this time (ms): the restart delay. */
@@ -181,6 +204,22 @@ export interface Task extends Meta {
   readonly UpdateID?: string;
   /** Ours. Writer: the updater: since when (ms) this task is seen up; its update's delay and monitor count from here. */
   readonly UpSince?: number;
+}
+
+export interface NetworkAttachment {
+  readonly Network: { readonly ID: string };
+  readonly Addresses: readonly string[];
+}
+
+export interface Network extends Meta {
+  /** Writer: the API. */
+  readonly Spec: NetworkSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
+  /** Ours. Writer: the network allocator; absent until it came by, and of networks without a VXLAN. */
+  readonly VNI?: number;
+  /** Writer: the network allocator, from what the spec asks for; no configs until it came by. */
+  readonly IPAM: { readonly Configs: readonly { readonly Subnet: string; readonly Gateway: string }[] };
+  /** Ours. Writer: the attachment allocator: each node's own address on this network (no prefix), by node id. */
+  readonly Gateways: Readonly<Record<string, string>>;
 }
 
 export interface Cluster extends Meta {
@@ -205,6 +244,7 @@ export interface Objects {
   nodes: Node;
   services: Service;
   tasks: Task;
+  networks: Network;
 }
 export type Table = keyof Objects;
-export const tables = ['cluster', 'nodes', 'services', 'tasks'] as const satisfies readonly Table[];
+export const tables = ['cluster', 'nodes', 'services', 'tasks', 'networks'] as const satisfies readonly Table[];

@@ -228,6 +228,61 @@ export const ServiceSpec = object({
 });
 export type ServiceSpec = Static<typeof ServiceSpec>;
 
+const IpamConfig = object({
+  Subnet: opt(Type.String()),
+  IPRange: opt(Type.String()),
+  Gateway: opt(Type.String()),
+});
+
+/** A network as the cluster keeps it, and as a task's inspect shows it. */
+export const NetworkSpec = object({
+  Name: opt(Type.String()),
+  Labels: opt(stringMap),
+  DriverConfiguration: opt(Driver),
+  IPv6Enabled: opt(Type.Boolean()),
+  Internal: opt(Type.Boolean()),
+  Attachable: opt(Type.Boolean()),
+  Ingress: opt(Type.Boolean()),
+  IPAMOptions: opt(object({ Driver: opt(Driver), Configs: opt(Type.Array(IpamConfig)) })),
+  ConfigFrom: opt(object({ Network: opt(Type.String()) })),
+  Scope: opt(Type.String()),
+});
+export type NetworkSpec = Static<typeof NetworkSpec>;
+
+/** What `POST /networks/create` takes: the same in other words. */
+export const NetworkCreateRequest = object({
+  Name: opt(Type.String()),
+  CheckDuplicate: opt(Type.Boolean()),
+  Driver: opt(Type.String()),
+  Scope: opt(Type.String()),
+  Internal: opt(Type.Boolean()),
+  Attachable: opt(Type.Boolean()),
+  Ingress: opt(Type.Boolean()),
+  ConfigOnly: opt(Type.Boolean()),
+  ConfigFrom: opt(object({ Network: opt(Type.String()) })),
+  IPAM: opt(
+    object({
+      Driver: opt(Type.String()),
+      Options: opt(stringMap),
+      Config: opt(
+        Type.Array(
+          object({
+            Subnet: opt(Type.String()),
+            IPRange: opt(Type.String()),
+            Gateway: opt(Type.String()),
+            AuxiliaryAddresses: opt(stringMap),
+          }),
+        ),
+      ),
+    }),
+  ),
+  EnableIPv4: opt(Type.Boolean()),
+  EnableIPv6: opt(Type.Boolean()),
+  Options: opt(stringMap),
+  Labels: opt(stringMap),
+});
+export type NetworkCreateRequest = Static<typeof NetworkCreateRequest>;
+
 export const NodeSpec = object({
   Name: opt(Type.String()),
   Labels: opt(stringMap),

@@ -21,7 +21,17 @@ export interface StatusUpdate {
   readonly status: TaskStatus;
 }
 
-/** One published port with everything behind it. `key` is `protocol/publishedPort`. */
+/**
+ * How a client's address reaches the task: `keep` where that can be (else masqueraded, and said), `masquerade` always, `proxy-v1` and
+ * `proxy-v2` by a PROXY header from the userspace proxy.
+ */
+export type ClientAddress = 'keep' | 'masquerade' | 'proxy-v1' | 'proxy-v2';
+
+/** `protocol/publishedPort`, with `@address` for a port that answers on that address alone. */
+export const ingressKey = (protocol: Protocol, publishedPort: number, address?: string): string =>
+  `${protocol}/${publishedPort}${address === undefined ? '' : `@${address}`}`;
+
+/** One published port with everything behind it. `key` is its `ingressKey`; a port on several addresses is several entries. */
 export interface IngressEntry {
   readonly key: string;
   readonly serviceId: string;
@@ -29,6 +39,12 @@ export interface IngressEntry {
   readonly protocol: Protocol;
   readonly publishedPort: number;
   readonly targetPort: number;
+  /** Answers on this address alone, in canonical form; absent: on every address that the node's ingress has. */
+  readonly address?: string;
+  /** Ranges (canonical, both families) whose clients are let in; to others the port does not exist. Absent: everybody. */
+  readonly allow?: readonly string[];
+  /** Absent: `keep`. */
+  readonly clientAddress?: ClientAddress;
   /** In a stable order (by task id), so that an unchanged set is an unchanged rule. */
   readonly backends: readonly IngressBackend[];
 }
@@ -36,6 +52,54 @@ export interface IngressEntry {
 export interface IngressBackend extends TaskEndpoint {
   readonly taskId: string;
   readonly nodeId: string;
+}
+
+/** One node of the mesh. */
+export interface MeshPeer {
+  readonly nodeId: string;
+  readonly meshId: number;
+  /** Where its mesh's packets go: its data path address. */
+  readonly addr: string;
+  /** Its end is up, by its own word. */
+  readonly up: boolean;
+  /** base64, public. */
+  readonly wireguardKey?: string;
+}
+
+/** The mesh as one node needs it. */
+export interface MeshView {
+  /** This node's mesh id. */
+  readonly self: number;
+  readonly vni: number;
+  /** UDP. */
+  readonly port: number;
+  /** A peer's mesh addresses are the pools' first plus its mesh id. */
+  readonly pool4: string;
+  readonly pool6: string;
+  /** All other nodes that have a mesh id, by it. */
+  readonly peers: readonly MeshPeer[];
+}
+
+/** An overlay network as one node that has tasks on it needs it. */
+export interface NetworkView {
+  readonly id: string;
+  readonly name: string;
+  readonly vni: number;
+  readonly encrypted: boolean;
+  readonly internal: boolean;
+  /** `gateway` is this node's own address there. */
+  readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
+  /** Tasks and gateways on other nodes. */
+  readonly far: readonly { readonly addr: string; readonly mac: string; readonly nodeAddr: string }[];
+  /** What can be asked for by name, and who serves it. */
+  readonly names: readonly NetworkName[];
+}
+
+export interface NetworkName {
+  readonly name: string;
+  /** Absent: the tasks' addresses are the answer. */
+  readonly vip?: string;
+  readonly tasks: readonly { readonly taskId: string; readonly slot?: number; readonly addr: string }[];
 }
 
 export interface LogOptions {
@@ -77,7 +141,7 @@ export type AgentMessage =
       readonly revision: number;
     }
   | { readonly type: 'heartbeat'; readonly revision: number }
-  /** The ingress table up to `revision` is in force on this node. Sent at once. */
+  /** The ingress table, mesh and networks up to `revision` are in force on this node. Sent at once. */
   | { readonly type: 'applied'; readonly revision: number }
   | { readonly type: 'status'; readonly sequence: number; readonly updates: readonly StatusUpdate[] }
   | { readonly type: 'describe'; readonly description: NodeDescription; readonly addr: string }
@@ -105,6 +169,12 @@ export type ManagerMessage =
       readonly removedTasks: readonly string[];
       readonly ingress: readonly IngressEntry[];
       readonly removedIngress: readonly string[];
+      /** Whole whenever it changed; absent: as it was (in a full update: there is none). */
+      readonly mesh?: MeshView;
+      /** Those that changed, each whole; absent: none did. */
+      readonly networks?: readonly NetworkView[];
+      /** Ids of networks that this node has no task on any more. */
+      readonly removedNetworks?: readonly string[];
     }
   | { readonly type: 'status-ack'; readonly sequence: number }
   /** From now on; the agent beats at once. */
