@@ -18,6 +18,11 @@ const update = (more: object) => ({
   sequence: 1,
   updates: [{ taskId: 't', status: { ...status, ...more } }],
 });
+const wireguardKey = 'uzoAGDZ4/tbVq9CvS4cE6rRZ4z4q3TqFV0KPVVo6Nn8=';
+const meshed = (mesh: object) => ({
+  ...hello,
+  description: { ...description, Mesh: { up: true, dataPathAddr: '10.0.0.1', ...mesh } },
+});
 const line = { taskId: 't', stream: 'stdout', time: 't', line: new Uint8Array(1) };
 
 describe('right', () => {
@@ -27,6 +32,9 @@ describe('right', () => {
     ['applied', { type: 'applied', revision: 3 }],
     ['status', update({ Message: 'started', ContainerStatus: { ContainerID: 'c', PID: 1, ExitCode: -1 } })],
     ['endpoints', update({ Endpoints: [endpoint], PortStatus: { Ports: [{ Protocol: 'tcp', PublishedPort: 80 }] } })],
+    ['an endpoint of both families', update({ Endpoints: [{ ...endpoint, localAddr6: 'fd17::2' }] })],
+    ['a mesh', meshed({ wireguardKey })],
+    ['a mesh that is down', meshed({ up: false, dataPathAddr: 'fd00::1', why: 'no such device' })],
     ['describe', { type: 'describe', description, addr: 'host.example' }],
     ['logs', { type: 'logs', subscription: 's', lines: [line] }],
     ['logs-end', { type: 'logs-end', subscription: 's', error: 'gone' }],
@@ -37,6 +45,7 @@ describe('right', () => {
 
 test('what is not known is left out', () => {
   expect(checkAgentMessage({ ...(update({ Evil: 1 }) as object), nodeId: 'another' })).toEqual(update({}));
+  expect(checkAgentMessage(meshed({ evil: 1 }))).toEqual(meshed({}));
 });
 
 describe('wrong', () => {
@@ -64,6 +73,14 @@ describe('wrong', () => {
     ['a long error', update({ Err: 'x'.repeat(10_000) })],
     ['a port that is none', update({ Endpoints: [{ ...endpoint, nodePort: 70_000 }] })],
     ['an endpoint that would be a rule', update({ Endpoints: [{ ...endpoint, nodeAddr: '1 } accept' }] })],
+    ['a sixth address that is more', update({ Endpoints: [{ ...endpoint, localAddr6: 'fd17::2 accept' }] })],
+    ['a sixth address that is none', update({ Endpoints: [{ ...endpoint, localAddr6: '172.17.0.2' }] })],
+    ['a mesh that is none', { ...hello, description: { ...description, Mesh: true } }],
+    ['a mesh that is neither up nor down', meshed({ up: 'yes' })],
+    ['a mesh at a name', meshed({ dataPathAddr: 'host.example' })],
+    ['a mesh at a zone', meshed({ dataPathAddr: 'fe80::1%eth0' })],
+    ['a key that is none', meshed({ wireguardKey: `${wireguardKey}\n` })],
+    ['a reason without end', meshed({ why: 'x'.repeat(10_000) })],
     ['a line that is text', { type: 'logs', subscription: 's', lines: [{ ...line, line: 'text' }] }],
     ['a goodbye for ever', { type: 'goodbye', graceMs: Number.POSITIVE_INFINITY }],
   ])('%s', (_, message) => {

@@ -3,6 +3,7 @@ import {
   isTaskState,
   type NodeDescription,
   type PortConfig,
+  parseIp,
   type TaskEndpoint,
   type TaskState,
   type TaskStatus,
@@ -84,6 +85,11 @@ function address(from: Fields, key: string): string {
   return /^[A-Za-z0-9._:%-]+$/.test(value) ? value : bad(`${key} is not an address`);
 }
 
+function ip6(from: Fields, key: string): string {
+  const value = text(from, key, 64);
+  return parseIp(value)?.family === 6 ? value : bad(`${key} is not an IPv6 address`);
+}
+
 function count(from: Fields, key: string, most = Number.MAX_SAFE_INTEGER): number {
   const value = from[key];
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= most) return value;
@@ -115,8 +121,38 @@ function description(value: unknown): NodeDescription {
   list(from, 'Runtimes', (name) => oneOf({ name }, 'name', ['docker', 'process']));
   if (typeof from['RuntimeReady'] !== 'boolean') bad('RuntimeReady is neither true nor false');
   const { Hostname, Platform, Resources, Engine, TLSInfo, Runtimes, RuntimeReady } = from as unknown as NodeDescription;
-  return { Hostname, Platform, Resources, Engine, ...(TLSInfo && { TLSInfo }), Runtimes, RuntimeReady };
+  return {
+    Hostname,
+    Platform,
+    Resources,
+    Engine,
+    ...(TLSInfo && { TLSInfo }),
+    Runtimes,
+    RuntimeReady,
+    ...(from['Mesh'] !== undefined && { Mesh: mesh(from['Mesh']) }),
+  };
 }
+
+function mesh(value: unknown): NonNullable<NodeDescription['Mesh']> {
+  const from = fields(value, 'Mesh');
+  const { up, wireguardKey } = from;
+  if (typeof up !== 'boolean') return bad('Mesh.up is neither true nor false');
+  const dataPathAddr = text(from, 'dataPathAddr', 255);
+  // It is written into rules and routes, where a name or a zone would not do.
+  if (!parseIp(dataPathAddr)) bad('Mesh.dataPathAddr is not an IP address');
+  return {
+    up,
+    dataPathAddr,
+    ...(from['why'] !== undefined && { why: text(from, 'why', longText) }),
+    ...(wireguardKey !== undefined && { wireguardKey: publicKey(wireguardKey) }),
+  };
+}
+
+/** 32 bytes as base64. */
+const publicKey = (value: unknown): string =>
+  typeof value === 'string' && /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(value)
+    ? value
+    : bad('Mesh.wireguardKey is not a key of 32 bytes');
 
 /** States that agents report. */
 const reported: ReadonlySet<TaskState> = new Set<TaskState>([
@@ -184,6 +220,7 @@ function endpoint(value: unknown): TaskEndpoint {
     protocol: oneOf(from, 'protocol', protocols),
     targetPort: count(from, 'targetPort', 65_535),
     localAddr: address(from, 'localAddr'),
+    ...(from['localAddr6'] !== undefined && { localAddr6: ip6(from, 'localAddr6') }),
     localPort: count(from, 'localPort', 65_535),
     nodeAddr: address(from, 'nodeAddr'),
     nodePort: count(from, 'nodePort', 65_535),

@@ -2,6 +2,7 @@ export * from './changes.ts';
 export * from './constraints.ts';
 export * from './defaults.ts';
 export * from './image.ts';
+export * from './ip.ts';
 export * from './labels.ts';
 export * from './normalise.ts';
 export * from './objects.ts';

@@ -1,4 +1,7 @@
 import { ClusterError } from '../kit/errors.ts';
+import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
+import type { Protocol } from './objects.ts';
+import type { PortConfig } from './specs.ts';
 
 // The reserved labels `swarmctl.*` on an object's own Spec.Labels: what Docker has no field for. One registry; an unknown or malformed
 // one is refused with the nearest key.
@@ -9,6 +12,8 @@ interface LabelDefinition {
   readonly kind: LabelKind;
   /** True when a change of it replaces the service's tasks. */
   readonly redeploys: boolean;
+  /** True when it may be given for one published port alone, which then counts instead: `<label>.<published>/<protocol>`. */
+  readonly perPort?: boolean;
   readonly what: string;
   /** Undefined when the value is right, else what would be. */
   readonly check: (value: string) => string | undefined;
@@ -20,6 +25,15 @@ const among =
   (...values: string[]) =>
   (value: string) =>
     values.includes(value) ? undefined : `one of ${values.join(', ')}`;
+
+/**
+ * How a client's address reaches the task: `keep` where that can be (else masqueraded, and said), `masquerade` always, `proxy-v1` and
+ * `proxy-v2` by a PROXY header from the userspace proxy.
+ */
+export type ClientAddress = 'keep' | 'masquerade' | 'proxy-v1' | 'proxy-v2';
+const clientAddresses = ['keep', 'masquerade', 'proxy-v1', 'proxy-v2'] as const satisfies readonly ClientAddress[];
+
+const yesOrNo = among('true', 'false');
 
 export const labelRegistry = {
   'swarmctl.drain-timeout': {
@@ -40,6 +54,39 @@ export const labelRegistry = {
     what: 'whether a task without a healthcheck must accept connections on its ingress ports before it is used: connect or none (connect)',
     check: among('connect', 'none'),
   },
+  'swarmctl.ingress.address': {
+    kind: 'service',
+    redeploys: false,
+    perPort: true,
+    what: 'addresses of nodes that published ports answer on, separated by commas (every address)',
+    check: wrongAddresses,
+  },
+  'swarmctl.ingress.allow': {
+    kind: 'service',
+    redeploys: false,
+    perPort: true,
+    what: 'ranges whose clients reach published ports, separated by commas (everybody)',
+    check: wrongRanges,
+  },
+  'swarmctl.ingress.client-address': {
+    kind: 'service',
+    redeploys: false,
+    perPort: true,
+    what: "how a client's address reaches the task: keep, masquerade, or in a PROXY header by proxy-v1 or proxy-v2 (keep)",
+    check: among(...clientAddresses),
+  },
+  'swarmctl.publish-not-ready': {
+    kind: 'service',
+    redeploys: false,
+    what: "whether the service's names lead to tasks that are not ready as well: true or false (false)",
+    check: yesOrNo,
+  },
+  'swarmctl.stable-address': {
+    kind: 'service',
+    redeploys: false,
+    what: "whether a slot's next task gets the address of the one before: true or false (false)",
+    check: yesOrNo,
+  },
 } as const satisfies Record<string, LabelDefinition>;
 
 export type ReservedLabel = keyof typeof labelRegistry;
@@ -53,20 +100,127 @@ export const runtimeOf = (labels: Readonly<Record<string, string>>): 'docker' | 
 export const readyCheckOf = (labels: Readonly<Record<string, string>>): 'connect' | 'none' =>
   labels['swarmctl.ready-check'] === 'none' ? 'none' : 'connect';
 
+export const publishesNotReady = (labels: Readonly<Record<string, string>>): boolean =>
+  labels['swarmctl.publish-not-ready'] === 'true';
+
+export const hasStableAddress = (labels: Readonly<Record<string, string>>): boolean =>
+  labels['swarmctl.stable-address'] === 'true';
+
+/** What labels say of one published port. */
+export interface PublishedOptions {
+  /** Canonical, each once; empty: every address. */
+  readonly addresses: readonly string[];
+  /** Canonical, none within another; empty: nobody; absent: everybody. */
+  readonly allow?: readonly string[];
+  /** Absent: `keep`. */
+  readonly clientAddress?: ClientAddress;
+}
+
+/** Of labels that were checked: a malformed item is left out. */
+export function publishedOptionsOf(
+  labels: Readonly<Record<string, string>>,
+  port: Pick<PortConfig, 'Protocol' | 'PublishedPort'>,
+): PublishedOptions {
+  const value = (label: ReservedLabel) => labels[portLabel(label, port)] ?? labels[label];
+  const allow = value('swarmctl.ingress.allow');
+  const wish = value('swarmctl.ingress.client-address');
+  const clientAddress = clientAddresses.find((one) => one === wish);
+  return {
+    addresses: addressesOf(value('swarmctl.ingress.address') ?? ''),
+    ...(allow !== undefined && { allow: rangesOf(allow) }),
+    ...(clientAddress && { clientAddress }),
+  };
+}
+
+/** The form of `label` for one published port. */
+export const portLabel = (label: ReservedLabel, port: Pick<PortConfig, 'Protocol' | 'PublishedPort'>): string =>
+  `${label}.${portName(port)}`;
+
+/** `8080/tcp`. */
+export const portName = (port: Pick<PortConfig, 'Protocol' | 'PublishedPort'>): string =>
+  `${port.PublishedPort ?? 0}/${port.Protocol || 'tcp'}`;
+
+export interface LabelName {
+  readonly label: ReservedLabel;
+  /** Of the form for one port. */
+  readonly port?: { readonly Protocol: Protocol; readonly PublishedPort: number };
+}
+
+/** What a reserved label's key means; undefined when it means nothing. */
+export function labelNamed(key: string): LabelName | undefined {
+  if (Object.hasOwn(labelRegistry, key)) return { label: key as ReservedLabel };
+  const label = perPortBase(key);
+  const match = label && /^([1-9]\d{0,4})\/(tcp|udp|sctp)$/.exec(key.slice(label.length + 1));
+  if (!match || Number(match[1]) > 65_535) return undefined;
+  return { label, port: { PublishedPort: Number(match[1]), Protocol: match[2] as Protocol } };
+}
+
+const perPortBase = (key: string): ReservedLabel | undefined =>
+  (Object.keys(labelRegistry) as ReservedLabel[]).find(
+    (label) => (labelRegistry[label] as LabelDefinition).perPort && key.startsWith(`${label}.`),
+  );
+
+function unknownLabel(key: string): ClusterError {
+  const base = perPortBase(key);
+  const message = base
+    ? `label '${key}': '${key.slice(base.length + 1)}' is not a published port such as 8080/tcp`
+    : `unknown label '${key}': the prefix swarmctl. is reserved; did you mean '${nearest(key, Object.keys(labelRegistry))}'?`;
+  return new ClusterError('invalid-argument', message, { label: key });
+}
+
+const listed = (value: string): string[] =>
+  value
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+
+const addressesOf = (value: string): string[] => [
+  ...new Set(
+    listed(value)
+      .flatMap((item) => parseIp(item) ?? [])
+      .map(formatIp),
+  ),
+];
+
+function wrongAddresses(value: string): string | undefined {
+  const items = listed(value);
+  const ips = items.map(parseIp);
+  if (items.length === 0 || ips.includes(undefined)) {
+    return 'a list of addresses such as 10.0.0.5 or 10.0.0.5,fd00::5';
+  }
+  return ips.some((ip) => ip?.value === 0n)
+    ? 'a list of single addresses; without the label every one answers'
+    : undefined;
+}
+
+function rangesOf(value: string): string[] {
+  const ranges = listed(value).flatMap((item) => parseIpRange(item) ?? []);
+  const covered = (range: IpRange, at: number) =>
+    ranges.some((other, i) => isWithinRange(range, other) && (i < at || !isWithinRange(other, range)));
+  return ranges.filter((range, at) => !covered(range, at)).map(formatIpRange);
+}
+
+function wrongRanges(value: string): string | undefined {
+  const items = listed(value);
+  if (items.length === 0) return 'a list of ranges such as 10.0.0.0/8 or 10.0.0.0/8,fd00::/8';
+  for (const item of items) {
+    const range = parseIpRange(item);
+    if (!range) return 'a list of ranges such as 10.0.0.0/8 or 10.0.0.0/8,fd00::/8';
+    // A slip of the prefix must not open more than was meant.
+    if (parseIp(item.split('/')[0] ?? '')?.value !== range.first) {
+      return `a list of ranges: ${item} lies in ${formatIpRange(range)}; write that, or the address alone`;
+    }
+  }
+  return undefined;
+}
+
 /** Throws `invalid-argument` for the first reserved label that is unknown, malformed or on the wrong kind of object. */
 export function checkReservedLabels(kind: LabelKind, labels: Readonly<Record<string, string>>): void {
   for (const [key, value] of Object.entries(labels)) {
     if (!key.startsWith('swarmctl.')) continue;
-    const definition: LabelDefinition | undefined = Object.hasOwn(labelRegistry, key)
-      ? labelRegistry[key as ReservedLabel]
-      : undefined;
-    if (!definition) {
-      throw new ClusterError(
-        'invalid-argument',
-        `unknown label '${key}': the prefix swarmctl. is reserved; did you mean '${nearest(key, Object.keys(labelRegistry))}'?`,
-        { label: key },
-      );
-    }
+    const name = labelNamed(key);
+    if (!name) throw unknownLabel(key);
+    const definition: LabelDefinition = labelRegistry[name.label];
     if (definition.kind !== kind) {
       throw new ClusterError('invalid-argument', `label '${key}' belongs on a ${definition.kind}, not on a ${kind}`, {
         label: key,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { isClusterError } from '../kit/index.ts';
-import type { ServiceSpec } from './specs.ts';
-import { completeServiceSpec } from './validate.ts';
+import type { PortConfig, ServiceSpec } from './specs.ts';
+import { checkPortLabels, completeServiceSpec } from './validate.ts';
 
 const spec = (more: ServiceSpec = {}, container: object = {}, template: object = {}): ServiceSpec => ({
   Name: 'web',
@@ -70,7 +70,46 @@ describe('completeServiceSpec', () => {
     [spec({}, { Secrets: [{}] }), 'unimplemented: secrets are not supported yet'],
     [spec({}, { Configs: [{}] }), 'unimplemented: configs are not supported yet'],
     [spec({}, {}, { Networks: [{ Target: 'n' }] }), 'unimplemented: user networks are not supported yet'],
+    [spec({ Networks: [{ Target: 'n' }] }), 'unimplemented: user networks are not supported yet'],
     [spec({ Mode: { GlobalJob: {} } }), 'unimplemented: jobs are not supported yet'],
+    [spec({ Mode: { ReplicatedJob: {} } }), 'unimplemented: jobs are not supported yet'],
+    [
+      spec({}, { Privileges: { CredentialSpec: { File: 'f' } } }),
+      'unimplemented: credential specs are not supported yet',
+    ],
+    [
+      spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp' }] } }),
+      'unimplemented: sctp ports in ingress mode are not supported yet',
+    ],
+    [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp', PublishMode: 'host' }] } }), 'accepted'],
+    [
+      spec({ Labels: { 'swarmctl.ingress.address.80/tcp': '10.0.0.5' } }),
+      "unimplemented: label 'swarmctl.ingress.address.80/tcp' is not supported yet; leave it out",
+    ],
+    [
+      spec({ Labels: { 'swarmctl.ingress.allow': '10.0.0.0/8' } }),
+      "unimplemented: label 'swarmctl.ingress.allow' is not supported yet; leave it out",
+    ],
+    [
+      spec({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }),
+      "unimplemented: label 'swarmctl.ingress.client-address' with the value 'proxy-v1' is not supported yet; leave it out",
+    ],
+    [
+      spec({ Labels: { 'swarmctl.publish-not-ready': 'true' } }),
+      "unimplemented: label 'swarmctl.publish-not-ready' with the value 'true' is not supported yet; leave it out",
+    ],
+    [
+      spec({ Labels: { 'swarmctl.stable-address': 'true' } }),
+      "unimplemented: label 'swarmctl.stable-address' with the value 'true' is not supported yet; leave it out",
+    ],
+    [
+      spec({ Labels: { 'swarmctl.stable-address': 'false', 'swarmctl.publish-not-ready': 'false', constructor: 'x' } }),
+      'accepted',
+    ],
+    [
+      spec({ Labels: { 'swarmctl.ingress.allow': '10.0.0.1/8' } }),
+      "invalid-argument: label 'swarmctl.ingress.allow': '10.0.0.1/8' is not a list of ranges: 10.0.0.1/8 lies in 10.0.0.0/8; write that, or the address alone",
+    ],
     [
       spec({ Labels: { 'swarmctl.drain-timeot': '3s' } }),
       "invalid-argument: unknown label 'swarmctl.drain-timeot': the prefix swarmctl. is reserved; did you mean 'swarmctl.drain-timeout'?",
@@ -85,5 +124,47 @@ describe('completeServiceSpec', () => {
     ],
   ])('%#', (given, message) => {
     expect(refusal(given)).toBe(message);
+  });
+});
+
+describe('checkPortLabels', () => {
+  const tcp: PortConfig = { TargetPort: 80, PublishedPort: 8080, Protocol: 'tcp', PublishMode: 'ingress' };
+  const udp: PortConfig = { TargetPort: 53, PublishedPort: 53, Protocol: 'udp', PublishMode: 'ingress' };
+  const host: PortConfig = { TargetPort: 81, PublishedPort: 81, Protocol: 'tcp', PublishMode: 'host' };
+  const allow = (port: string) => ({ [`swarmctl.ingress.allow.${port}`]: '10.0.0.0/8' });
+  const client = (value: string, port = '') => ({ [`swarmctl.ingress.client-address${port}`]: value });
+
+  test.each<[Record<string, string>, PortConfig[]]>([
+    [allow('8080/tcp'), [tcp, host]],
+    [{ 'swarmctl.ingress.allow': '10.0.0.0/8' }, []],
+    [client('proxy-v2'), [tcp]],
+    [client('proxy-v2', '.8080/tcp'), [tcp, udp]],
+    [client('masquerade'), [tcp, udp]],
+    [client('proxy-v2'), [{ ...udp, PublishMode: 'host' }]],
+  ])('%j fits %j', (labels, ports) => {
+    expect(() => checkPortLabels(labels, ports)).not.toThrow();
+  });
+
+  test.each<[Record<string, string>, PortConfig[], string]>([
+    [
+      allow('8081/tcp'),
+      [tcp, udp],
+      "label 'swarmctl.ingress.allow.8081/tcp': the service publishes no port 8081/tcp in ingress mode; it publishes 8080/tcp, 53/udp",
+    ],
+    [allow('8080/udp'), [tcp], 'publishes no port 8080/udp in ingress mode; it publishes 8080/tcp'],
+    [allow('81/tcp'), [host], 'publishes no port 81/tcp in ingress mode; it publishes none by number'],
+    [
+      allow('80/tcp'),
+      [{ TargetPort: 80, Protocol: 'tcp', PublishMode: 'ingress' }],
+      'in ingress mode; it publishes none by number',
+    ],
+    [
+      client('proxy-v1'),
+      [tcp, udp],
+      "label 'swarmctl.ingress.client-address': 'proxy-v1' is for tcp ports, and the service publishes udp port 53; give it to tcp ports one by one, as swarmctl.ingress.client-address.PUBLISHED/tcp",
+    ],
+    [client('proxy-v1', '.53/udp'), [udp], "'proxy-v1' is for tcp ports"],
+  ])('%j does not fit %j', (labels, ports, message) => {
+    expect(() => checkPortLabels(labels, ports)).toThrow(message);
   });
 });

@@ -1,4 +1,5 @@
 import type {
+  ClientAddress,
   NodeDescription,
   NodeRole,
   PortConfig,
@@ -7,6 +8,8 @@ import type {
   TaskEndpoint,
   TaskStatus,
 } from '../model/index.ts';
+
+export type { ClientAddress };
 
 // The worker link: messages between an agent and the dispatcher of the leading manager, over whatever carries frames (`Link`).
 
@@ -20,12 +23,6 @@ export interface StatusUpdate {
   readonly taskId: string;
   readonly status: TaskStatus;
 }
-
-/**
- * How a client's address reaches the task: `keep` where that can be (else masqueraded, and said), `masquerade` always, `proxy-v1` and
- * `proxy-v2` by a PROXY header from the userspace proxy.
- */
-export type ClientAddress = 'keep' | 'masquerade' | 'proxy-v1' | 'proxy-v2';
 
 /** `protocol/publishedPort`, with `@address` for a port that answers on that address alone. */
 export const ingressKey = (protocol: Protocol, publishedPort: number, address?: string): string =>
