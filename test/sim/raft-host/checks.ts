@@ -50,8 +50,10 @@ export class HostChecks {
   readonly #durable = new Map<number, { term: number; vote: number }>();
   maxCommitted = 0;
 
-  started(status: NodeStatus): void {
+  /** `wiped`: it has forgotten everything. */
+  started(status: NodeStatus, wiped = false): void {
     this.#last.delete(status.id);
+    if (wiped) return;
     const known = this.#durable.get(status.id);
     if (known !== undefined && status.term < known.term) {
       throw new Breach('term over restarts', `${status.id} begins in ${status.term}, after ${known.term}`);

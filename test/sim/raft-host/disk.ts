@@ -143,6 +143,21 @@ export class SimDisk {
     this.#find(path).settle(bytes);
   }
 
+  /** A file is lost, for good. */
+  remove(path: string): void {
+    this.version++;
+    this.#names.delete(path);
+    this.#durableNames.delete(path);
+  }
+
+  /** A new disk is put in the place of this one. */
+  wipe(): void {
+    this.version++;
+    this.#names.clear();
+    this.#durableNames.clear();
+    this.#changes = [];
+  }
+
   /** The failed sync of a path. */
   failSync(path: string): void {
     this.#names.get(path)?.failSync(this.#random);

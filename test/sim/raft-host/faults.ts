@@ -1,5 +1,11 @@
 import { below } from '@swarmctl/shared/kit';
+import { extentPath, readExtent } from '../../../packages/raft-ts/src/wal/extent.ts';
+import { PeerLogs } from '../../../packages/raft-ts/src/wal/peer-logs.ts';
+import { openWith, readLog } from '../../../packages/raft-ts/src/wal/segments.ts';
+import { walDir } from '../../../packages/raft-ts/src/wal/wal.ts';
 import { pick } from '../raft/choices.ts';
+import { instantly } from './disk.ts';
+import { plainSealer } from './sealer.ts';
 import { dirOf, type Member, type World } from './world.ts';
 
 // The mishaps of the simulation: what may happen to members, their disks and their network in one step.
@@ -18,6 +24,7 @@ export const faultKinds = [
   'skew',
   'disk-error',
   'rot',
+  'wipe',
 ] as const;
 
 export type FaultKind = (typeof faultKinds)[number];
@@ -80,37 +87,74 @@ export const faults: Readonly<Record<FaultKind, (world: World) => Promise<void> 
     pick(world.random, world.up).fault = { on, code: pick(world.random, ['EIO', 'ENOSPC']) };
   },
   rot,
+  wipe,
 };
 
-/** Damage to what was durable, of one member at a time and only while the others are enough without it. */
-async function rot(world: World): Promise<void> {
+/** A voter that the others are enough without, and that no change of the members, which only some know of, is about; undefined: none can be spared now. */
+function spare(world: World): Member | undefined {
   const leading = world.leader()?.node?.status();
   const voters = leading?.members.filter(({ learner }) => !learner) ?? [];
-  // Also no change of the members under way that only some of them know of.
   const whole = voters.every(({ id }) => {
     const member = world.members.get(id);
     return member?.state === 'up' && member.node?.status().applied === leading?.lastIndex;
   });
-  if (voters.length < 3 || !whole || [...world.members.values()].some(({ rotten }) => rotten)) return;
-  const member = world.members.get(pick(world.random, voters).id)!;
-  const segments = member.disk.paths(`${dirOf(member.id)}/wal`).filter((path) => path.endsWith('.wal'));
-  // The last one may end in a torn record, which is no damage.
-  if (segments.length < 2) return;
-  const path = pick(world.random, segments.slice(0, -1));
-  const bytes = Buffer.from(member.disk.bytes(path));
+  if (voters.length < 3 || !whole || [...world.members.values()].some(({ rotten }) => rotten !== 'no'))
+    return undefined;
+  return world.members.get(pick(world.random, voters).id);
+}
+
+/** Damage to what was durable. */
+async function rot(world: World): Promise<void> {
+  const member = spare(world);
+  if (member === undefined) return;
+  const { disk } = member;
+  const dir = walDir(dirOf(member.id));
+  const fileSystem = disk.currentCopy().mount(instantly);
+  const extent = await readExtent(fileSystem, extentPath(dir));
+  const { segments, unsettled } = await readLog(fileSystem, dir, extent, openWith(plainSealer));
+  const snapshots = disk.paths(`${dirOf(member.id)}/snap`).filter((path) => path.endsWith('.snap'));
+  const others = [
+    extentPath(dir),
+    ...disk.paths(dirOf(member.id)).filter((path) => path.endsWith('/peers')),
+    ...snapshots,
+  ];
+  const path = pick(world.random, [...segments, ...segments, ...others.map((other) => ({ path: other }))]).path;
+  const bytes = Buffer.from(disk.bytes(path));
   let used = bytes.length;
   while (used > 0 && bytes[used - 1] === 0) used--;
-  let at = below(world.random, used);
-  // Zeros may be padding, which nobody reads.
-  while (bytes[at] === 0) at++;
+  // What is not known yet to be synced may be a torn write, which is no damage.
+  if (path === segments.at(-1)!.path) used = unsettled.offset;
+  const at = below(world.random, used);
+  const dice = world.random();
   world.kill(member, false);
-  if (world.random() < 0.3) {
-    member.disk.spoil(path, bytes.subarray(0, at));
-  } else {
-    bytes[at] = bytes[at]! ^ (1 << below(world.random, 8));
-    member.disk.spoil(path, bytes);
+  // One of its two sectors would do.
+  if (dice < 0.2 || path === extentPath(dir)) disk.remove(path);
+  else if (dice < 0.4) disk.spoil(path, bytes.subarray(0, at));
+  else if (dice < 0.6) disk.spoil(path, bytes.fill(0, at));
+  else disk.spoil(path, flipped(bytes, at));
+  // An older snapshot may do, and a member that is not known any more is known anew.
+  member.rotten = snapshots.includes(path) || path.endsWith('/peers') ? 'may-start' : 'must-refuse';
+  await world.start(member);
+}
+
+function flipped(bytes: Buffer, at: number): Buffer {
+  bytes[at]! ^= 1 << (at % 8);
+  return bytes;
+}
+
+/** A member comes back with an empty disk under its old id, when all know by which log they know each other. */
+async function wipe(world: World): Promise<void> {
+  const member = spare(world);
+  if (member === undefined) return;
+  const voters = world.up;
+  for (const one of voters) {
+    const known = await PeerLogs.load(one.disk.durableCopy().mount(instantly), dirOf(one.id));
+    if (voters.some(({ id }) => id !== one.id && !known.knows(id))) return;
   }
-  member.rotten = true;
+  world.kill(member, true);
+  member.disk.wipe();
+  member.rotten = 'wiped';
+  member.image = undefined;
   await world.start(member);
 }
 

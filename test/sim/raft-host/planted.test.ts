@@ -2,7 +2,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { RaftLog } from '../../../packages/raft-ts/src/core/log/raft-log.ts';
 import { RawNode } from '../../../packages/raft-ts/src/core/raw-node.ts';
 import type { HardState } from '../../../packages/raft-ts/src/core/types.ts';
+import { ExtentFile } from '../../../packages/raft-ts/src/wal/extent.ts';
 import { LogStore } from '../../../packages/raft-ts/src/wal/log-store.ts';
+import { PeerLogs } from '../../../packages/raft-ts/src/wal/peer-logs.ts';
 import { Breach } from '../raft/checks.ts';
 import { ClusterLife } from './life.ts';
 import { KeyValueMachine } from './machine.ts';
@@ -134,6 +136,28 @@ describe('faults of whole members', () => {
           return role === 'leader' && m.term > term ? 'ok' : step.call(this, m);
         },
     );
-    expect(await firstBreach(20)).toBeDefined();
+    expect(await firstBreach(80)).toBeDefined();
+  });
+
+  it('a start that does not ask how far its log must reach', async () => {
+    patch(ExtentFile, 'open', (open) => async (...args) => {
+      const file = await open.apply(ExtentFile, args);
+      if (file === undefined) return undefined;
+      const { first } = file.extent;
+      return Object.defineProperty(file, 'extent', { value: { ...file.extent, last: first, sequence: 0 } });
+    });
+    expect(await firstBreach(60)).toBe('damage is refused');
+  });
+
+  it('a member that is heard again after its disk was wiped', async () => {
+    patch(
+      PeerLogs.prototype,
+      'identify',
+      (identify) =>
+        function (this: PeerLogs, peer, log) {
+          return identify.call(this, peer, log) || true;
+        },
+    );
+    expect(await firstBreach(40)).toBeDefined();
   });
 });

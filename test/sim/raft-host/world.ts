@@ -31,7 +31,8 @@ export interface Member {
   fault: DiskFault | undefined;
   /** A fault was met: this life may end of it. */
   faulted: boolean;
-  rotten: boolean;
+  /** What its disk has suffered: how that must end. `wiped`: it starts, and ends once it is told. */
+  rotten: 'no' | 'may-start' | 'must-refuse' | 'wiped';
   image: { readonly version: number; readonly image: Image } | undefined;
 }
 
@@ -141,7 +142,7 @@ export class World {
       state: 'down',
       fault: undefined,
       faulted: false,
-      rotten: false,
+      rotten: 'no',
       image: undefined,
     };
     this.members.set(id, member);
@@ -216,23 +217,26 @@ export class World {
   async #startKind(member: Member): Promise<Start> {
     const there = await holdsLog(member.disk.currentCopy().mount(instantly), dirOf(member.id));
     if (there) return { kind: 'restart' };
-    return member.id === 1 ? { kind: 'bootstrap', address: 'host-1' } : { kind: 'join' };
+    return member.id === 1 && member.rotten !== 'wiped' ? { kind: 'bootstrap', address: 'host-1' } : { kind: 'join' };
   }
 
   #started(member: Member, life: Life, machine: KeyValueMachine, node: RaftNode): void {
     if (life.dead) return;
-    if (member.rotten) this.fail(new Breach('damage is refused', `${member.id} started on a damaged log`));
+    if (member.rotten === 'must-refuse') {
+      this.fail(new Breach('damage is refused', `${member.id} started on a damaged log`));
+    }
+    if (member.rotten === 'may-start') member.rotten = 'no';
     member.node = node;
     member.machine = machine;
     member.state = 'up';
-    this.#guard(() => this.checks.started(node.status()));
+    this.#guard(() => this.checks.started(node.status(), member.rotten === 'wiped'));
   }
 
   #notStarted(member: Member, life: Life, error: unknown): void {
     if (life.dead) return;
     const { code, data, message } = error as { code?: string; data?: Record<string, unknown>; message: string };
     this.kill(member, false);
-    if (member.rotten) {
+    if (member.rotten === 'may-start' || member.rotten === 'must-refuse') {
       const told = code === 'corrupt' && typeof data?.['file'] === 'string' && typeof data['offset'] === 'number';
       if (!told) this.fail(new Breach('damage is told', `${member.id}: ${code} ${message} ${JSON.stringify(data)}`));
       this.counts.refusals++;
@@ -244,9 +248,12 @@ export class World {
 
   #fatal(member: Member, life: Life, error: Error): void {
     if (life.dead) return;
-    if (!member.faulted) this.fail(new Breach('nothing fatal', `${member.id}: ${error.stack}`));
+    const lost = member.rotten === 'wiped' && (error as { code?: string }).code === 'lost-log';
+    if (lost) this.counts.refusals++;
+    if (!member.faulted && !lost) this.fail(new Breach('nothing fatal', `${member.id}: ${error.stack}`));
     this.scheduler.after(0, undefined, 'exit', () => {
       if (!life.dead) this.kill(member, false);
+      if (lost) member.state = 'lost';
     });
   }
 
@@ -338,6 +345,9 @@ export class World {
     const member = this.members.get(id);
     if (member?.state !== 'up' || member.life.paused) return;
     const status = member.node!.status();
+    if (member.rotten === 'wiped' && (status.commit > 0 || status.role === 'leader')) {
+      throw new Breach('a wiped member is not heard', `${id}: ${status.role}, committed ${status.commit}`);
+    }
     const before = this.checks.votersBefore(id);
     const committed = this.checks.status(status);
     if (status.role === 'leader' && !this.#terms.has(status.term)) {
@@ -370,7 +380,8 @@ export class World {
 
   /** Of a copy, or of what is durable now. */
   async #image(member: Member, copy: SimDisk | undefined, version: number): Promise<Image> {
-    if (member.image?.version === version || member.rotten) return member.image!.image;
+    if (member.image !== undefined && (member.image.version === version || isDamaged(member)))
+      return member.image.image;
     const disk = copy ?? member.disk.durableCopy();
     const image = await readImage(disk, member.id, dirOf(member.id)).catch(
       (error: { code?: string; message: string }) => {
@@ -378,10 +389,12 @@ export class World {
         throw new Breach('what is durable can be read', `${member.id}: ${error.message}`);
       },
     );
-    this.checks.image(member.id, image);
+    if (member.rotten !== 'wiped') this.checks.image(member.id, image);
     if ((member.image?.version ?? 0) < version) member.image = { version, image };
     return image;
   }
 }
+
+const isDamaged = ({ rotten }: Member): boolean => rotten === 'may-start' || rotten === 'must-refuse';
 
 export const dirOf = (id: number): string => `/m${id}`;

@@ -100,6 +100,7 @@ export class CoreLoop {
       snapshotter: this.snapshotter,
       isRemoved: () => this.removed,
       toldRemoved: () => this.#toldRemoved(),
+      failed: (error) => this.#fatal(error),
       guard: (call) => this.guard(call),
       turn: () => this.#turn(),
       soon: () => this.soon(),

@@ -3,7 +3,10 @@ import { WalError } from '../wal/wal-error.ts';
 
 // The one kind of error that a node's promises reject with.
 
-/** The second line: why a node cannot be opened, or had to stop. `invalid-change`: a membership change that makes no sense. */
+/**
+ * The second line: why a node cannot be opened, or had to stop. `invalid-change`: a membership change that makes no sense. `lost-log`: other
+ * members know this one by another log, so it has forgotten what it promised: it must be removed and come back under a new id.
+ */
 export type RaftErrorCode =
   | 'not-leader'
   | 'dropped'
@@ -14,6 +17,7 @@ export type RaftErrorCode =
   | 'too-large'
   | 'conf-change-pending'
   | 'invalid-change'
+  | 'lost-log'
   | WalError['code'];
 
 export class RaftError extends Error {
@@ -37,6 +41,13 @@ export const dropped = (): RaftError =>
 export const stopped = (): RaftError => new RaftError('stopped', 'this member has stopped');
 
 export const removed = (): RaftError => new RaftError('removed', 'this member was removed from the cluster');
+
+export const lostLog = (id: number, peer: number): RaftError =>
+  new RaftError(
+    'lost-log',
+    `member ${peer} knows member ${id} by another log, whose promises are lost here: remove the member and add it under a new id`,
+    { id, peer },
+  );
 
 /** Why the core did not take a proposal. */
 export function refused(result: Exclude<StepResult, 'ok'>, leader: number): RaftError {

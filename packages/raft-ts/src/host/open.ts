@@ -81,7 +81,8 @@ async function openStore(
   start: Start,
   env: RaftHostEnv,
 ): Promise<LogStore> {
-  const { id, dir, log } = options;
+  const { id, dir, log, random } = options;
+  const identity = { member: id, log: 1 + Math.floor(random() * (2 ** 52 - 1)) };
   const storeEnv = {
     fileSystem: env.fileSystem,
     dir,
@@ -94,10 +95,10 @@ async function openStore(
   switch (start.kind) {
     case 'bootstrap': {
       const { entry, hardState } = firstEntry(id, start.address);
-      return LogStore.create(storeEnv, id, [entry], hardState);
+      return LogStore.create(storeEnv, identity, [entry], hardState);
     }
     case 'join':
-      return LogStore.create(storeEnv, id, [], { term: 0, vote: 0, commit: 0 });
+      return LogStore.create(storeEnv, identity, [], { term: 0, vote: 0, commit: 0 });
     case 'restart':
       return LogStore.load(storeEnv, id);
     default:

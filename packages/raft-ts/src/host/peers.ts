@@ -2,6 +2,7 @@ import { isTransferMarker } from '../core/message.ts';
 import type { RawNode } from '../core/raw-node.ts';
 import type { Message } from '../core/types.ts';
 import { Transport } from '../transport/transport.ts';
+import { lostLog } from './errors.ts';
 import type { Lease } from './lease.ts';
 import type { Membership } from './membership.ts';
 import type { RaftHostParts } from './parts.ts';
@@ -18,6 +19,8 @@ export interface PeersEnv {
   readonly isRemoved: () => boolean;
   /** Another member says that this one was removed. */
   readonly toldRemoved: () => void;
+  /** This member cannot go on. */
+  readonly failed: (error: unknown) => void;
   /** Around what is asked of the core. */
   readonly guard: (call: () => unknown) => void;
   /** Works off what the core makes of it: now, or with what else gathers. */
@@ -28,7 +31,9 @@ export interface PeersEnv {
 export class Peers {
   readonly transport: Transport;
   readonly #env: PeersEnv;
-  #leaderlessTicks = 0;
+  #ticks = 0;
+  /** Election time-outs without a leader. */
+  #leaderless = 0;
 
   constructor(env: PeersEnv) {
     this.#env = env;
@@ -47,14 +52,16 @@ export class Peers {
   }
 
   #makeTransport(): Transport {
-    const { parts, core, membership, snapshotter, guard, turn, toldRemoved } = this.#env;
+    const { parts, core, membership, snapshotter, guard, turn, toldRemoved, failed } = this.#env;
     const { options, modules, timing, store } = parts;
     return new Transport({
       self: options.id,
+      logId: store.log,
+      identify: (peer, logId) => this.#identify(peer, logId),
       dial: modules.dial,
       tickMs: timing.tickMs,
       random: options.random,
-      log: (level, fields, text) => options.log?.(level, fields, text),
+      log: (level, fields, text) => this.#log(level, fields, text),
       address: (peer) => membership.address(peer),
       isRemoved: (peer) => membership.isRemoved(peer),
       receive: (header) => store.snapshots.receive(header),
@@ -62,6 +69,7 @@ export class Peers {
         message: (m) => this.#step(m),
         unreachable: (peer) => guard(() => core.reportUnreachable(peer)),
         removed: toldRemoved,
+        otherLog: (peer) => failed(lostLog(options.id, peer)),
         snapshotSent: (peer, outcome) => this.snapshotSent(peer, outcome),
         snapshotReceived: (m, received) => {
           snapshotter.offer(received, () => {
@@ -71,6 +79,15 @@ export class Peers {
         },
       },
     });
+  }
+
+  #identify(peer: number, logId: number): boolean | Promise<boolean> {
+    const { peers } = this.#env.parts.store;
+    const known = peers.identify(peer, logId);
+    if (known === false)
+      this.#log('warn', { peer }, 'a member came with another log than it is known by: it is not heard');
+    if (typeof known !== 'boolean') known.catch(this.#env.failed);
+    return known;
   }
 
   #step(m: Message): void {
@@ -84,13 +101,22 @@ export class Peers {
     soon();
   }
 
-  /** One that hears of no leader may have been removed: who knows answers so. A learner would ask nobody otherwise. */
+  /**
+   * One that hears of no leader may have been removed: who knows answers so. A learner would ask nobody otherwise. And all members are to know one
+   * another's logs before any of them can lose its own.
+   */
   #probeMembers(leader: number): void {
     const { parts, core, membership, isRemoved } = this.#env;
-    this.#leaderlessTicks = leader === 0 && !isRemoved() ? this.#leaderlessTicks + 1 : 0;
-    if (this.#leaderlessTicks === 0 || this.#leaderlessTicks % (3 * parts.timing.electionTicks) !== 0) return;
+    const { timing, store, options } = parts;
+    if (++this.#ticks % timing.electionTicks !== 0 || isRemoved()) return;
+    this.#leaderless = leader === 0 ? this.#leaderless + 1 : 0;
+    const asks = this.#leaderless > 0 && this.#leaderless % 3 === 0;
     for (const { id } of membership.members(core.status().confState)) {
-      if (id !== parts.options.id) this.transport.probe(id);
+      if (id !== options.id && (asks || !store.peers.knows(id))) this.transport.probe(id);
     }
+  }
+
+  #log(level: 'debug' | 'info' | 'warn', fields: Record<string, unknown>, text: string): void {
+    this.#env.parts.options.log?.(level, fields, text);
   }
 }

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { rm, stat } from 'node:fs/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { hasLog } from './open.ts';
 import { TestCluster } from './test-cluster.ts';
@@ -54,6 +54,32 @@ describe('three members', () => {
     const back = await cluster.restart(1);
     await back.machine.until((values) => values.includes('after'));
     expect(back.machine.values).toEqual(leader.machine.values);
+  });
+
+  it('do not hear one whose disk was wiped under its old id, and tell it', async () => {
+    cluster = await TestCluster.withMembers(3);
+    const leader = await cluster.leader();
+    await cluster.propose('a');
+    await cluster.acquainted();
+    const lost = leader.id === 3 ? 2 : 3;
+    const other = [1, 2, 3].find((id) => id !== leader.id && id !== lost)!;
+    // The other one, which may lack what these two have committed, must not find a quorum with it.
+    cluster.isolate(leader.id);
+    await cluster.stop(lost);
+    await rm(cluster.folder(lost), { recursive: true });
+    const again = await cluster.open(lost, { kind: 'join' });
+    await cluster.untilFatal(lost);
+    expect(again.fatal[0]).toMatchObject({ code: 'lost-log', data: { id: lost, peer: other } });
+    expect(cluster.member(other).node.status().role).not.toBe('leader');
+    cluster.heal();
+    await cluster.stop(lost);
+    const next = await cluster.leader([leader.id, other]);
+    await next.node.changeMembership({ type: 'remove', id: lost });
+    await cluster.open(4, { kind: 'join' });
+    await next.node.changeMembership({ type: 'add', id: 4, address: 'host-4' });
+    await cluster.propose('b');
+    await cluster.member(4).machine.until((values) => values.includes('b'));
+    expect(cluster.member(4).machine.values).toContain('a');
   });
 
   it('all come back with everything after all stopped', async () => {

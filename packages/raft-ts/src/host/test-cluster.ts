@@ -2,7 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { nodeFileSystem } from '../wal/file-system.ts';
 import { type CrashMode, MemoryFileSystem } from '../wal/memory-file-system.ts';
+import { PeerLogs } from '../wal/peer-logs.ts';
 import { openRaftNode, type RaftHostEnv } from './open.ts';
 import type {
   AppliedEntry,
@@ -220,6 +222,26 @@ export class TestCluster {
         const counts = among === undefined || among.includes(member.id);
         if (counts && member.node.status().role === 'leader') return member;
       }
+      await new Promise<void>((resolve) => {
+        this.#waiters.push(resolve);
+      });
+    }
+  }
+
+  /** Resolves once each member has noted by which log it knows each other one. */
+  async acquainted(): Promise<void> {
+    const ids = [...this.members.keys()];
+    for (const id of ids) {
+      for (;;) {
+        const known = await PeerLogs.load(nodeFileSystem, this.folder(id));
+        if (ids.every((other) => other === id || known.knows(other))) break;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+
+  async untilFatal(id: number): Promise<void> {
+    while (this.member(id).fatal.length === 0) {
       await new Promise<void>((resolve) => {
         this.#waiters.push(resolve);
       });

@@ -126,7 +126,7 @@ describe('raft-ts inspect', () => {
   test('a segment that is removed while it is read is no damage', async () => {
     const fileSystem = new MemoryFileSystem();
     const env = { fileSystem, dir: '/m', sealer: plain, segmentBytes: 1024 };
-    const store = await LogStore.create(env, 1, [], { term: 0, vote: 0, commit: 0 });
+    const store = await LogStore.create(env, { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
     const data = Buffer.alloc(300);
     for (let index = 1; index <= 20; index++) await store.save([{ type: 'normal', term: 1, index, data }]);
     let removing: Promise<void> | undefined;

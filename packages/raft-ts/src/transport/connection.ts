@@ -72,9 +72,9 @@ export class Connection {
   }
 
   /** Sends what is gathered, then closes. */
-  finish(): void {
+  finish(error?: Error): void {
     this.flush();
-    if (this.#open) this.#stream.end(() => this.close());
+    if (this.#open) this.#stream.end(() => this.close(error));
   }
 
   close(error?: Error): void {

@@ -15,6 +15,8 @@ export const frameKind = {
   end: 8,
   /** The snapshot is durable. */
   stored: 9,
+  /** The one who gets it has another log than it is known by. */
+  otherLog: 10,
 } as const;
 
 export type FrameKind = (typeof frameKind)[keyof typeof frameKind];

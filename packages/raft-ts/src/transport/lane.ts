@@ -1,14 +1,14 @@
 import type { Duplex } from 'node:stream';
 import type { Channel } from '../host/types.ts';
 import { Connection } from './connection.ts';
+import { Doorkeeper } from './doorkeeper.ts';
 import { type Frame, type FrameKind, frameKind } from './frames.ts';
-import { checkHello, encodeHello } from './hello.ts';
+import type { Introduction } from './hello.ts';
 
 // One channel to one peer: a stream that this member opened, or one that the peer did, whichever is there. Both carry
 // frames both ways, so that a member answers also one whose address it does not know yet.
 
-export interface LaneEnv {
-  readonly self: number;
+export interface LaneEnv extends Introduction {
   readonly peer: number;
   readonly channel: Exclude<Channel, 'snapshot'>;
   readonly limits: LaneLimits;
@@ -36,9 +36,11 @@ export interface LaneLimits {
   readonly maxBackoffTicks: number;
 }
 
+/** Until the peer has said who it is. */
 interface Dialing {
   readonly abort: AbortController;
   readonly since: number;
+  connection: Connection | undefined;
 }
 
 export class Lane {
@@ -86,13 +88,7 @@ export class Lane {
   }
 
   accept(stream: Duplex): void {
-    let greeted = false;
-    const connection: Connection = this.#connect(stream, (frame) => {
-      if (greeted) return this.#env.frame(frame, connection);
-      if (frame.kind !== frameKind.hello) throw new Error('a stream did not begin with hello');
-      const { self, peer, channel } = this.#env;
-      checkHello(frame.body, peer, self, channel);
-      greeted = true;
+    const connection = this.#connect(stream, 'accepted', () => {
       // The peer opened a new one because it has given up the old one.
       const before = this.#accepted;
       this.#accepted = connection;
@@ -105,7 +101,10 @@ export class Lane {
 
   tick(): void {
     const { now, limits } = this.#env;
-    if (this.#dialing !== undefined && now() - this.#dialing.since > limits.dialTicks) this.#dialing.abort.abort();
+    if (this.#dialing !== undefined && now() - this.#dialing.since > limits.dialTicks) {
+      this.#dialing.abort.abort();
+      this.#dialing.connection?.close(new Error('no hello came in time'));
+    }
     for (const connection of this.#connections()) {
       if (now() - connection.heardAt > limits.deadTicks) connection.close(new Error('nothing was heard for too long'));
     }
@@ -127,11 +126,13 @@ export class Lane {
   /** Takes nothing more, and closes once what is gathered, or waits for a stream, is sent. */
   leave(): void {
     this.#state = 'leaving';
-    for (const connection of this.#connections()) connection.finish();
+    for (const connection of [this.#dialed, this.#accepted]) connection?.finish();
+    for (const connection of this.#ungreeted) connection.close();
   }
 
   #connections(): Connection[] {
-    return [this.#dialed, this.#accepted, ...this.#ungreeted].filter((connection) => connection !== undefined);
+    const all = [this.#dialed, this.#accepted, this.#dialing?.connection, ...this.#ungreeted];
+    return all.filter((connection) => connection !== undefined);
   }
 
   /** False when it is too early to try again, or there is no address. */
@@ -141,7 +142,7 @@ export class Lane {
     const abort = new AbortController();
     const stream = dial(abort.signal);
     if (stream === undefined) return false;
-    const dialing = { abort, since: now() };
+    const dialing: Dialing = { abort, since: now(), connection: undefined };
     this.#dialing = dialing;
     stream.then(
       (opened) => this.#opened(opened, dialing),
@@ -151,22 +152,21 @@ export class Lane {
   }
 
   #opened(stream: Duplex, dialing: Dialing): void {
-    this.#dialing = undefined;
     if (this.#state === 'closed' || dialing.abort.signal.aborted) {
+      this.#dialing = undefined;
       stream.on('error', () => {});
       stream.destroy();
       if (this.#state === 'open') this.#backOff();
       return;
     }
-    const { self, peer, channel, frame } = this.#env;
-    const connection: Connection = this.#connect(stream, (got) => {
+    // Nothing is said to it either before it has: what waits is not for one that has lost its log.
+    dialing.connection = this.#connect(stream, 'dialed', (connection) => {
       this.#failures = 0;
-      frame(got, connection);
+      this.#dialing = undefined;
+      this.#dialed = connection;
+      this.#sendQueue(connection);
+      if (this.#state === 'leaving') connection.finish();
     });
-    this.#dialed = connection;
-    connection.send(frameKind.hello, encodeHello(self, peer, channel));
-    this.#sendQueue(connection);
-    if (this.#state === 'leaving') connection.finish();
   }
 
   #sendQueue(connection: Connection): void {
@@ -193,10 +193,19 @@ export class Lane {
     this.#notBefore = now() + Math.ceil(ticks * (0.5 + random() / 2));
   }
 
-  #connect(stream: Duplex, frame: (frame: Frame) => void): Connection {
+  /** Nothing is heard of the peer before it has said who it is; `open` is called then. */
+  #connect(stream: Duplex, side: 'dialed' | 'accepted', open: (connection: Connection) => void): Connection {
     const { limits, now, peer, channel, log, lost } = this.#env;
-    const connection = new Connection(stream, limits.maxFrameBytes, now, {
-      frame,
+    const doorkeeper = new Doorkeeper({
+      ...this.#env,
+      maxHeld: limits.maxQueued,
+      open,
+      frame: (frame, from) => {
+        if (this.#state !== 'closed') this.#env.frame(frame, from);
+      },
+    });
+    const connection: Connection = new Connection(stream, limits.maxFrameBytes, now, {
+      frame: (frame) => doorkeeper.take(frame, connection, side === 'accepted'),
       closed: (error) => {
         const inUse = this.connection === connection;
         if (this.#dialed === connection) {
@@ -204,12 +213,20 @@ export class Lane {
           this.#backOff();
         }
         if (this.#accepted === connection) this.#accepted = undefined;
+        if (this.#dialing?.connection === connection) {
+          this.#dialFailed(error ?? new Error('the stream closed before hello'));
+          return;
+        }
         this.#ungreeted.delete(connection);
         if (this.#state !== 'open') return;
         log({ peer, channel, ...(error === undefined ? {} : { reason: error.message }) }, 'a stream closed');
         if (inUse) lost();
       },
     });
+    if (side === 'dialed') {
+      doorkeeper.greet(connection);
+      connection.flush();
+    }
     return connection;
   }
 }

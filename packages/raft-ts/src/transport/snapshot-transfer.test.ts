@@ -23,16 +23,34 @@ const snap = message({
   snapshot: { meta: header.meta, data: new Uint8Array(0) },
 });
 
-function setUp(chunks: () => AsyncGenerator<Uint8Array>, over: { to?: number } = {}) {
+interface Over {
+  readonly to?: number;
+  /** By which logs sender and receiver know each other. */
+  readonly knows?: (peer: number, logId: number) => boolean;
+}
+
+function setUp(chunks: () => AsyncGenerator<Uint8Array>, over: Over = {}) {
+  const identify = over.knows ?? ((peer: number, logId: number) => logId === peer * 10);
   const fileSystem = new MemoryFileSystem();
   const store = new SnapshotStore({ fileSystem, dir: '/snap', sealer: testSealer });
   const [mine, theirs] = streamPair();
   for (const stream of [mine, theirs]) stream.on('error', () => {});
   const progress = () => {};
-  const sending = sendSnapshot(mine, { self: 1, peer: 2, message: snap, header, chunks: chunks(), progress });
+  const sending = sendSnapshot(mine, {
+    self: 1,
+    logId: 10,
+    identify,
+    peer: 2,
+    message: snap,
+    header,
+    chunks: chunks(),
+    progress,
+  });
   const delivered: unknown[] = [];
   const receiving = receiveSnapshot(theirs, {
     self: over.to ?? 2,
+    logId: 20,
+    identify,
     peer: 1,
     begin: (got) => store.receive(got),
     deliver: async (m, snapshot) => {
@@ -90,6 +108,22 @@ describe('a snapshot on its way', () => {
     );
     expect(await parts.outcomes).toMatchObject([{ status: 'rejected' }, { status: 'rejected' }]);
     expect(parts.delivered).toEqual([]);
+  });
+
+  it.each([
+    ['sender', 1],
+    ['receiver', 2],
+  ])('does not pass when the %s has another log than it is known by', async (_, stranger) => {
+    const parts = setUp(
+      async function* () {
+        yield Buffer.alloc(10);
+      },
+      { knows: (peer) => peer !== stranger },
+    );
+    const outcomes = await parts.outcomes;
+    expect(outcomes[stranger === 1 ? 1 : 0]).toMatchObject({
+      reason: { message: expect.stringContaining(`member ${stranger} has another log`) },
+    });
   });
 
   it('goes no faster than it is stored', async () => {

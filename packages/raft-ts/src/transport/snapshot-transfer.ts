@@ -5,7 +5,7 @@ import { ByteReader, ByteWriter, DecodeError } from '../wal/bytes.ts';
 import { decodeSnapshotHeader, encodeSnapshotHeader, type SnapshotHeader } from '../wal/snapshot-header.ts';
 import type { IncomingSnapshot, UnnamedSnapshot } from '../wal/snapshot-store.ts';
 import { encodeFrame, type Frame, FrameDecoder, type FrameKind, frameKind } from './frames.ts';
-import { checkHello, encodeHello } from './hello.ts';
+import { checkHello, encodeHello, type Introduction, otherLog } from './hello.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
 
 // A snapshot on a stream of its own: hello, what it is, its chunks no faster than the other side stores them, the end;
@@ -15,8 +15,7 @@ const maxPart = 256 << 10;
 const maxFrameBytes = 4 << 20;
 const maxChunkBytes = 256 << 20;
 
-export interface Outgoing {
-  readonly self: number;
+export interface Outgoing extends Introduction {
   readonly peer: number;
   readonly message: Message;
   readonly header: SnapshotHeader;
@@ -27,13 +26,13 @@ export interface Outgoing {
 
 /** Resolves once the peer has it on disk. */
 export async function sendSnapshot(stream: Duplex, out: Outgoing): Promise<void> {
-  const stored = untilStored(stream);
+  const stored = untilStored(stream, out);
   stored.catch(() => {});
   const write = async (kind: FrameKind, body: Uint8Array): Promise<void> => {
     if (!stream.write(encodeFrame(kind, body))) await Promise.race([once(stream, 'drain'), stored]);
     out.progress();
   };
-  await write(frameKind.hello, encodeHello(out.self, out.peer, 'snapshot'));
+  await write(frameKind.hello, encodeHello(out, out.peer, 'snapshot'));
   const what = new ByteWriter().bytes(encodeMessage(out.message).take()).bytes(encodeSnapshotHeader(out.header));
   await write(frameKind.snapshot, what.take());
   for await (const chunk of out.chunks) {
@@ -45,16 +44,21 @@ export async function sendSnapshot(stream: Duplex, out: Outgoing): Promise<void>
   await stored;
 }
 
-async function untilStored(stream: Duplex): Promise<void> {
+async function untilStored(stream: Duplex, out: Outgoing): Promise<void> {
   const decoder = new FrameDecoder(maxFrameBytes);
+  let greeted = false;
   for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    for (const { kind } of decoder.push(chunk)) if (kind === frameKind.stored) return;
+    for (const frame of decoder.push(chunk)) {
+      if (greeted && frame.kind === frameKind.stored) return;
+      if (greeted) continue;
+      if (!(await checkHello(frame, out.peer, 'snapshot', out))) throw otherLog(out.peer);
+      greeted = true;
+    }
   }
   throw new Error('the stream ended before the snapshot was stored');
 }
 
-export interface Incoming {
-  readonly self: number;
+export interface Incoming extends Introduction {
   readonly peer: number;
   readonly begin: (header: SnapshotHeader) => Promise<IncomingSnapshot>;
   /** It is durable, and from now on the receiver's. */
@@ -64,7 +68,7 @@ export interface Incoming {
 
 /** Stores what the peer sends; throws on anything out of order, and leaves nothing behind then. */
 export async function receiveSnapshot(stream: Duplex, incoming: Incoming): Promise<void> {
-  const receiver = new Receiver(incoming);
+  const receiver = new Receiver(stream, incoming);
   const decoder = new FrameDecoder(maxFrameBytes);
   try {
     for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
@@ -82,6 +86,7 @@ export async function receiveSnapshot(stream: Duplex, incoming: Incoming): Promi
 }
 
 class Receiver {
+  readonly #stream: Duplex;
   readonly #incoming: Incoming;
   #greeted = false;
   #message: Message | undefined;
@@ -89,15 +94,18 @@ class Receiver {
   #parts: Buffer[] = [];
   #partBytes = 0;
 
-  constructor(incoming: Incoming) {
+  constructor(stream: Duplex, incoming: Incoming) {
+    this.#stream = stream;
     this.#incoming = incoming;
   }
 
   /** True when that was the last frame. */
-  async take({ kind, body }: Frame): Promise<boolean> {
+  async take(frame: Frame): Promise<boolean> {
+    const { kind, body } = frame;
     if (!this.#greeted) {
-      if (kind !== frameKind.hello) throw new DecodeError('a stream did not begin with hello');
-      checkHello(body, this.#incoming.peer, this.#incoming.self, 'snapshot');
+      const { peer } = this.#incoming;
+      if (!(await checkHello(frame, peer, 'snapshot', this.#incoming))) throw otherLog(peer);
+      this.#stream.write(encodeFrame(frameKind.hello, encodeHello(this.#incoming, peer, 'snapshot')));
       this.#greeted = true;
       return false;
     }

@@ -13,18 +13,23 @@ interface Seen {
   readonly messages: Message[];
   readonly unreachable: number[];
   removed: number;
+  otherLog: number;
   readonly logged: string[];
 }
 
-function setUp(over: Partial<TransportEnv> = {}) {
-  const seen: Seen = { messages: [], unreachable: [], removed: 0, logged: [] };
+/** `silent`: who is dialed does not say who it is. */
+function setUp(over: Partial<TransportEnv> = {}, silent = false) {
+  const seen: Seen = { messages: [], unreachable: [], removed: 0, otherLog: 0, logged: [] };
   const dialed: { channel: Channel; stream: Duplex }[] = [];
   let arrived = () => {};
   const transport = new Transport({
     self: 1,
+    logId: 10,
+    identify: (_, logId) => logId === 20,
     dial: async (_, channel) => {
       const [mine, theirs] = streamPair();
       dialed.push({ channel, stream: theirs });
+      if (!silent) theirs.write(hello(channel));
       return mine;
     },
     tickMs: 50,
@@ -46,6 +51,10 @@ function setUp(over: Partial<TransportEnv> = {}) {
         seen.removed++;
         arrived();
       },
+      otherLog: () => {
+        seen.otherLog++;
+        arrived();
+      },
       snapshotSent: () => {},
       snapshotReceived: () => {},
     },
@@ -58,7 +67,8 @@ function setUp(over: Partial<TransportEnv> = {}) {
   return { transport, seen, dialed, event };
 }
 
-const hello = (channel: Channel, from = 2, to = 1) => encodeFrame(frameKind.hello, encodeHello(from, to, channel));
+const hello = (channel: Channel, from = 2, to = 1, logId = 20) =>
+  encodeFrame(frameKind.hello, encodeHello({ self: from, logId }, to, channel));
 const heartbeat = message({ type: 'heartbeat', to: 1, from: 2, term: 1 });
 const frameOf = (m: Message) => encodeFrame(frameKind.message, encodeMessage(m).take());
 const closed = (stream: Duplex) => new Promise<void>((resolve) => stream.once('close', () => resolve()));
@@ -134,7 +144,40 @@ describe('a stream that a peer opened', () => {
     });
     theirs.write(Buffer.concat([hello('control'), frameOf(heartbeat)]));
     await closed(theirs);
-    expect(kinds).toEqual([frameKind.removed]);
+    expect(kinds).toEqual([frameKind.hello, frameKind.removed]);
+  });
+
+  it('is told so, and not heard, when it has another log than it is known by', async () => {
+    const { seen, theirs } = intake();
+    const kinds: number[] = [];
+    const decoder = new FrameDecoder(1 << 20);
+    theirs.on('data', (chunk: Buffer) => {
+      for (const { kind } of decoder.push(chunk)) kinds.push(kind);
+    });
+    theirs.write(Buffer.concat([hello('control', 2, 1, 21), frameOf(heartbeat)]));
+    await closed(theirs);
+    expect(kinds).toEqual([frameKind.hello, frameKind.otherLog]);
+    expect(seen.messages).toEqual([]);
+  });
+
+  it('is heard once its log is noted', async () => {
+    let noted = (_: boolean) => {};
+    const parts = setUp({
+      identify: () =>
+        new Promise((resolve) => {
+          noted = resolve;
+        }),
+    });
+    const [mine, theirs] = streamPair();
+    theirs.on('error', () => {}).resume();
+    parts.transport.accept(2, 'control', mine);
+    theirs.write(Buffer.concat([hello('control'), frameOf(heartbeat)]));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(parts.seen.messages).toEqual([]);
+    const arrived = parts.event();
+    noted(true);
+    await arrived;
+    expect(parts.seen.messages.map(({ term }) => term)).toEqual([1]);
   });
 
   it('is closed after long silence', async () => {
@@ -179,6 +222,49 @@ describe('sending', () => {
     transport.tick();
     transport.send(app);
     expect(attempts).toBe(2);
+  });
+
+  it('does not hear a member that answers with another log, nor one that does not say which', async () => {
+    const { transport, seen, dialed } = setUp({}, true);
+    for (const first of [hello('append', 2, 1, 21), frameOf(heartbeat)]) {
+      transport.send(app);
+      await new Promise((resolve) => setImmediate(resolve));
+      const { stream } = dialed.at(-1)!;
+      const end = closed(stream.resume());
+      stream.write(Buffer.concat([first, frameOf(heartbeat)]));
+      await end;
+      for (let tick = 0; tick < 10; tick++) transport.tick();
+    }
+    expect(seen.messages).toEqual([]);
+  });
+
+  it('says nothing but hello to one that has not said which log it has', async () => {
+    const { transport, dialed } = setUp({}, true);
+    transport.send(app);
+    await new Promise((resolve) => setImmediate(resolve));
+    transport.send(app);
+    transport.flush();
+    const { stream } = dialed[0]!;
+    const decoder = new FrameDecoder(1 << 20);
+    const kinds: number[] = [];
+    stream.on('data', (chunk: Buffer) => {
+      for (const { kind } of decoder.push(chunk)) kinds.push(kind);
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(kinds).toEqual([frameKind.hello]);
+    stream.write(hello('append'));
+    while (kinds.length < 3) await new Promise((resolve) => stream.once('data', resolve));
+    expect(kinds).toEqual([frameKind.hello, frameKind.message, frameKind.message]);
+  });
+
+  it('hears that the others know this member by another log', async () => {
+    const { transport, seen, dialed, event } = setUp({}, true);
+    transport.send(app);
+    await new Promise((resolve) => setImmediate(resolve));
+    const told = event();
+    dialed[0]!.stream.write(Buffer.concat([hello('append'), encodeFrame(frameKind.otherLog, Buffer.alloc(0))]));
+    await told;
+    expect(seen.otherLog).toBe(1);
   });
 
   it('drops what a peer does not take, instead of gathering it', async () => {

@@ -6,6 +6,7 @@ import type { SnapshotHeader } from '../wal/snapshot-header.ts';
 import type { IncomingSnapshot, UnnamedSnapshot } from '../wal/snapshot-store.ts';
 import type { Connection } from './connection.ts';
 import { type Frame, frameKind } from './frames.ts';
+import type { Introduction } from './hello.ts';
 import { Lane, type LaneLimits } from './lane.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
 import { receiveSnapshot, sendSnapshot } from './snapshot-transfer.ts';
@@ -13,8 +14,7 @@ import { receiveSnapshot, sendSnapshot } from './snapshot-transfer.ts';
 // Messages to and from the other members: heartbeats, votes and reads on one stream, appends on another, each snapshot
 // on its own, so that bulk never delays a heartbeat. Nothing is kept for later: what cannot go is dropped and reported.
 
-export interface TransportEnv {
-  readonly self: number;
+export interface TransportEnv extends Introduction {
   readonly dial: Dial;
   readonly tickMs: number;
   readonly random: () => number;
@@ -33,6 +33,8 @@ export interface TransportEvents {
   unreachable(peer: number): void;
   /** Another member says that this one was removed. */
   removed(): void;
+  /** Another member knows this one by another log. */
+  otherLog(peer: number): void;
   snapshotSent(peer: number, outcome: 'finished' | 'failed'): void;
   snapshotReceived(m: Message, snapshot: UnnamedSnapshot): void;
 }
@@ -144,7 +146,7 @@ export class Transport {
       const progress = () => this.#moved(transfer);
       const { header } = reader;
       await sendSnapshot(stream, {
-        self: this.#env.self,
+        ...this.#introduction,
         peer: m.to,
         message: m,
         header,
@@ -181,7 +183,7 @@ export class Transport {
     try {
       if (this.#env.isRemoved(from)) throw new Error('the sender is not a member any more');
       await receiveSnapshot(stream, {
-        self: this.#env.self,
+        ...this.#introduction,
         peer: from,
         begin: this.#env.receive,
         deliver: (m, snapshot) => this.#deliver(m, snapshot),
@@ -217,7 +219,7 @@ export class Transport {
     channel: 'control' | 'append',
     sizes: Pick<LaneLimits, 'maxFrameBytes' | 'maxBacklogBytes' | 'maxQueued'>,
   ): Lane {
-    const { self, random, dial, address, log, events } = this.#env;
+    const { random, dial, address, log, events } = this.#env;
     const limits: LaneLimits = {
       ...sizes,
       pingTicks: this.#ticks(500),
@@ -226,7 +228,7 @@ export class Transport {
       maxBackoffTicks: this.#ticks(1_000),
     };
     return new Lane({
-      self,
+      ...this.#introduction,
       peer,
       channel,
       limits,
@@ -242,6 +244,12 @@ export class Transport {
       },
       log: (fields, message) => log('debug', fields, message),
     });
+  }
+
+  /** A former member is to be told so, whichever log it has. */
+  get #introduction(): Introduction {
+    const { self, logId, identify, isRemoved } = this.#env;
+    return { self, logId, identify: (peer, theirs) => isRemoved(peer) || identify(peer, theirs) };
   }
 
   #ticks(ms: number): number {
@@ -269,6 +277,9 @@ export class Transport {
         return;
       case frameKind.removed:
         this.#env.events.removed();
+        return;
+      case frameKind.otherLog:
+        this.#env.events.otherLog(from);
         return;
       default:
         throw new Error(`unexpected frame of kind ${kind}`);

@@ -8,10 +8,15 @@ import { corrupt } from './wal-error.ts';
 // that lost its end, by whole records or files, looks like one that never had it.
 //
 // Two sectors are written in turns, so that a power cut leaves one of them; each is
-//   magic, version u8, generation, member, first, last, sequence (varints), key id (string) | zeros | CRC u32
+//   magic, version u8, generation, member, log, first, last, sequence (varints), key id (string) | zeros | CRC u32
 
-export interface Extent {
+/** Whose log it is, and which: a random number below 2^52 that is drawn when it is made. */
+export interface LogIdentity {
   readonly member: number;
+  readonly log: number;
+}
+
+export interface Extent extends LogIdentity {
   /** Segments from this one on must be there; older ones are not needed. */
   readonly first: number;
   /** The newest segment that must be there; 0 while the log is being made. */
@@ -121,11 +126,12 @@ async function readSlots(fileSystem: FileSystem, path: string): Promise<Slot | u
 }
 
 function encodeSlot(extent: Extent, generation: number): Buffer {
-  const { member, first, last, sequence, keyId } = extent;
+  const { member, log, first, last, sequence, keyId } = extent;
   const out = new ByteWriter(slotBytes).raw(magic).u8(version);
   out
     .varint(generation)
     .varint(member)
+    .varint(log)
     .varint(first)
     .varint(last)
     .varint(sequence >>> 0);
@@ -136,11 +142,13 @@ function encodeSlot(extent: Extent, generation: number): Buffer {
   return slot;
 }
 
+type FiveNumbers = [number, number, number, number, number];
+
 function decodeSlot(slot: Buffer): Slot | undefined {
   if (slot.readUInt32LE(slotBytes - 4) !== crc32(slot.subarray(0, slotBytes - 4))) return undefined;
   const input = new ByteReader(slot);
   if (!input.raw(magic.length).equals(magic) || input.u8() !== version) return undefined;
   const generation = input.varint();
-  const [member, first, last, sequence] = [input.varint(), input.varint(), input.varint(), input.varint()];
-  return { generation, extent: { member, first, last, sequence, keyId: input.string() } };
+  const [member, log, first, last, sequence] = [0, 0, 0, 0, 0].map(() => input.varint()) as FiveNumbers;
+  return { generation, extent: { member, log, first, last, sequence, keyId: input.string() } };
 }

@@ -52,7 +52,7 @@ const nothingTold = (): Told => ({ made: false, term: 0, vote: 0, last: { index:
  * segments removed and used again. `told` grows with it, so that it holds also what was told before a failure.
  */
 async function live(fileSystem: MemoryFileSystem, told: Told): Promise<LogStore> {
-  const store = await LogStore.create(envOf(fileSystem), 1, [], { term: 0, vote: 0, commit: 0 });
+  const store = await LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
   told.made = true;
   const save = async (entries: readonly Entry[], term: number, vote: number, commit: number): Promise<void> => {
     await store.save(entries, { term, vote, commit });
@@ -195,7 +195,7 @@ describe('damage to a log that was closed', () => {
   it('a log that is gone is not begun anew', async () => {
     const { fileSystem, segments } = await closed();
     for (const path of segments) await fileSystem.unlink(path);
-    const made = LogStore.create(envOf(fileSystem), 1, [], { term: 0, vote: 0, commit: 0 });
+    const made = LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
     await expect(made).rejects.toMatchObject({ code: 'log-exists' });
   });
 });
@@ -269,7 +269,7 @@ describe('a disk that fails', () => {
 
   it('a sync that failed does not let a later start count what only the page cache has', async () => {
     const fileSystem = new MemoryFileSystem();
-    const store = await LogStore.create(envOf(fileSystem), 1, [], { term: 0, vote: 0, commit: 0 });
+    const store = await LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
     fileSystem.fault = (operation) => {
       if (operation === 'datasync') throw new Error('EIO');
     };
@@ -301,7 +301,7 @@ describe('a disk that fails', () => {
 describe('the disk it takes', () => {
   it('is bounded, however much is written', async () => {
     const fileSystem = new MemoryFileSystem();
-    const store = await LogStore.create(envOf(fileSystem), 1, [], { term: 0, vote: 0, commit: 0 });
+    const store = await LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
     let most = 0;
     let written = 0;
     for (let i = 1; written < 400 * segmentBytes; i++) {

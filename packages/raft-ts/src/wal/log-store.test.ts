@@ -36,7 +36,12 @@ async function setUp(): Promise<{
   const warnings: string[] = [];
   const warn = (_: object, text: string) => warnings.push(text);
   const env = { fileSystem, dir: '/member', sealer: testSealer, segmentBytes: 2048, warn };
-  return { fileSystem, env, store: await LogStore.create(env, 1, [], { term: 0, vote: 0, commit: 0 }), warnings };
+  return {
+    fileSystem,
+    env,
+    store: await LogStore.create(env, { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 }),
+    warnings,
+  };
 }
 
 /** One write for each ten, so that there are segments to cut. */
@@ -230,7 +235,9 @@ describe('a member’s folder', () => {
     const { env, store } = await setUp();
     await store.close();
     await expect(LogStore.load(env, 2)).rejects.toMatchObject({ code: 'foreign' });
-    await expect(LogStore.create(env, 1, [], { term: 0, vote: 0, commit: 0 })).rejects.toMatchObject({
+    await expect(
+      LogStore.create(env, { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 }),
+    ).rejects.toMatchObject({
       code: 'log-exists',
     });
   });

@@ -1,11 +1,12 @@
 import { StorageError } from '../core/storage-error.ts';
 import type { ConfState, Entry, HardState, LogStorage, Snapshot } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
-import { extentPath, readExtent } from './extent.ts';
+import { extentPath, type LogIdentity, readExtent } from './extent.ts';
 import type { FileSystem } from './file-system.ts';
 import type { LogId, LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
 import { LogTail } from './log-tail.ts';
+import { PeerLogs } from './peer-logs.ts';
 import { listSegments } from './segments.ts';
 import type { SnapshotHeader } from './snapshot-header.ts';
 import { SnapshotStore, snapshotDir, type UnnamedSnapshot } from './snapshot-store.ts';
@@ -38,6 +39,8 @@ export async function holdsLog(fileSystem: FileSystem, dir: string): Promise<boo
 
 export class LogStore implements LogStorage {
   readonly snapshots: SnapshotStore;
+  /** By which logs the other members are known. */
+  readonly peers: PeerLogs;
   readonly #wal: Wal;
   readonly #tail: LogTail;
   /** As last written or about to be. */
@@ -53,18 +56,25 @@ export class LogStore implements LogStorage {
     wal: Wal,
     tail: LogTail,
     snapshots: SnapshotStore,
+    peers: PeerLogs,
     hardState: HardState,
     latest?: SnapshotHeader,
   ) {
     this.#wal = wal;
     this.#tail = tail;
     this.snapshots = snapshots;
+    this.peers = peers;
     this.#hardState = hardState;
     this.#latest = latest;
   }
 
   /** A new member's: with the entries and the hard state, or not at all. */
-  static async create(env: LogStoreEnv, member: number, entries: Entry[], hardState: HardState): Promise<LogStore> {
+  static async create(
+    env: LogStoreEnv,
+    identity: LogIdentity,
+    entries: Entry[],
+    hardState: HardState,
+  ): Promise<LogStore> {
     if (await holdsLog(env.fileSystem, env.dir)) {
       throw new WalError('log-exists', `there is a log in ${env.dir} already`, { dir: env.dir });
     }
@@ -73,8 +83,9 @@ export class LogStore implements LogStorage {
     await snapshots.removeUnfinished();
     const items: LogItem[] = entries.map(entryItem);
     if (entries.length > 0) items.push({ kind: 'hard-state', hardState });
-    const wal = await Wal.create({ ...env, dir: walDir(env.dir) }, member, items);
-    return new LogStore(wal, new LogTail(start, [...entries]), snapshots, hardState);
+    const wal = await Wal.create({ ...env, dir: walDir(env.dir) }, identity, items);
+    const peers = await PeerLogs.load(env.fileSystem, env.dir);
+    return new LogStore(wal, new LogTail(start, [...entries]), snapshots, peers, hardState);
   }
 
   static async load(env: LogStoreEnv, member: number): Promise<LogStore> {
@@ -113,7 +124,8 @@ export class LogStore implements LogStorage {
     }
     const { term, vote, commit } = state.hardState;
     const hardState = { term, vote, commit: Math.max(commit, snapshot.index) };
-    return new LogStore(wal, new LogTail(before, entries), snapshots, hardState, header);
+    const peers = await PeerLogs.load(env.fileSystem, env.dir);
+    return new LogStore(wal, new LogTail(before, entries), snapshots, peers, hardState, header);
   }
 
   initialState(): { hardState: HardState; confState: ConfState } {
@@ -139,6 +151,11 @@ export class LogStore implements LogStorage {
   snapshot(): Snapshot {
     if (this.#latest === undefined) throw new StorageError('snapshot-temporarily-unavailable');
     return { meta: this.#latest.meta, data: noData };
+  }
+
+  /** The number that this member's log is told from others by. */
+  get log(): number {
+    return this.#wal.log;
   }
 
   get latest(): SnapshotHeader | undefined {
@@ -218,6 +235,7 @@ export class LogStore implements LogStorage {
 
   async close(): Promise<void> {
     await this.#lastChange;
+    await this.peers.idle();
     if (this.#commitUnsaved && this.#wal.failure === undefined)
       await this.#write([this.#hardStateItem()]).catch(() => {});
     await this.#wal.close();

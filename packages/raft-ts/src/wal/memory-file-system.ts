@@ -13,6 +13,7 @@ const sector = 512;
 class Inode {
   current: Buffer = Buffer.alloc(0);
   durable: Buffer = Buffer.alloc(0);
+  #space: Buffer = Buffer.alloc(0);
   /** Sectors whose sync failed: the kernel takes them for clean, and no later sync writes them. */
   readonly #dropped = new Set<number>();
 
@@ -23,8 +24,16 @@ class Inode {
   }
 
   resize(length: number): void {
-    if (length <= this.current.length) this.current = Buffer.from(this.current.subarray(0, length));
-    else this.current = Buffer.concat([this.current, Buffer.alloc(length - this.current.length)]);
+    if (length <= this.current.length) {
+      this.current = Buffer.from(this.current.subarray(0, length));
+    } else if (length <= this.#space.length && this.current.buffer === this.#space.buffer) {
+      this.current = this.#space.subarray(0, length);
+    } else {
+      // With room to grow, which stays zeros.
+      this.#space = Buffer.alloc(2 * length);
+      this.current.copy(this.#space);
+      this.current = this.#space.subarray(0, length);
+    }
   }
 
   sync(): void {

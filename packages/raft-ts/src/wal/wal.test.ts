@@ -36,7 +36,7 @@ async function entriesOf(env: WalEnv): Promise<string[]> {
 describe('the log', () => {
   it('comes back with what was written, and goes on', async () => {
     const { env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     await Promise.all([wal.write([entry(1)]), wal.write([entry(2), entry(3)])]);
     await wal.write([{ kind: 'hard-state', hardState: { term: 3, vote: 2, commit: 1 } }]);
     await wal.close();
@@ -49,7 +49,7 @@ describe('the log', () => {
 
   it('replaces entries from a conflicting one on', async () => {
     const { env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     await wal.write([entry(1), entry(2), entry(3)]);
     await wal.write([entry(2, 'other', 2)]);
     await wal.close();
@@ -58,7 +58,7 @@ describe('the log', () => {
 
   it('puts what is appended together into one write and one sync', async () => {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     const operations: string[] = [];
     fileSystem.fault = (operation) => operations.push(operation);
     await Promise.all(Array.from({ length: 50 }, (_, i) => wal.write([entry(i + 1, 'x')])));
@@ -68,7 +68,7 @@ describe('the log', () => {
 
   it('keeps its content from those who read the disk', async () => {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7, [entry(1, 'secret')]);
+    const wal = await Wal.create(env, { member: 7, log: 70 }, [entry(1, 'secret')]);
     await wal.write([entry(2, 'another secret')]);
     await wal.close();
     fileSystem.edit(segmentPath(dir, 1), (bytes) => {
@@ -79,7 +79,7 @@ describe('the log', () => {
 
   it('cuts segments, repeats the state in each, and removes those behind a snapshot', async () => {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     await wal.write([{ kind: 'hard-state', hardState: { term: 5, vote: 1, commit: 0 } }]);
     for (let i = 1; i <= 40; i++) await wal.write([entry(i, 'x'.repeat(400))]);
     const before = (await fileSystem.readdir(dir)).filter((name) => name.endsWith('.wal')).length;
@@ -101,7 +101,7 @@ describe('the log', () => {
 
   it('takes a record that is longer than a segment', async () => {
     const { env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     const long = 'y'.repeat(3 * segmentBytes);
     await wal.write([entry(1, 'x'), entry(2, long)]);
     await wal.write([entry(3, 'z')]);
@@ -116,7 +116,7 @@ describe('the log', () => {
       fileSystem.fault = () => {
         if (operations++ === failAt) throw new Error('power');
       };
-      const made = await Wal.create(env, 7, [entry(1)]).then(
+      const made = await Wal.create(env, { member: 7, log: 70 }, [entry(1)]).then(
         () => true,
         () => false,
       );
@@ -137,7 +137,7 @@ describe('after a crash', () => {
   /** A log of three records that was closed or killed, and where the last one lies. */
   async function threeRecords(end: 'closed' | 'killed' = 'closed') {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     const ends: number[] = [];
     for (const i of [1, 2, 3]) {
       await wal.write([entry(i, `${i}`.repeat(40))]);
@@ -181,7 +181,7 @@ describe('after a crash', () => {
 
   it('comes back when entries were replaced from one on whose segment is gone', async () => {
     const { env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     for (let i = 1; i <= 12; i++) await wal.write([entry(i, `${i} `.padEnd(400, 'x'))]);
     // The last of these lie in the second segment; another leader replaces them from one on that lies in the first.
     for (let i = 5; i <= 20; i++) await wal.write([entry(i, `${i} of another term`.padEnd(300, 'x'), 2)]);
@@ -197,7 +197,7 @@ describe('after a crash', () => {
 
   it('uses a released segment again, and nothing of what was in it', async () => {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     let most = 0;
     for (let i = 1; i <= 400; i++) {
       await wal.write([entry(i, `${i} `.padEnd(400, 'x'))]);
@@ -245,7 +245,7 @@ describe('after a crash', () => {
 
   it('refuses a missing segment, and one of another log', async () => {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     for (let i = 1; i <= 30; i++) await wal.write([entry(i, 'x'.repeat(400))]);
     await wal.close();
     let second: Buffer = Buffer.alloc(0);
@@ -276,7 +276,7 @@ describe('after a crash', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const random = generator(seed);
       const { fileSystem, env } = setUp(random);
-      let wal = await Wal.create(env, 7);
+      let wal = await Wal.create(env, { member: 7, log: 70 });
       let acknowledged = 0;
       for (let life = 0; life < 4; life++) {
         // The power goes before some operation; what was not acknowledged until then may be there or not.
@@ -306,7 +306,7 @@ describe('after a crash', () => {
 describe('a failing disk', () => {
   it('is the end: what waits and what comes is rejected, and nothing is tried again', async () => {
     const { fileSystem, env } = setUp();
-    const wal = await Wal.create(env, 7);
+    const wal = await Wal.create(env, { member: 7, log: 70 });
     await wal.write([entry(1)]);
     fileSystem.fault = (operation) => {
       if (operation === 'datasync') throw Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' });

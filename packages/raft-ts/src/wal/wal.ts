@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { HardState } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
-import { ExtentFile, extentPath } from './extent.ts';
+import { ExtentFile, extentPath, type LogIdentity } from './extent.ts';
 import { type FileSystem, zeroFill } from './file-system.ts';
 import { encodeItems, itemSize, type LogId, type LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
@@ -79,13 +79,14 @@ export class Wal {
   }
 
   /** Makes a new log. It is there wholly, with `items`, or not at all. */
-  static async create(env: WalEnv, member: number, items: readonly LogItem[] = []): Promise<Wal> {
+  static async create(env: WalEnv, identity: LogIdentity, items: readonly LogItem[] = []): Promise<Wal> {
     const { fileSystem, dir } = env;
     await fileSystem.mkdir(dir);
     await removeUnfinished(fileSystem, dir);
     const { keyId } = env.sealer;
+    const { member } = identity;
     const extent = await ExtentFile.create(fileSystem, extentPath(dir), {
-      member,
+      ...identity,
       first: 1,
       last: 0,
       sequence: 1,
@@ -145,6 +146,11 @@ export class Wal {
 
   get idle(): boolean {
     return this.#running === undefined;
+  }
+
+  /** The number that this log is told from others by. */
+  get log(): number {
+    return this.#extent.extent.log;
   }
 
   /** Resolves once the items are durable; in the order of the calls. Rejects when the disk fails, then and ever after. */
