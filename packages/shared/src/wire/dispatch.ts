@@ -57,6 +57,8 @@ export interface MeshPeer {
   readonly meshId: number;
   /** Where its mesh's packets go: its data path address. */
   readonly addr: string;
+  /** What it is known by otherwise, where that is another address. */
+  readonly nodeAddr?: string;
   /** Its end is up, by its own word. */
   readonly up: boolean;
   /** base64, public. */

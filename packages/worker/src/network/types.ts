@@ -57,6 +57,10 @@ export interface MeshState {
   readonly senders: readonly string[];
   /** Each node's address and its mesh address, of one family: a node must not see its own address come from the mesh. */
   readonly own: readonly { readonly node: string; readonly mesh: string }[];
+  /** Of the device; what comes in must be clamped to it. */
+  readonly mtu?: number;
+  /** Nodes that stopped answering, also beside the mesh. The agent leaves their tasks out of what it applies wherever others serve. */
+  readonly gone?: ReadonlySet<string>;
 }
 
 export interface Mesh {
