@@ -6,20 +6,29 @@ import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
 import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bindProblem, ProxyIngress } from './ingress.ts';
+import { handleStreams } from './streams/handles.ts';
+import { socketStreams } from './streams/sockets.ts';
 
 // The proxy on loopback: backends are small servers in this process. Addresses of their own keep tests from other listeners' ways.
 
 const front = '127.31.7.1';
 const behind = '127.31.7.2';
 
-describe('ProxyIngress', () => {
+describe.each([
+  ['handles', handleStreams()],
+  ['sockets', socketStreams],
+])('ProxyIngress by %s', (_, streams) => {
   let ingress: ProxyIngress;
   let clock: ManualClock;
   const closers: (() => unknown)[] = [];
 
   beforeEach(() => {
     clock = new ManualClock();
-    ingress = new ProxyIngress({ nodeId: 'n1', ingressAddrs: [], advertiseAddr: front }, { log: silentLogger, clock });
+    if (!streams) throw new Error('the handles of this Node are not known');
+    ingress = new ProxyIngress(
+      { nodeId: 'n1', ingressAddrs: [], advertiseAddr: front },
+      { log: silentLogger, clock, streams },
+    );
   });
   afterEach(async () => {
     await ingress.close();

@@ -1,10 +1,15 @@
+import { isIPv6 } from 'node:net';
 import { Bell, type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/shared/kit';
-import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
+import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses } from '../address.ts';
-import { isPort } from '../plan.ts';
+import { isPort, targetOf } from '../plan.ts';
 import type { Ingress, IngressOptions } from '../types.ts';
-import type { PortModules, ProxyPort } from './port.ts';
-import { Rotation } from './rotation.ts';
+import { HealthChecks } from './health.ts';
+import { type ChoosePortOptions, portOptionsOf } from './options.ts';
+import { type PortCounters, type PortModules, PortShared, type ProxyPort } from './port.ts';
+import { handleStreams } from './streams/handles.ts';
+import { socketStreams } from './streams/sockets.ts';
+import type { Streams } from './streams/types.ts';
 import { TcpPort } from './tcp.ts';
 import { UdpPort } from './udp.ts';
 
@@ -14,6 +19,16 @@ import { UdpPort } from './udp.ts';
 export interface ProxyModules {
   readonly log: Logger;
   readonly clock: Clock;
+  /** The fastest that there are here. */
+  readonly streams?: Streams;
+}
+
+export interface ProxyIngressOptions extends IngressOptions {
+  /**
+   * `ipv6`: a relay for what the kernel's ingress cannot do, which is clients of IPv6 (`::1`, and containers without IPv6). IPv4's are left to it.
+   */
+  readonly families?: 'all' | 'ipv6';
+  readonly portOptions?: ChoosePortOptions;
 }
 
 /** How soon a port that could not be had is tried again. */
@@ -22,22 +37,27 @@ const retryMs = 1_000;
 /** IPv4's too, where there is IPv6 at all. */
 const everyAddress = '::';
 
+/** What bind says where there is no IPv6. */
+const noFamily: readonly string[] = ['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL'];
+
 /** A published port with its listeners, by address. */
 interface Port {
-  readonly rotation: Rotation;
+  readonly shared: PortShared;
   readonly listeners: Map<string, ProxyPort>;
-  backends: readonly IngressBackend[];
+  entry: IngressEntry | undefined;
+  health: HealthChecks | undefined;
 }
 
 export class ProxyIngress implements Ingress {
   readonly kind = 'proxy';
-  readonly #options: IngressOptions;
+  readonly #options: ProxyIngressOptions;
   readonly #log: Logger;
   readonly #clock: Clock;
+  readonly #streams: Streams;
   readonly #addresses: readonly string[];
   readonly #ports = new Map<string, Port>();
-  /** Listeners that have stopped, while connections of theirs go on. */
-  readonly #stopped = new Set<ProxyPort>();
+  /** Ports whose listeners have stopped, while connections of theirs go on. */
+  readonly #stopped = new Set<Port>();
   readonly #bell = new Bell();
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #version = 0;
@@ -47,12 +67,13 @@ export class ProxyIngress implements Ingress {
   #isClosed = false;
   readonly #work: Promise<void>;
 
-  constructor(options: IngressOptions, modules: ProxyModules) {
+  constructor(options: ProxyIngressOptions, modules: ProxyModules) {
     this.#options = options;
     this.#log = modules.log;
     this.#clock = modules.clock;
+    this.#streams = modules.streams ?? handleStreams() ?? socketStreams;
     const answered = answeredAddresses(options);
-    this.#addresses = answered.length === 0 ? [everyAddress] : answered;
+    this.#addresses = answered.length === 0 ? [everyAddress] : answered.filter((addr) => this.#isOurs(addr));
     this.#work = this.#loop();
   }
 
@@ -73,10 +94,14 @@ export class ProxyIngress implements Ingress {
   /** Open connections by task. */
   connections(): ReadonlyMap<string, number> {
     const total = new Map<string, number>();
-    const listeners = [...this.#ports.values()].flatMap((port) => [...port.listeners.values()]);
-    for (const listener of [...listeners, ...this.#stopped])
-      for (const [taskId, count] of listener.counts()) total.set(taskId, (total.get(taskId) ?? 0) + count);
+    for (const { shared } of [...this.#ports.values(), ...this.#stopped])
+      for (const [taskId, count] of shared.balancer.counts()) total.set(taskId, (total.get(taskId) ?? 0) + count);
     return total;
+  }
+
+  /** Of the ports that are published here now, by key. */
+  counters(): ReadonlyMap<string, Readonly<PortCounters>> {
+    return new Map([...this.#ports].map(([key, { shared }]) => [key, { ...shared.counters }]));
   }
 
   async close(): Promise<void> {
@@ -84,10 +109,16 @@ export class ProxyIngress implements Ingress {
     this.#retry?.cancel();
     this.#bell.ring();
     await this.#work;
-    for (const port of this.#ports.values()) for (const listener of port.listeners.values()) listener.destroy();
-    for (const listener of this.#stopped) listener.destroy();
+    for (const { health, listeners } of [...this.#ports.values(), ...this.#stopped]) {
+      health?.close();
+      for (const listener of listeners.values()) listener.destroy();
+    }
     this.#ports.clear();
     this.#stopped.clear();
+  }
+
+  #isOurs(addr: string): boolean {
+    return this.#options.families !== 'ipv6' || isIPv6(addr);
   }
 
   async #loop(): Promise<void> {
@@ -103,23 +134,23 @@ export class ProxyIngress implements Ingress {
   }
 
   async #converge(wanted: ReadonlyMap<string, IngressEntry>): Promise<void> {
-    for (const listener of this.#stopped) if (listener.counts().size === 0) this.#stopped.delete(listener);
+    for (const port of this.#stopped) if (isDone(port)) this.#stopped.delete(port);
     for (const [key, port] of this.#ports) {
       if (wanted.get(key)?.backends.length) continue;
       // Nobody is behind it: a closed port refuses faster than anything.
-      port.rotation.set([], this.#options.nodeId);
-      for (const listener of port.listeners.values()) this.#stop(listener);
+      port.shared.balancer.set([]);
+      port.health?.close();
+      port.health = undefined;
+      for (const listener of port.listeners.values()) {
+        listener.changed();
+        listener.stop();
+      }
       this.#ports.delete(key);
+      if (!isDone(port)) this.#stopped.add(port);
     }
     const problems = new Map<string, string>();
     await Promise.all([...wanted.values()].map((entry) => this.#serve(entry, problems)));
     this.#report(problems);
-  }
-
-  #stop(listener: ProxyPort): void {
-    listener.changed();
-    listener.stop();
-    this.#stopped.add(listener);
   }
 
   async #serve(entry: IngressEntry, problems: Map<string, string>): Promise<void> {
@@ -129,21 +160,65 @@ export class ProxyIngress implements Ingress {
       return;
     }
     if (backends.length === 0) return;
-    const port = this.#ports.get(key) ?? { rotation: new Rotation(this.#clock), listeners: new Map(), backends: [] };
-    this.#ports.set(key, port);
-    if (port.backends !== backends) {
-      port.backends = backends;
-      port.rotation.set(backends, this.#options.nodeId);
-      for (const listener of port.listeners.values()) listener.changed();
-    }
-    const modules: PortModules = { rotation: port.rotation, clock: this.#clock, log: this.#log };
-    for (const addr of this.#addresses) {
+    const port = this.#portOf(entry);
+    if (port.entry !== entry) this.#change(port, entry);
+    const modules = { shared: port.shared, streams: this.#streams, clock: this.#clock, log: this.#log };
+    for (const addr of this.#addressesOf(entry)) {
       if (port.listeners.has(addr)) continue;
       try {
-        port.listeners.set(addr, await listen(protocol, addr, publishedPort, modules));
+        const listener = await this.#listen(protocol, addr, publishedPort, modules);
+        if (listener) port.listeners.set(addr, listener);
       } catch (error) {
         problems.set(key, bindProblem(addr, publishedPort, error as NodeJS.ErrnoException));
       }
+    }
+  }
+
+  #portOf(entry: IngressEntry): Port {
+    const known = this.#ports.get(entry.key);
+    if (known) return known;
+    const shared = new PortShared(portOptionsOf(entry, this.#options.portOptions), this.#clock);
+    const port: Port = { shared, listeners: new Map(), entry: undefined, health: undefined };
+    this.#ports.set(entry.key, port);
+    return port;
+  }
+
+  #change(port: Port, entry: IngressEntry): void {
+    const { shared } = port;
+    port.entry = entry;
+    shared.options = portOptionsOf(entry, this.#options.portOptions);
+    shared.allow(entry.allow);
+    const { nodeId } = this.#options;
+    shared.balancer.set(entry.backends.map((backend) => ({ ...targetOf(backend, nodeId), taskId: backend.taskId })));
+    for (const listener of port.listeners.values()) listener.changed();
+    const { health } = shared.options;
+    if (port.health?.follows(health)) return;
+    port.health?.close();
+    port.health =
+      health && entry.protocol === 'tcp'
+        ? new HealthChecks(health, { balancer: shared.balancer, streams: this.#streams, clock: this.#clock })
+        : undefined;
+  }
+
+  #addressesOf({ address }: IngressEntry): readonly string[] {
+    return address === undefined ? this.#addresses : [address].filter((addr) => this.#isOurs(addr));
+  }
+
+  /** Undefined where there can be no clients. */
+  async #listen(
+    protocol: 'tcp' | 'udp',
+    addr: string,
+    port: number,
+    modules: PortModules,
+  ): Promise<ProxyPort | undefined> {
+    const kind = protocol === 'tcp' ? TcpPort : UdpPort;
+    const isRelay = this.#options.families === 'ipv6';
+    try {
+      return await kind.listen({ addr, port, ipv6Only: isRelay }, modules);
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException;
+      if (addr !== everyAddress || !noFamily.includes(code)) throw error;
+      return isRelay ? undefined : kind.listen({ addr: '0.0.0.0', port }, modules);
     }
   }
 
@@ -160,16 +235,7 @@ export class ProxyIngress implements Ingress {
   }
 }
 
-async function listen(protocol: 'tcp' | 'udp', addr: string, port: number, modules: PortModules): Promise<ProxyPort> {
-  const kind = protocol === 'tcp' ? TcpPort : UdpPort;
-  try {
-    return await kind.listen(addr, port, modules);
-  } catch (error) {
-    const { code = '' } = error as NodeJS.ErrnoException;
-    if (addr !== everyAddress || !['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL'].includes(code)) throw error;
-    return kind.listen('0.0.0.0', port, modules);
-  }
-}
+const isDone = ({ listeners }: Port): boolean => [...listeners.values()].every((listener) => listener.isDone);
 
 export function bindProblem(addr: string, port: number, error: NodeJS.ErrnoException): string {
   const where = `${addr}:${port}`;

@@ -1,121 +1,210 @@
-import { connect, createServer, type Server, type Socket } from 'node:net';
-import type { Clock } from '@swarmctl/shared/kit';
-import { increment, type PortModules, type ProxyPort } from './port.ts';
-import type { ProxyBackend } from './rotation.ts';
+import type { Backend } from './balancer.ts';
+import { Deadlines } from './deadlines.ts';
+import { proxyHeader } from './header.ts';
+import { clientName, type PortModules, type ProxyPort } from './port.ts';
+import type { Endpoint, Listening, Opening, Passage, Stream } from './streams/types.ts';
 
 // One published TCP port on one address: each connection is joined with one to the backend whose turn it is.
 
-/** A backend that does not answer within it is passed over. */
-const connectMs = 3_000;
-/** So that a peer that vanished is noticed some day. */
+const backlog = 4_096;
 const keepAliveMs = 60_000;
+/** A client waits for so many backends that do not answer, before it is refused. */
+const mostTimeouts = 3;
+/** Looks for idle connections, in each time that they may be idle. */
+const idleLooks = 4;
 
 export class TcpPort implements ProxyPort {
-  readonly #modules: PortModules;
-  readonly #server: Server;
-  readonly #clients = new Set<Socket>();
-  readonly #counts = new Map<string, number>();
+  readonly modules: PortModules;
+  readonly connections = new Set<Connection>();
+  readonly deadlines: Deadlines<Connection>;
+  /** Counts looks for idle connections. */
+  tick = 0;
+  #listening: Listening | undefined;
+  #idle: { cancel(): void } | undefined;
 
   private constructor(modules: PortModules) {
-    this.#modules = modules;
-    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true });
-    this.#server.on('connection', (client) => this.#onConnection(client));
+    this.modules = modules;
+    this.deadlines = new Deadlines(modules.clock, (connection) => connection.timedOut());
   }
 
-  static listen(host: string, port: number, modules: PortModules): Promise<TcpPort> {
+  static async listen(at: Endpoint & { readonly ipv6Only?: boolean }, modules: PortModules): Promise<TcpPort> {
     const made = new TcpPort(modules);
-    return new Promise((resolve, reject) => {
-      made.#server.once('error', reject);
-      made.#server.listen({ host, port, exclusive: true }, () => {
-        made.#server.off('error', reject);
-        made.#server.on('error', (error) => modules.log.warn({ host, port, error: error.message }, 'proxy port'));
-        resolve(made);
-      });
+    const options = { ipv6Only: at.ipv6Only ?? false, backlog, keepAliveMs };
+    made.#listening = await modules.streams.listen(at, options, {
+      client: (client) => made.#onClient(client),
+      error: (error) => {
+        modules.shared.counters.refused++;
+        modules.log.warn({ host: at.addr, port: at.port, error }, 'proxy port');
+      },
     });
+    return made;
+  }
+
+  get isDone(): boolean {
+    return this.connections.size === 0;
   }
 
   changed(): void {}
 
-  counts(): ReadonlyMap<string, number> {
-    return this.#counts;
-  }
-
   stop(): void {
-    this.#server.close();
+    this.#listening?.close();
   }
 
   destroy(): void {
-    this.#server.close();
-    for (const client of this.#clients) client.destroy();
+    this.stop();
+    for (const connection of [...this.connections]) connection.destroy();
+    this.#settle();
   }
 
-  #onConnection(client: Socket): void {
-    this.#clients.add(client);
-    client.setKeepAlive(true, keepAliveMs);
-    client.once('close', () => this.#clients.delete(client));
-    client.on('error', () => client.destroy());
-    this.#serve(client).catch((error) => {
-      this.#modules.log.warn({ error: String(error) }, 'proxied connection failed');
-      client.destroy();
-    });
+  left(connection: Connection): void {
+    this.connections.delete(connection);
+    if (this.connections.size === 0) this.#settle();
   }
 
-  async #serve(client: Socket): Promise<void> {
-    const { rotation, clock } = this.#modules;
-    for (const backend of rotation.turn()) {
-      // It may have left since this connection began.
-      if (!rotation.has(backend.taskId)) continue;
-      const server = await open(backend, clock);
-      if (client.destroyed) {
-        server?.destroy();
-        return;
-      }
-      if (server) return this.#join(client, server, backend);
-      rotation.failed(backend);
+  /** No timers without connections. */
+  #settle(): void {
+    this.#idle?.cancel();
+    this.#idle = undefined;
+    this.deadlines.clear();
+  }
+
+  #onClient(client: Stream): void {
+    const { shared } = this.modules;
+    const name = shared.asksWho ? clientName(client.remote()?.addr) : '';
+    if (!shared.enter(name, true)) {
+      client.reset();
+      return;
     }
-    client.resetAndDestroy();
+    const connection = new Connection(this, client, name);
+    this.connections.add(connection);
+    connection.next();
+    this.#watch();
   }
 
-  #join(client: Socket, server: Socket, { taskId }: ProxyBackend): void {
-    increment(this.#counts, taskId, 1);
-    server.once('close', () => increment(this.#counts, taskId, -1));
-    server.setKeepAlive(true, keepAliveMs);
-    tie(client, server);
-    tie(server, client);
-    // Data, its end and back pressure go through; either direction may end before the other.
-    client.pipe(server);
-    server.pipe(client);
+  #watch(): void {
+    const { clock, shared } = this.modules;
+    const { idleMs } = shared.options;
+    if (this.#idle || idleMs === 0 || this.connections.size === 0) return;
+    this.#idle = clock.after(
+      idleMs / idleLooks,
+      () => {
+        this.#idle = undefined;
+        this.tick++;
+        for (const connection of [...this.connections])
+          if (connection.isJoined && this.tick - connection.tick > idleLooks) {
+            shared.counters.idle++;
+            connection.destroy();
+          }
+        this.#watch();
+      },
+      { unref: true },
+    );
   }
 }
 
-/** When `from` is gone before its time, `to` hears of it as it was: a reset stays a reset. */
-function tie(from: Socket, to: Socket): void {
-  let isBroken = false;
-  from.on('error', () => {
-    isBroken = true;
-  });
-  from.once('close', () => {
-    if (isBroken) to.resetAndDestroy();
-    else if (!from.readableEnded || !from.writableFinished) to.destroy();
-  });
-}
+class Connection implements Passage {
+  readonly #port: TcpPort;
+  readonly #client: Stream;
+  readonly #clientName: string;
+  #backend: Backend | undefined;
+  #opening: Opening | undefined;
+  #tried: Backend[] | undefined;
+  #timeouts = 0;
+  #isOver = false;
+  isJoined = false;
+  /** When data came last. */
+  tick: number;
 
-/** Undefined when it cannot be reached. */
-function open(backend: ProxyBackend, clock: Clock): Promise<Socket | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: backend.addr, port: backend.port, allowHalfOpen: true, noDelay: true });
-    const timer = clock.after(connectMs, () => fail());
-    const fail = () => {
-      timer.cancel();
-      socket.destroy();
-      resolve(undefined);
-    };
-    socket.on('error', fail);
-    socket.once('connect', () => {
-      timer.cancel();
-      socket.off('error', fail);
-      socket.on('error', () => socket.destroy());
-      resolve(socket);
+  constructor(port: TcpPort, client: Stream, name: string) {
+    this.#port = port;
+    this.#client = client;
+    this.#clientName = name;
+    this.tick = port.tick;
+    port.modules.shared.counters.pending++;
+  }
+
+  /** Tries the backend whose turn it is. Nothing was read from the client so far, so nothing is lost. */
+  next(): void {
+    const { streams, shared } = this.#port.modules;
+    const isTired = this.#timeouts >= mostTimeouts;
+    const backend = isTired ? undefined : shared.balancer.take(shared.options.balance, this.#tried);
+    if (!backend) {
+      shared.counters.failed++;
+      this.#client.reset();
+      this.#finish();
+      return;
+    }
+    if (this.#tried) shared.counters.retried++;
+    this.#backend = backend;
+    this.#port.deadlines.add(this, shared.options.connectMs);
+    this.#opening = streams.connect(backend, keepAliveMs, (server) => {
+      this.#port.deadlines.delete(this);
+      this.#opening = undefined;
+      // It may have left in the meantime; a connection more would be one that nobody waits for.
+      if (server && backend.isHere) this.#join(server, backend);
+      else {
+        server?.close();
+        this.#passOver(backend, !server);
+      }
     });
-  });
+  }
+
+  timedOut(): void {
+    this.#opening?.abort();
+    this.#opening = undefined;
+    this.#timeouts++;
+    if (this.#backend) this.#passOver(this.#backend, true);
+  }
+
+  moved(fromClient: boolean, bytes: number): void {
+    const { counters } = this.#port.modules.shared;
+    this.tick = this.#port.tick;
+    if (fromClient) counters.bytesIn += bytes;
+    else counters.bytesOut += bytes;
+  }
+
+  ended(): void {
+    this.#finish();
+  }
+
+  destroy(): void {
+    this.#opening?.abort();
+    this.#client.close();
+    this.#finish();
+  }
+
+  #join(server: Stream, backend: Backend): void {
+    const { shared, streams } = this.#port.modules;
+    shared.balancer.succeeded(backend);
+    shared.counters.pending--;
+    this.isJoined = true;
+    this.tick = this.#port.tick;
+    streams.join(this.#client, server, this.#header(), this);
+  }
+
+  #header(): Buffer | undefined {
+    const { clientAddress } = this.#port.modules.shared.options;
+    const version = clientAddress === 'proxy-v1' ? 1 : clientAddress === 'proxy-v2' ? 2 : undefined;
+    return version && proxyHeader(version, this.#client.remote(), this.#client.local());
+  }
+
+  #passOver(backend: Backend, failed: boolean): void {
+    const { balancer } = this.#port.modules.shared;
+    this.#backend = undefined;
+    if (failed) balancer.failed(backend);
+    balancer.release(backend);
+    this.#tried = [...(this.#tried ?? []), backend];
+    this.next();
+  }
+
+  #finish(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { shared } = this.#port.modules;
+    if (!this.isJoined) shared.counters.pending--;
+    this.#port.deadlines.delete(this);
+    if (this.#backend) shared.balancer.release(this.#backend);
+    shared.leave(this.#clientName);
+    this.#port.left(this);
+  }
 }

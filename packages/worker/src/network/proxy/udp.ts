@@ -1,16 +1,15 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { isIPv6 } from 'node:net';
 import type { Timer } from '@swarmctl/shared/kit';
-import { increment, type PortModules, type ProxyPort } from './port.ts';
-import type { ProxyBackend } from './rotation.ts';
+import type { Backend } from './balancer.ts';
+import { clientName, type PortModules, type ProxyPort } from './port.ts';
+import type { Endpoint } from './streams/types.ts';
 
 // One published UDP port on one address: each client keeps its backend, until it has been quiet for a while or the backend leaves.
 
-const idleMs = 30_000;
-const mostClients = 4_096;
-
 interface Flow {
-  readonly backend: ProxyBackend;
+  readonly clientName: string;
+  readonly backend: Backend;
   readonly upstream: Socket;
   timer: Timer;
 }
@@ -19,33 +18,33 @@ export class UdpPort implements ProxyPort {
   readonly #modules: PortModules;
   readonly #socket: Socket;
   readonly #flows = new Map<string, Flow>();
-  readonly #counts = new Map<string, number>();
   #isClosed = false;
 
-  private constructor(host: string, modules: PortModules) {
+  private constructor({ addr, ipv6Only = false }: UdpAddress, modules: PortModules) {
     this.#modules = modules;
-    this.#socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4' });
+    this.#socket = createSocket({ type: isIPv6(addr) ? 'udp6' : 'udp4', ipv6Only });
     this.#socket.on('message', (data, client) => this.#onMessage(data, client));
   }
 
-  static listen(host: string, port: number, modules: PortModules): Promise<UdpPort> {
-    const made = new UdpPort(host, modules);
+  static listen(at: UdpAddress, modules: PortModules): Promise<UdpPort> {
+    const { addr, port } = at;
+    const made = new UdpPort(at, modules);
     return new Promise((resolve, reject) => {
       made.#socket.once('error', reject);
-      made.#socket.bind({ address: host, port, exclusive: true }, () => {
+      made.#socket.bind({ address: addr, port, exclusive: true }, () => {
         made.#socket.off('error', reject);
-        made.#socket.on('error', (error) => modules.log.warn({ host, port, error: error.message }, 'proxy port'));
+        made.#socket.on('error', (error) => modules.log.warn({ host: addr, port, error: error.message }, 'proxy port'));
         resolve(made);
       });
     });
   }
 
-  changed(): void {
-    for (const [key, flow] of this.#flows) if (!this.#modules.rotation.has(flow.backend.taskId)) this.#end(key);
+  get isDone(): boolean {
+    return this.#flows.size === 0;
   }
 
-  counts(): ReadonlyMap<string, number> {
-    return this.#counts;
+  changed(): void {
+    for (const [key, flow] of this.#flows) if (!flow.backend.isHere) this.#end(key);
   }
 
   stop(): void {
@@ -63,22 +62,29 @@ export class UdpPort implements ProxyPort {
     const flow = this.#flows.get(key) ?? this.#begin(key, client);
     if (!flow) return;
     this.#touch(key, flow);
+    this.#modules.shared.counters.bytesIn += data.length;
     flow.upstream.send(data, flow.backend.port, flow.backend.addr, () => {});
   }
 
   #begin(key: string, client: RemoteInfo): Flow | undefined {
-    const [backend] = this.#modules.rotation.turn();
-    if (!backend || this.#flows.size >= mostClients) return undefined;
+    const { shared } = this.#modules;
+    const name = clientName(client.address);
+    if (!shared.enter(name, false)) return undefined;
+    const backend = shared.balancer.take(shared.options.balance);
+    if (!backend) {
+      shared.leave(name);
+      return undefined;
+    }
     const upstream = createSocket({ type: isIPv6(backend.addr) ? 'udp6' : 'udp4' });
     upstream.on('error', () => this.#end(key));
-    upstream.on('message', (data, from) => {
+    upstream.on('message', (answer, from) => {
       if (from.port !== backend.port) return;
       this.#touch(key, flow);
-      this.#socket.send(data, client.port, client.address, () => {});
+      shared.counters.bytesOut += answer.length;
+      this.#socket.send(answer, client.port, client.address, () => {});
     });
-    const flow: Flow = { backend, upstream, timer: this.#expiry(key) };
+    const flow: Flow = { clientName: name, backend, upstream, timer: this.#expiry(key) };
     this.#flows.set(key, flow);
-    increment(this.#counts, backend.taskId, 1);
     return flow;
   }
 
@@ -88,7 +94,15 @@ export class UdpPort implements ProxyPort {
   }
 
   #expiry(key: string): Timer {
-    return this.#modules.clock.after(idleMs, () => this.#end(key), { unref: true });
+    const { clock, shared } = this.#modules;
+    return clock.after(
+      shared.options.idleMs,
+      () => {
+        shared.counters.idle++;
+        this.#end(key);
+      },
+      { unref: true },
+    );
   }
 
   #end(key: string): void {
@@ -97,6 +111,10 @@ export class UdpPort implements ProxyPort {
     this.#flows.delete(key);
     flow.timer.cancel();
     flow.upstream.close();
-    increment(this.#counts, flow.backend.taskId, -1);
+    const { shared } = this.#modules;
+    shared.balancer.release(flow.backend);
+    shared.leave(flow.clientName);
   }
 }
+
+type UdpAddress = Endpoint & { readonly ipv6Only?: boolean };
