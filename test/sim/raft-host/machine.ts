@@ -15,6 +15,8 @@ interface Content {
   readonly values: [string, string][];
 }
 
+const chunkBytes = 40;
+
 export class KeyValueMachine implements StateMachine {
   index = 0;
   hash = '';
@@ -41,7 +43,9 @@ export class KeyValueMachine implements StateMachine {
   snapshot(): () => AsyncIterable<Uint8Array> {
     const content: Content = { index: this.index, hash: this.hash, values: [...this.#values] };
     return async function* () {
-      yield Buffer.from(JSON.stringify(content));
+      const bytes = Buffer.from(JSON.stringify(content));
+      // In many chunks, so that a stream may break between any two.
+      for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
     };
   }
 
