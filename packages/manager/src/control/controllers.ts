@@ -1,4 +1,5 @@
 import { endpointAllocator } from './allocator/endpoints.ts';
+import { meshAllocator } from './allocator/mesh.ts';
 import { taskAllocator } from './allocator/tasks.ts';
 import { globalOrchestrator } from './global.ts';
 import { orphanSupervisor } from './orphans.ts';
@@ -20,6 +21,7 @@ export const standardControllers = (scheduler: Controller): readonly Controller[
   orphanSupervisor(),
   updater(),
   restartSupervisor(),
+  meshAllocator(),
   taskAllocator(),
   scheduler,
   taskReaper(),

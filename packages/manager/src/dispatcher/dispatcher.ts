@@ -14,6 +14,7 @@ import type { LogOptions } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { IngressTracker, isServing } from './ingress-table.ts';
 import { LogHub } from './log-hub.ts';
+import { concernsMesh, MeshTracker } from './peers.ts';
 import { Presence } from './presence.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
 import { StopGate } from './stop-gate.ts';
@@ -43,6 +44,7 @@ export class Dispatcher {
   readonly #presence: Presence;
   readonly #gate: StopGate;
   readonly #ingress = new IngressTracker();
+  readonly #mesh = new MeshTracker();
   readonly #writer: Writer;
   readonly #logs: LogHub;
   /** Tasks to look at again, by node. */
@@ -113,6 +115,7 @@ export class Dispatcher {
       }
     }
     this.#ingress.touchAll(view);
+    this.#mesh.touch();
     this.#flush();
   }
 
@@ -159,6 +162,7 @@ export class Dispatcher {
   }
 
   #nodeChanged(before: Node | undefined, after: Node | undefined, view: View): void {
+    if (concernsMesh(before, after)) this.#mesh.touch();
     if (!after) {
       if (before) this.#nodeRemoved(before.ID);
       return;
@@ -204,15 +208,18 @@ export class Dispatcher {
     const view = this.#modules.store.view();
     const { entries, removed } = this.#ingress.refresh(view);
     const rerouted = entries.length > 0 || removed.length > 0;
+    this.#mesh.refresh(view);
     const wantedRevision = this.#gate.wantedRevision;
     for (const session of this.#sessions.values()) {
       if (!session.open || session.behind) continue;
       const { tasks, removedTasks } = this.#taskDelta(session, view);
       const moved = tasks.length > 0 || removedTasks.length > 0;
-      if (!moved && !rerouted && session.sentRevision >= wantedRevision) continue;
+      const mesh = this.#mesh.unshown(session, session.nodeId);
+      if (!moved && !rerouted && !mesh && session.sentRevision >= wantedRevision) continue;
       if (session.congested) session.behind = true;
       else {
         session.sentRevision = view.index;
+        this.#mesh.shown(session);
         session.send({
           type: 'update',
           full: false,
@@ -221,6 +228,7 @@ export class Dispatcher {
           removedTasks,
           ingress: entries,
           removedIngress: removed,
+          ...(mesh && { mesh }),
         });
       }
     }
@@ -239,6 +247,8 @@ export class Dispatcher {
     for (const task of tasks) session.shown.set(task.ID, task);
     session.sentRevision = view.index;
     session.behind = false;
+    const mesh = this.#mesh.view(session.nodeId);
+    this.#mesh.shown(session);
     session.send({
       type: 'update',
       full: true,
@@ -247,6 +257,7 @@ export class Dispatcher {
       removedTasks: [],
       ingress: [...this.#ingress.table.values()],
       removedIngress: [],
+      ...(mesh && { mesh }),
     });
   }
 

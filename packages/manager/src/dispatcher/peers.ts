@@ -1,0 +1,95 @@
+import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import type { Node } from '@swarmctl/shared/model';
+import type { MeshPeer, MeshView } from '@swarmctl/shared/wire';
+import type { View } from '../store/types.ts';
+
+// The mesh between the nodes as each of them needs to know it: from the numbers that they were given and what they say of their ends.
+
+/** Of RFC 2544: nobody's addresses outside of a laboratory. */
+const pool4 = '198.18.0.0/16';
+const defaultPort = 4_789;
+/** VXLAN networks of others on the same port, Docker's among them, begin here. */
+const firstForeignVni = 4_096;
+
+/** What all nodes of a cluster have in common; another cluster on the same machines has something else. */
+export function meshOf(clusterId: string, port: number): Pick<MeshView, 'vni' | 'port' | 'pool4' | 'pool6'> {
+  const digest = createHash('sha256').update(`mesh of ${clusterId}`).digest();
+  const [a, b, c, d] = [0, 2, 4, 6].map((at) => digest.readUInt16BE(at).toString(16).padStart(4, '0'));
+  return {
+    vni: 1 + (digest.readUInt32BE(8) % (firstForeignVni - 1)),
+    port: port || defaultPort,
+    pool4,
+    pool6: `fd${a?.slice(2)}:${b}:${c}:${d}::/64`,
+  };
+}
+
+/** The nodes that have an end of the mesh, by their numbers. Pure. */
+export const meshPeers = (view: View): MeshPeer[] =>
+  view
+    .list('nodes')
+    .flatMap((node) => peerOf(node) ?? [])
+    .sort((a, b) => a.meshId - b.meshId);
+
+function peerOf({ ID, MeshID, Description, Status }: Node): MeshPeer | undefined {
+  const mesh = Description?.Mesh;
+  if (!mesh || MeshID === undefined) return undefined;
+  return {
+    nodeId: ID,
+    meshId: MeshID,
+    addr: mesh.dataPathAddr,
+    ...(Status.Addr !== '' && Status.Addr !== mesh.dataPathAddr && { nodeAddr: Status.Addr }),
+    up: mesh.up,
+    ...(mesh.wireguardKey !== undefined && { wireguardKey: mesh.wireguardKey }),
+  };
+}
+
+/** The event may have changed what the mesh is. */
+export const concernsMesh = (before: Node | undefined, after: Node | undefined): boolean =>
+  before?.MeshID !== after?.MeshID ||
+  (after?.MeshID !== undefined &&
+    (before?.Status.Addr !== after.Status.Addr ||
+      !isDeepStrictEqual(before?.Description?.Mesh, after.Description?.Mesh)));
+
+/** The mesh kept in step with the state, and which session was shown it as it is. */
+export class MeshTracker {
+  #peers: readonly MeshPeer[] = [];
+  #common: Omit<MeshView, 'self' | 'peers'> | undefined;
+  #touched = true;
+  #version = 0;
+  readonly #shown = new WeakMap<object, number>();
+
+  touch(): void {
+    this.#touched = true;
+  }
+
+  /** Brings the mesh to `view`. */
+  refresh(view: View): void {
+    if (!this.#touched) return;
+    this.#touched = false;
+    const cluster = view.cluster();
+    const common = cluster && meshOf(cluster.ID, cluster.DataPathPort);
+    const peers = meshPeers(view);
+    if (isDeepStrictEqual(peers, this.#peers) && isDeepStrictEqual(common, this.#common)) return;
+    this.#peers = peers;
+    this.#common = common;
+    this.#version++;
+  }
+
+  /** What the node's session has not been shown yet. */
+  unshown(session: object, nodeId: string): MeshView | undefined {
+    return this.#shown.get(session) === this.#version ? undefined : this.view(nodeId);
+  }
+
+  /** The session is shown the mesh as of the last `refresh`. */
+  shown(session: object): void {
+    this.#shown.set(session, this.#version);
+  }
+
+  /** Undefined for a node without an end of it. */
+  view(nodeId: string): MeshView | undefined {
+    const self = this.#peers.find((peer) => peer.nodeId === nodeId);
+    if (!self || !this.#common) return undefined;
+    return { self: self.meshId, ...this.#common, peers: this.#peers.filter((peer) => peer !== self) };
+  }
+}
