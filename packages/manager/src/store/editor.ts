@@ -2,6 +2,7 @@ import { ClusterError } from '@swarmctl/shared/kit';
 import {
   isTaskState,
   type Meta,
+  type Network,
   type Node,
   type Objects,
   type Service,
@@ -13,8 +14,10 @@ import {
   type TaskState,
   toTimestamp,
 } from '@swarmctl/shared/model';
+import { type Holding, holdingsOfNetwork, holdingsOfService, holdingsOfTask } from './holdings.ts';
 import { OrderedMap } from './ordered-map.ts';
 import { type Indexes, State, slotKey, type Tables } from './state.ts';
+import type { HeldAddress } from './types.ts';
 
 // One edit of a state: changes go in, a new state comes out. The state that it starts from stays as it is, so that an edit that is
 // refused half-way is simply dropped.
@@ -137,6 +140,7 @@ export class StateEditor {
   }
 
   #check<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T]): void {
+    if (table === 'networks') this.#checkNetwork(before as Network | undefined, after as Network);
     if (table !== 'services') return;
     const name = (after as Service).Spec.Name;
     if ((before as Service | undefined)?.Spec.Name === name) return;
@@ -149,6 +153,12 @@ export class StateEditor {
     }
   }
 
+  #checkNetwork(before: Network | undefined, after: Network): void {
+    const name = after.Spec.Name;
+    if (before?.Spec.Name === name || !this.#indexes.networksByName.get(name)) return;
+    throw new ClusterError('already-exists', `network with name ${name} already exists`, { name });
+  }
+
   #replace<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T] | undefined): void {
     const map = this.#tables[table] as OrderedMap<Objects[T]>;
     const next = after ? map.set(this.#owner, after.ID, after) : map.delete(this.#owner, (before as Objects[T]).ID);
@@ -156,6 +166,16 @@ export class StateEditor {
     if (table === 'tasks') this.#indexTask(before as Task | undefined, after as Task | undefined);
     else if (table === 'services') this.#indexService(before as Service | undefined, after as Service | undefined);
     else if (table === 'nodes') this.#indexNode(before as Node | undefined, after as Node | undefined);
+    else if (table === 'networks') this.#indexNetwork(before as Network | undefined, after as Network | undefined);
+  }
+
+  #indexNetwork(before: Network | undefined, after: Network | undefined): void {
+    let map = this.#indexes.networksByName;
+    if (before && before.Spec.Name !== after?.Spec.Name) map = map.delete(this.#owner, before.Spec.Name);
+    if (after) map = map.set(this.#owner, after.Spec.Name, after);
+    this.#indexes.networksByName = map;
+    if (before?.Gateways === after?.Gateways) return;
+    this.#indexHoldings(holdingsOfNetwork(before), holdingsOfNetwork(after));
   }
 
   #indexService(before: Service | undefined, after: Service | undefined): void {
@@ -163,6 +183,8 @@ export class StateEditor {
     if (before && before.Spec.Name !== after?.Spec.Name) map = map.delete(this.#owner, before.Spec.Name);
     if (after) map = map.set(this.#owner, after.Spec.Name, after);
     this.#indexes.servicesByName = map;
+    if (before?.Endpoint.VirtualIPs === after?.Endpoint.VirtualIPs) return;
+    this.#indexHoldings(holdingsOfService(before), holdingsOfService(after));
   }
 
   #indexNode(before: Node | undefined, after: Node | undefined): void {
@@ -177,6 +199,37 @@ export class StateEditor {
     this.#indexes.tasksByNode = this.#inMap(this.#indexes.tasksByNode, nodes, before, after);
     const slots = [slotOf(before), slotOf(after)] as const;
     this.#indexes.tasksBySlot = this.#inList(this.#indexes.tasksBySlot, slots, before, after);
+    this.#indexHoldings(holdingsOfTask(before), holdingsOfTask(after));
+  }
+
+  #indexHoldings(before: readonly Holding[], after: readonly Holding[]): void {
+    if (before.length === 0 && after.length === 0) return;
+    const had = new Set(before.map(holdingKey));
+    const has = new Set(after.map(holdingKey));
+    for (const one of before) if (!has.has(holdingKey(one))) this.#letGo(one);
+    for (const one of after) if (!had.has(holdingKey(one))) this.#hold(one);
+  }
+
+  #hold({ networkId, address, holder }: Holding): void {
+    const held = this.#indexes.addresses.get(networkId) ?? OrderedMap.empty<HeldAddress>();
+    const holders = [...(held.get(address)?.holders ?? []), holder].sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.#setHeld(networkId, held.set(this.#owner, address, { address, holders }));
+  }
+
+  #letGo({ networkId, address, holder }: Holding): void {
+    const held = this.#indexes.addresses.get(networkId);
+    const holders = held?.get(address)?.holders.filter((one) => one.kind !== holder.kind || one.id !== holder.id);
+    if (!held || !holders) return;
+    this.#setHeld(
+      networkId,
+      holders.length > 0 ? held.set(this.#owner, address, { address, holders }) : held.delete(this.#owner, address),
+    );
+  }
+
+  #setHeld(networkId: string, held: OrderedMap<HeldAddress>): void {
+    const { addresses } = this.#indexes;
+    this.#indexes.addresses =
+      held.size > 0 ? addresses.set(this.#owner, networkId, held) : addresses.delete(this.#owner, networkId);
   }
 
   /** An index whose lists may be long. `keys`: where the object was, and where it belongs. */
@@ -224,6 +277,8 @@ export class StateEditor {
     return { table, op, id, index, ...(before && { before }), ...(after && { after }) } as unknown as StoreEvent;
   }
 }
+
+const holdingKey = ({ networkId, address }: Holding): string => `${networkId} ${address}`;
 
 const slotOf = (task: Task | undefined): string | undefined =>
   task?.Slot === undefined ? undefined : slotKey(task.ServiceID, task.Slot);

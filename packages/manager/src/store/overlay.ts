@@ -61,4 +61,12 @@ export class StateOverlay implements Overlay {
   nodesByHostname(hostname: string) {
     return this.#state.nodesByHostname(hostname);
   }
+
+  networkByName(name: string) {
+    return this.#state.networkByName(name);
+  }
+
+  addressesOf(networkId: string) {
+    return this.#state.addressesOf(networkId);
+  }
 }

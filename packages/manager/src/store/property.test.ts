@@ -1,6 +1,7 @@
 import { below, isClusterError, newIdFrom, type Random, seededRandom } from '@swarmctl/shared/kit';
 import {
   type Batch,
+  isTerminal,
   type StoreChange,
   stateOrder,
   type Table,
@@ -68,7 +69,7 @@ class Writer {
         return { op: 'create', table, object: aTask({ id, service, slot: 1 + below(this.#random, 3), ...node }) };
       }
       case 'networks': {
-        const Spec = { Name: `net${below(this.#random, 9)}`, Labels: {} };
+        const Spec = { Name: `net${below(this.#random, 100)}`, Labels: {} };
         return { op: 'create', table, object: { ID: id, Spec, VNI: 4096, IPAM: { Configs: [] }, Gateways: {} } };
       }
       default:
@@ -86,6 +87,10 @@ class Writer {
           unset: ['DownSince'],
         };
       case 'services':
+        if (this.#random() < 0.5) {
+          const VirtualIPs = [{ NetworkID: 'on1', Addr: `10.0.1.${below(this.#random, 25)}/24` }];
+          return { set: { Endpoint: { Spec: {}, ...(this.#random() < 0.7 && { VirtualIPs }) } } };
+        }
         return { set: { Spec: aService({ name: `name${below(this.#random, 200)}` }).Spec } };
       case 'tasks': {
         const Status = { Timestamp: toTimestamp(below(this.#random, 1e9)), State: this.#pick(states) };
@@ -95,11 +100,16 @@ class Writer {
             ...(this.#random() < 0.6 && { Status }),
             ...(this.#random() < 0.3 && { DesiredState: this.#pick(states) }),
             ...(this.#random() < 0.3 && { NodeID: this.#pick(this.#ids.nodes) ?? 'nowhere' }),
+            ...(this.#random() < 0.5 && {
+              NetworksAttachments: [
+                { Network: { ID: `on${below(this.#random, 3)}` }, Addresses: [`10.0.1.${below(this.#random, 25)}/24`] },
+              ],
+            }),
           },
         };
       }
       case 'networks':
-        return { set: { Gateways: { n1: `10.0.1.${below(this.#random, 255)}` } }, unset: ['VNI'] };
+        return { set: { Gateways: { n1: [`10.0.1.${below(this.#random, 25)}`] } }, unset: ['VNI'] };
       default:
         return table satisfies never;
     }
@@ -123,10 +133,44 @@ function checkIndexes(view: View): void {
       view.list('nodes').filter((node) => node.Description?.Hostname === host),
     );
   }
+  for (const network of view.list('networks')) expect(view.networkByName(network.Spec.Name)).toBe(network);
+  const held = heldAddresses(view);
+  const networkIds = ['on0', 'on1', 'on2', ...view.list('networks').map(({ ID }) => ID)];
+  const indexed = networkIds.flatMap((id) =>
+    view
+      .addressesOf(id)
+      .values()
+      .flatMap(({ address, holders }) => holders.map((holder) => `${id} ${address} ${holder.kind} ${holder.id}`)),
+  );
+  expect(indexed.sort()).toEqual(held.sort());
   for (const table of tables) {
     const keys = view.list(table).map((object) => object.ID);
     expect(keys).toEqual([...new Set(keys)].sort());
   }
+}
+
+function heldAddresses(view: View): string[] {
+  const bare = (address: string) => address.split('/')[0];
+  return [
+    ...view
+      .list('tasks')
+      .filter((task) => !isTerminal(task.Status.State))
+      .flatMap((task) =>
+        (task.NetworksAttachments ?? []).map(
+          (one) => `${one.Network.ID} ${bare(one.Addresses[0] ?? '')} task ${task.ID}`,
+        ),
+      ),
+    ...view
+      .list('services')
+      .flatMap(({ ID, Endpoint }) =>
+        (Endpoint.VirtualIPs ?? []).map((one) => `${one.NetworkID} ${bare(one.Addr)} service ${ID}`),
+      ),
+    ...view
+      .list('networks')
+      .flatMap(({ ID, Gateways }) =>
+        Object.entries(Gateways).flatMap(([id, all]) => all.map((one) => `${ID} ${one} node ${id}`)),
+      ),
+  ];
 }
 
 /** An overlay that is given the changes of a batch ends where the store does, but for the books. */

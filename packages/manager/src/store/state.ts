@@ -1,6 +1,6 @@
-import type { Cluster, Node, Objects, Service, Table, Task } from '@swarmctl/shared/model';
+import type { Cluster, Network, Node, Objects, Service, Table, Task } from '@swarmctl/shared/model';
 import { OrderedMap } from './ordered-map.ts';
-import type { View } from './types.ts';
+import type { HeldAddress, View } from './types.ts';
 
 // The replicated state at one index, whole and immutable: a view that stays what it is while later batches are applied.
 
@@ -13,11 +13,15 @@ export interface Indexes {
   readonly tasksByService: OrderedMap<OrderedMap<Task>>;
   readonly tasksByNode: OrderedMap<OrderedMap<Task>>;
   readonly tasksBySlot: OrderedMap<readonly Task[]>;
+  readonly networksByName: OrderedMap<Network>;
+  /** By network, then by address. */
+  readonly addresses: OrderedMap<OrderedMap<HeldAddress>>;
 }
 
 export const slotKey = (serviceId: string, slot: number): string => `${serviceId}/${slot}`;
 
 const none: readonly never[] = [];
+const noAddresses = OrderedMap.empty<HeldAddress>();
 
 export class State implements View {
   readonly index: number;
@@ -48,6 +52,8 @@ export class State implements View {
       tasksByService: OrderedMap.empty(),
       tasksByNode: OrderedMap.empty(),
       tasksBySlot: OrderedMap.empty(),
+      networksByName: OrderedMap.empty(),
+      addresses: OrderedMap.empty(),
     },
   );
 
@@ -86,5 +92,13 @@ export class State implements View {
 
   nodesByHostname(hostname: string): readonly Node[] {
     return this.indexes.nodesByHostname.get(hostname) ?? none;
+  }
+
+  networkByName(name: string): Network | undefined {
+    return this.indexes.networksByName.get(name);
+  }
+
+  addressesOf(networkId: string): OrderedMap<HeldAddress> {
+    return this.indexes.addresses.get(networkId) ?? noAddresses;
   }
 }

@@ -1,6 +1,7 @@
 import type {
   Batch,
   Cluster,
+  Network,
   Node,
   Objects,
   Service,
@@ -25,6 +26,28 @@ export interface View {
   tasksOfNode(nodeId: string): readonly Task[];
   tasksOfSlot(serviceId: string, slot: number): readonly Task[];
   nodesByHostname(hostname: string): readonly Node[];
+  networkByName(name: string): Network | undefined;
+  /** What of the network's addresses is written down somewhere; whether its holder still needs it is another matter. */
+  addressesOf(networkId: string): HeldAddresses;
+}
+
+/** Who has an address: a task, a service as its virtual address, or a node as its own one. */
+export interface AddressHolder {
+  readonly kind: 'task' | 'service' | 'node';
+  readonly id: string;
+}
+
+export interface HeldAddress {
+  /** Without a prefix. */
+  readonly address: string;
+  readonly holders: readonly AddressHolder[];
+}
+
+export interface HeldAddresses {
+  readonly size: number;
+  get(address: string): HeldAddress | undefined;
+  /** The same array as long as nothing changes. */
+  values(): readonly HeldAddress[];
 }
 
 /**

@@ -218,8 +218,8 @@ export interface Network extends Meta {
   readonly VNI?: number;
   /** Writer: the network allocator, from what the spec asks for; no configs until it came by. */
   readonly IPAM: { readonly Configs: readonly { readonly Subnet: string; readonly Gateway: string }[] };
-  /** Ours. Writer: the attachment allocator: each node's own address on this network (no prefix), by node id. */
-  readonly Gateways: Readonly<Record<string, string>>;
+  /** Ours. Writer: the gateway allocator: each node's own addresses on this network, by node id: one of each config, in their order, no prefix. */
+  readonly Gateways: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface Cluster extends Meta {
