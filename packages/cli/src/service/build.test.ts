@@ -51,6 +51,28 @@ describe('create', () => {
       { 'update-order': 'start-first', 'update-delay': '1m30s' },
       { UpdateConfig: { Parallelism: 1, Order: 'start-first', Delay: 9e10 } },
     ],
+    [
+      { publish: ['10.0.0.5:8080:80', '[FD00:0::5]:53:53/udp'] },
+      {
+        Labels: { 'swarmctl.ingress.address.8080/tcp': '10.0.0.5', 'swarmctl.ingress.address.53/udp': 'fd00::5' },
+        EndpointSpec: {
+          Ports: [
+            { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' },
+            { Protocol: 'udp', TargetPort: 53, PublishedPort: 53, PublishMode: 'ingress' },
+          ],
+        },
+      },
+    ],
+    [
+      { publish: ['10.0.0.5:80-81:80-81', '10.0.0.6:81:81', '10.0.0.5:81:81'] },
+      {
+        Labels: {
+          'swarmctl.ingress.address.80/tcp': '10.0.0.5',
+          'swarmctl.ingress.address.81/tcp': '10.0.0.6,10.0.0.5',
+        },
+        EndpointSpec: { Ports: [{ PublishedPort: 80 }, { PublishedPort: 81 }] },
+      },
+    ],
     [{ 'drain-timeout': '30s' }, { Labels: { 'swarmctl.drain-timeout': '30s' } }],
     [
       { entrypoint: 'sh -c "a b"' },
@@ -64,7 +86,14 @@ describe('create', () => {
     [{ replicas: 'x' }, /invalid argument "x" for "--replicas": expected a whole number/],
     [{ mode: 'global', replicas: '2' }, /can only be used with replicated mode/],
     [{ mode: 'global-job' }, /jobs are not supported yet/],
-    [{ publish: ['1.2.3.4:80:80'] }, /publishing on one address is not supported yet/],
+    [{ publish: ['1.2.3:80:80'] }, /'1.2.3' is not an IP address/],
+    [{ publish: ['0.0.0.0:80:80'] }, /leave out 0.0.0.0: without an address every one answers/],
+    [{ publish: ['10.0.0.5::80'] }, /an address needs a published port: ADDRESS:PUBLISHED:TARGET/],
+    [{ publish: ['fd00::5:80:80'] }, /an IPv6 address in brackets/],
+    [{ publish: ['[fd00::5]:80'] }, /an IPv6 address in brackets/],
+    [{ publish: ['[]:80:80'] }, /'' is not an IP address/],
+    [{ publish: ['80:80:80/tcp/x'] }, /expected \[\[ADDRESS:\]PUBLISHED:\]TARGET/],
+    [{ publish: [':80:80'] }, /'' is not an IP address/],
     [{ publish: ['8000-8001:80'] }, /2 published ports do not fit 1 target ports/],
     [{ mount: ['type=bind,sorce=/a,target=/b'] }, /unknown field 'sorce'; did you mean 'source'/],
     [{ mount: ['type=tmpfs,target=/b,volume-nocopy=true'] }, /volume options do not fit a mount of type tmpfs/],
@@ -103,6 +132,20 @@ describe('update', () => {
       EndpointSpec: { Ports: [] },
     });
     expect(current).toEqual(before);
+  });
+
+  test('the addresses of a port come and go with it', () => {
+    const bound = update({ 'publish-rm': ['80'], 'publish-add': ['10.0.0.5:8080:80', '10.0.0.6:443:443'] });
+    expect(bound.Labels).toEqual({
+      a: '1',
+      'swarmctl.ingress.address.8080/tcp': '10.0.0.5',
+      'swarmctl.ingress.address.443/tcp': '10.0.0.6',
+    });
+    const allowed = { ...bound, Labels: { ...bound.Labels, 'swarmctl.ingress.allow.8080/tcp': '10.0.0.0/8' } };
+    const after = buildUpdateSpec(allowed, { 'publish-rm': ['80'] }, {});
+    expect(after.Labels).toEqual({ a: '1', 'swarmctl.ingress.address.443/tcp': '10.0.0.6' });
+    expect(after.EndpointSpec?.Ports?.map((port) => port.PublishedPort)).toEqual([443]);
+    expect(() => update({ 'publish-rm': ['10.0.0.5:8080:80'] })).toThrow(/expected TARGET\[\/PROTOCOL\]/);
   });
 
   test('without flags it is the same spec', () => {

@@ -1,6 +1,6 @@
-import type { ServiceSpec } from '@swarmctl/shared/model';
+import { labelNamed, type PortConfig, portLabel, portName, type ServiceSpec } from '@swarmctl/shared/model';
 import { bytes, durationNs, nanoCpus, oneOf, uint } from '../units.ts';
-import { bad, envEntry, mount, pair, ports, preference, shellWords, ulimit } from './parse.ts';
+import { bad, envEntry, mount, pair, preference, published, shellWords, ulimit } from './parse.ts';
 
 // Every flag of `service create` and `service update`, once: what it is called, what it means, where in the spec it goes.
 
@@ -537,6 +537,22 @@ const samePort = (a: { TargetPort?: number; Protocol?: string; PublishedPort?: n
   (a.Protocol || 'tcp') === (b.Protocol || 'tcp') &&
   a.PublishedPort === b.PublishedPort;
 
+/** A port that answers on some addresses alone says so by a label: Docker's ports have no field for it. */
+function addAddress(spec: SpecDraft, port: PortConfig, address: string): void {
+  const key = portLabel('swarmctl.ingress.address', port);
+  const known = labels(spec)[key]?.split(',') ?? [];
+  labels(spec)[key] = [...known.filter((one) => one !== address), address].join(',');
+}
+
+/** Labels of a port that is published no more would be refused. */
+function dropPortLabels(spec: SpecDraft, gone: readonly PortConfig[]): void {
+  const names = gone.map(portName);
+  for (const key of Object.keys(spec.Labels ?? {})) {
+    const port = labelNamed(key)?.port;
+    if (port && names.includes(portName(port))) delete labels(spec)[key];
+  }
+}
+
 export const listFlags = (env: Readonly<Record<string, string | undefined>>): readonly ListFlag[] => [
   words(
     'env',
@@ -620,19 +636,26 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
   {
     name: 'publish',
     alias: 'p',
-    describe: 'Publish a port: [PUBLISHED:]TARGET[/PROTOCOL] or published=,target=,protocol=,mode=',
+    describe: 'Publish a port: [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL] or published=,target=,protocol=,mode=',
     removes: 'by target port',
     add: (spec, value, flag) => {
       const place = endpoint(spec);
-      for (const port of ports(flag, value))
+      const { ports, address } = published(flag, value);
+      for (const port of ports) {
         place.Ports = [...(place.Ports ?? []).filter((other) => !samePort(other, port)), port];
+        if (address !== undefined) addAddress(spec, port, address);
+      }
     },
     remove: (spec, value, flag) => {
-      const [target] = ports(flag, value);
+      const { ports, address } = published(flag, value);
+      if (address !== undefined)
+        throw bad(flag, value, 'a port goes with all its addresses; expected TARGET[/PROTOCOL]');
+      const [target] = ports;
       const place = endpoint(spec);
-      place.Ports = (place.Ports ?? []).filter(
-        (port) => port.TargetPort !== target?.TargetPort || (port.Protocol || 'tcp') !== target?.Protocol,
-      );
+      const goes = (port: PortConfig) =>
+        port.TargetPort === target?.TargetPort && (port.Protocol || 'tcp') === target?.Protocol;
+      dropPortLabels(spec, (place.Ports ?? []).filter(goes));
+      place.Ports = (place.Ports ?? []).filter((port) => !goes(port));
     },
   },
   {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Mount, PortConfig } from '@swarmctl/shared/model';
+import { formatIp, type Mount, type PortConfig, parseIp } from '@swarmctl/shared/model';
 import { bytes, oneOf, suggestion } from '../units.ts';
 
 // The values of service flags that have a syntax of their own: ports, mounts, environment, ulimits, key=value pairs.
@@ -59,35 +59,43 @@ function unknownField(flag: string, text: string, key: string, known: readonly s
 
 const portFields = ['target', 'published', 'protocol', 'mode'];
 
-/** `8080:80`, `8080:80/udp`, `8000-8002:80-82`, `80`, or `published=8080,target=80,protocol=tcp,mode=ingress`. */
-export function ports(flag: string, text: string): PortConfig[] {
+export interface Published {
+  readonly ports: readonly PortConfig[];
+  /** Where they answer, in canonical form; absent: on every address. */
+  readonly address?: string;
+}
+
+/**
+ * `8080:80`, `8080:80/udp`, `8000-8002:80-82`, `80`, `10.0.0.5:8080:80`, `[fd00::5]:8080:80`, or
+ * `published=8080,target=80,protocol=tcp,mode=ingress`.
+ */
+export function published(flag: string, text: string): Published {
   if (text.includes('=')) {
     const given = fields(flag, text);
     for (const key of given.keys()) if (!portFields.includes(key)) unknownField(flag, text, key, portFields);
     const target = given.get('target');
     if (target === undefined) throw bad(flag, text, 'target=PORT is required');
-    return spans(
-      flag,
-      text,
-      given.get('published'),
-      target,
-      given.get('protocol') ?? 'tcp',
-      given.get('mode') ?? 'ingress',
-    );
+    const [protocol, mode] = [given.get('protocol') ?? 'tcp', given.get('mode') ?? 'ingress'];
+    return { ports: spans(flag, text, given.get('published'), target, protocol, mode) };
   }
   const [mapping = '', protocol = 'tcp', ...more] = text.split('/');
-  const parts = mapping.split(':');
-  if (more.length > 0 || parts.length > 2) {
-    throw bad(
-      flag,
-      text,
-      parts.length > 2
-        ? 'publishing on one address is not supported yet; expected [PUBLISHED:]TARGET[/PROTOCOL]'
-        : 'expected [PUBLISHED:]TARGET[/PROTOCOL]',
-    );
-  }
-  const [published, target] = parts.length === 2 ? parts : [undefined, parts[0]];
-  return spans(flag, text, published, target ?? '', protocol, 'ingress');
+  const match = /^(?:(?:\[([^\]]*)\]|([^:[\]]*)):(?=[^:]*:))?(?:([^:]*):)?([^:]*)$/.exec(mapping);
+  if (more.length > 0 || !match)
+    throw bad(flag, text, 'expected [[ADDRESS:]PUBLISHED:]TARGET[/PROTOCOL], an IPv6 address in brackets');
+  const [, bracketed, plain, from, target = ''] = match;
+  const given = bracketed ?? plain;
+  const address = given === undefined ? undefined : oneAddress(flag, text, given);
+  if (address !== undefined && !from)
+    throw bad(flag, text, 'an address needs a published port: ADDRESS:PUBLISHED:TARGET');
+  const ports = spans(flag, text, from, target, protocol, 'ingress');
+  return { ports, ...(address !== undefined && { address }) };
+}
+
+function oneAddress(flag: string, text: string, given: string): string {
+  const ip = parseIp(given);
+  if (!ip) throw bad(flag, text, `'${given}' is not an IP address`);
+  if (ip.value === 0n) throw bad(flag, text, `leave out ${given}: without an address every one answers`);
+  return formatIp(ip);
 }
 
 function spans(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { isClusterError } from '../kit/index.ts';
 import { normalise, parseJson } from './normalise.ts';
-import { ServiceSpec } from './specs.ts';
+import { NetworkCreateRequest, ServiceSpec } from './specs.ts';
 
 const failure = (value: unknown, strict = false) => {
   try {
@@ -69,6 +69,29 @@ describe('normalise', () => {
     [null, 'invalid JSON: the body must be an object, not null'],
   ])('%j is refused', (given, message) => {
     expect(failure(given)).toBe(message);
+  });
+
+  test("a network as Docker's command line posts it", () => {
+    const body = {
+      Attachable: true,
+      CheckDuplicate: true,
+      ConfigFrom: null,
+      ConfigOnly: false,
+      Driver: 'overlay',
+      EnableIPv6: false,
+      IPAM: { Config: [{ Subnet: '10.9.0.0/24', AuxiliaryAddresses: null }], Driver: 'default', Options: null },
+      Ingress: false,
+      Internal: false,
+      Labels: {},
+      Name: 'back',
+      Options: { encrypted: '' },
+      Scope: '',
+    };
+    const { ConfigFrom, IPAM, ...same } = body;
+    expect(normalise(NetworkCreateRequest, body, { strict: true })).toEqual({
+      ...same,
+      IPAM: { Config: [{ Subnet: '10.9.0.0/24' }], Driver: 'default' },
+    });
   });
 
   test('strict refuses unknown keys by name', () => {

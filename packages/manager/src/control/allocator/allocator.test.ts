@@ -176,6 +176,24 @@ describe('portConflict', () => {
     expect(portConflict(store.view(), { EndpointSpec: { Ports: [wish] } })).toBe(message);
   });
 
+  it('keeps a port to one service, also where labels bind it to addresses, and says so', () => {
+    const bound = (address: string, EndpointSpec = { Ports: [port(80, 18_080)] }) => ({
+      EndpointSpec,
+      Labels: { 'swarmctl.ingress.address.18080/tcp': address },
+    });
+    const taken = "port '18080' is already in use by service 'p1' (ID1) as an ingress port";
+    expect(portConflict(store.view(), bound('10.0.0.5'))).toBe(
+      `${taken}; a port is one service's, on whatever addresses`,
+    );
+    expect(portConflict(store.view(), bound('10.0.0.5', { Ports: [port(80, 18_081)] }))).toBeUndefined();
+    const other = aStore({
+      services: [aService({ id: 'ID1', name: 'p1', labels: bound('10.0.0.5').Labels, ports: [port(80, 18_080)] })],
+    });
+    expect(portConflict(other.view(), { EndpointSpec: { Ports: [port(80, 18_080)] } })).toMatch(
+      /on whatever addresses$/,
+    );
+  });
+
   it('does not hold a service against itself', () => {
     expect(portConflict(store.view(), { EndpointSpec: { Ports: [port(80, 18_080)] } }, 'ID1')).toBeUndefined();
     expect(portConflict(store.view(), {})).toBeUndefined();

@@ -1,11 +1,12 @@
-import { type Endpoint, type PortConfig, type Service, specEquals } from '@swarmctl/shared/model';
+import { type Endpoint, type PortConfig, publishedOptionsOf, type Service, specEquals } from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 
-// Published ports: which are taken, and which a service without a wish is given.
+// Published ports: which are taken, and which a service without a wish is given. A port belongs to one service, also where labels bind it
+// to some addresses.
 
 export const dynamicPorts = { first: 30_000, last: 32_767 } as const;
 
-type Spec = Pick<Service['Spec'], 'EndpointSpec'>;
+type Spec = Pick<Service['Spec'], 'EndpointSpec'> & Partial<Pick<Service['Spec'], 'Labels'>>;
 
 const protocolOf = (port: PortConfig) => port.Protocol || 'tcp';
 const isHost = (port: PortConfig) => port.PublishMode === 'host';
@@ -24,12 +25,16 @@ export function portConflict(view: View, spec: Spec, selfId?: string): string | 
       const key = portKey(port);
       // Host ports of several services may be the same: the scheduler keeps them on different nodes.
       if (wanted.ingress.has(key) || (!isHost(port) && wanted.host.has(key))) {
-        return conflictMessage(port, service);
+        const bound = isBound(spec, port) || isBound(service.Spec, port);
+        return `${conflictMessage(port, service)}${bound ? "; a port is one service's, on whatever addresses" : ''}`;
       }
     }
   }
   return undefined;
 }
+
+const isBound = (spec: Spec, port: PortConfig): boolean =>
+  !isHost(port) && publishedOptionsOf(spec.Labels ?? {}, port).addresses.length > 0;
 
 const conflictMessage = (port: PortConfig, service: Service): string =>
   `port '${port.PublishedPort}' is already in use by service '${service.Spec.Name}' (${service.ID}) as ${isHost(port) ? 'a host-published' : 'an ingress'} port`;
