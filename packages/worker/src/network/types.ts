@@ -59,6 +59,10 @@ export interface MeshState {
   readonly own: readonly { readonly node: string; readonly mesh: string }[];
   /** Of the device; what comes in must be clamped to it. */
   readonly mtu?: number;
+  /** Its packets outside, by UDP. */
+  readonly vxlan?: { readonly vni: number; readonly port: number };
+  /** Families whose packets from the mesh are routed by the main table, whatever their mark. */
+  readonly routedByMain?: readonly (4 | 6)[];
   /** Nodes that stopped answering, also beside the mesh. The agent leaves their tasks out of what it applies wherever others serve. */
   readonly gone?: ReadonlySet<string>;
 }
