@@ -49,6 +49,26 @@ describe('who is in the table', () => {
   });
 });
 
+test('labels bind a port to addresses and say who is let in and what of the client is kept, port by port', () => {
+  const service = aService({
+    id: 's',
+    name: 'shop',
+    ports: [port, { ...port, PublishedPort: 9000 }],
+    labels: {
+      'swarmctl.ingress.address.8080/tcp': '10.0.0.5,fd00::5',
+      'swarmctl.ingress.allow': '10.0.0.0/8',
+      'swarmctl.ingress.client-address.9000/tcp': 'masquerade',
+    },
+  });
+  const store = aStore({ nodes: [aNode({ id: 'n1' })], services: [service], tasks: [up('t1', { service })] });
+  const allow = ['10.0.0.0/8'];
+  expect(ingressTable(store.view())).toMatchObject([
+    { key: 'tcp/8080@10.0.0.5', address: '10.0.0.5', allow, backends: [{ taskId: 't1' }] },
+    { key: 'tcp/8080@fd00::5', address: 'fd00::5', allow, backends: [{ taskId: 't1' }] },
+    { key: 'tcp/9000', allow, clientAddress: 'masquerade', backends: [{ taskId: 't1' }] },
+  ]);
+});
+
 test('an entry says all that a node needs to route; host-mode ports have none', () => {
   const service = aService({
     id: 's',

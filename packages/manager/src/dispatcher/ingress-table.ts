@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import { type PortConfig, type Service, type Task, wantsLife } from '@swarmctl/shared/model';
-import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
+import { type PortConfig, publishedOptionsOf, type Service, type Task, wantsLife } from '@swarmctl/shared/model';
+import { type IngressBackend, type IngressEntry, ingressKey } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 
 // The ingress table: for each published port, the tasks that serve it now. A task leaves it in the very commit that changes its desired
@@ -19,7 +19,7 @@ export function entriesOf(view: View, service: Service): IngressEntry[] {
   const ports = (service.Endpoint.Ports ?? []).filter(isPublished);
   if (ports.length === 0) return [];
   const tasks = view.tasksOfService(service.ID).filter((task) => serves(view, task));
-  return ports.map((port) => entryOf(service, port, tasks));
+  return ports.flatMap((port) => entriesOfPort(service, port, tasks));
 }
 
 const isPublished = (port: PortConfig): boolean => port.PublishMode !== 'host' && Boolean(port.PublishedPort);
@@ -34,7 +34,8 @@ function serves(view: View, task: Task): boolean {
   return node !== undefined && node.Status.State !== 'down';
 }
 
-function entryOf(service: Service, port: PortConfig, tasks: readonly Task[]): IngressEntry {
+/** One, or one for each address that the port is to answer on. */
+function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[]): IngressEntry[] {
   const protocol = port.Protocol || 'tcp';
   const targetPort = port.TargetPort ?? 0;
   const publishedPort = port.PublishedPort ?? 0;
@@ -42,15 +43,19 @@ function entryOf(service: Service, port: PortConfig, tasks: readonly Task[]): In
     const endpoint = task.Status.Endpoints?.find((one) => one.protocol === protocol && one.targetPort === targetPort);
     return endpoint ? [{ ...endpoint, taskId: task.ID, nodeId: task.NodeID ?? '' }] : [];
   });
-  return {
-    key: `${protocol}/${publishedPort}`,
+  const { addresses, allow, clientAddress } = publishedOptionsOf(service.Spec.Labels ?? {}, port);
+  return (addresses.length > 0 ? addresses : [undefined]).map((address) => ({
+    key: ingressKey(protocol, publishedPort, address),
     serviceId: service.ID,
     serviceName: service.Spec.Name,
     protocol,
     publishedPort,
     targetPort,
+    ...(address && { address }),
+    ...(allow && { allow }),
+    ...(clientAddress && { clientAddress }),
     backends,
-  };
+  }));
 }
 
 export interface IngressDelta {
