@@ -25,7 +25,7 @@ import { HostResolvers } from './upstreams.ts';
 export interface Client {
   /** Its address on each of its networks. */
   readonly addrs: readonly { readonly networkId: string; readonly addr: string }[];
-  /** Resolvers of its own choice. */
+  /** Resolvers of its own choice, for names that are not the cluster's. */
   readonly nameservers?: readonly string[];
 }
 

@@ -1,0 +1,401 @@
+import { Bell, ClusterError, messageOf, type Timer } from '@swarmctl/shared/kit';
+import type { Task } from '@swarmctl/shared/model';
+import type { NetworkView } from '@swarmctl/shared/wire';
+import { type RunCommand, runCommand } from '../command.ts';
+import type { EngineEndpoints, Overlay } from '../types.ts';
+import { bareAddress, bridgeName, engineNetworkName, isVersion4, macOf, ownerOf, portName } from './identity.ts';
+import { execute, findMtu, type Kernel, readKernel } from './kernel.ts';
+import { foreignOwner, type NetworkState, plan, planned, planRemoval, wantedNetwork } from './plan.ts';
+import type { OverlayModules, OverlayOptions } from './types.ts';
+
+// The overlay networks of one node. One loop holds the kernel to the views, by what has changed; the engine, which may be slow or away, is seen to
+// beside it. A network stays as long as a view or a container has it; each minute, everything is compared with what is.
+
+const gapMs = 10;
+const sweepMs = 60_000;
+const firstRetryMs = 500;
+const worstRetryMs = 30_000;
+/** A task may come before its networks. */
+const unknownMs = 10_000;
+
+interface Slot {
+  readonly id: string;
+  view: NetworkView;
+  /** In the views; else a container may keep it. */
+  isListed: boolean;
+  /** What the kernel has; undefined: unknown. */
+  kernel?: NetworkState | undefined;
+  /** The view that the kernel was held to. */
+  held?: NetworkView | undefined;
+  /** The engine has it, and names are answered. */
+  isOpen: boolean;
+  /** Since the latest sweep. */
+  isChecked: boolean;
+  error?: unknown;
+  /** The engine is being asked to open it, or to close it. */
+  work?: Promise<void> | undefined;
+  isClosing: boolean;
+}
+
+interface Waiter {
+  readonly version: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class NodeOverlay implements Overlay {
+  readonly #options: OverlayOptions;
+  readonly #modules: OverlayModules;
+  readonly #run: RunCommand;
+  readonly #owner: string;
+  readonly #bell = new Bell();
+  readonly #slots = new Map<string, Slot>();
+  /** Network ids by task. */
+  readonly #attached = new Map<string, readonly string[]>();
+  readonly #listeners = new Set<() => void>();
+  readonly #timers = new Map<string, Timer>();
+  #views: ReadonlyMap<string, NetworkView> = new Map();
+  #version = 0;
+  #waiters: Waiter[] = [];
+  /** The kernel has to be read, and what nobody wants removed. */
+  #isUnsure = true;
+  #retries = 0;
+  #isClosed = false;
+  #leftovers: Promise<void> = Promise.resolve();
+  readonly #work: Promise<void>;
+
+  constructor(options: OverlayOptions, modules: OverlayModules) {
+    this.#options = options;
+    this.#modules = modules;
+    this.#run = modules.run ?? runCommand;
+    this.#owner = ownerOf(options.nodeId);
+    this.#work = this.#loop();
+    this.#later('sweep', sweepMs, () => this.#sweepNowAndThen());
+  }
+
+  /** Resolves when the kernel has them; a network that cannot be had is in `problems`, and fails its tasks. */
+  apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closedError());
+    this.#views = views;
+    const version = ++this.#version;
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ version, resolve, reject });
+      this.#bell.ring();
+    });
+  }
+
+  async attach(task: Task): Promise<EngineEndpoints> {
+    const attachments = (task.NetworksAttachments ?? [])
+      .filter(({ Addresses }) => Addresses.length > 0)
+      .map(({ Network, Addresses }) => ({ id: Network.ID, addrs: Addresses.map(bareAddress) }));
+    // From here on, its networks are not taken away.
+    this.#attached.set(
+      task.ID,
+      attachments.map(({ id }) => id),
+    );
+    const views: NetworkView[] = [];
+    try {
+      for (const { id } of attachments) views.push(await this.#opened(id));
+    } catch (error) {
+      this.#attached.delete(task.ID);
+      throw error;
+    }
+    const nameservers = task.Spec.ContainerSpec?.DNSConfig?.Nameservers;
+    this.#modules.resolver.attached(task.ID, {
+      addrs: attachments.flatMap(({ id, addrs }) => addrs.map((addr) => ({ networkId: id, addr }))),
+      ...(nameservers && { nameservers }),
+    });
+    return {
+      networks: Object.fromEntries(attachments.map(({ id, addrs }) => [engineNetworkName(id), endpoint(addrs)])),
+      dns: views.map(({ subnets }) => dnsAddress(subnets)),
+    };
+  }
+
+  detached(taskId: string): void {
+    this.#modules.resolver.detached(taskId);
+    if (this.#attached.delete(taskId)) this.#bell.ring();
+  }
+
+  /** Compares all with what is, and repairs it. Runs by itself each minute. */
+  sweep(): Promise<void> {
+    this.#isUnsure = true;
+    // The engine is asked again, too.
+    for (const slot of this.#slots.values()) slot.isChecked = false;
+    return this.apply(this.#views);
+  }
+
+  /** A sentence each. */
+  problems(): readonly string[] {
+    return [...this.#slots.values()]
+      .filter(({ error }) => error !== undefined)
+      .map(({ view, error }) => `network ${view.name}: ${messageOf(error)}`);
+  }
+
+  /** What is there stays, for the containers that use it, until the next daemon takes it over. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return this.#work;
+    this.#isClosed = true;
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#bell.ring();
+    this.#tell();
+    await this.#work;
+    await Promise.all([...this.#slots.values()].map(({ work }) => work));
+    await this.#leftovers;
+  }
+
+  async #loop(): Promise<void> {
+    for (;;) {
+      await this.#bell.wait();
+      if (this.#isClosed) break;
+      if (this.#version === 0) continue;
+      try {
+        await this.#converge();
+      } catch (error) {
+        this.#modules.log.warn({ error: messageOf(error) }, 'overlay networks cannot be seen to; it is tried again');
+        this.#retry();
+      }
+      await new Promise<void>((resolve) => {
+        this.#modules.clock.after(gapMs, resolve);
+      });
+    }
+    for (const { reject } of this.#waiters.splice(0)) reject(closedError());
+  }
+
+  async #converge(): Promise<void> {
+    const version = this.#version;
+    this.#takeViews(this.#views);
+    if (this.#isUnsure) await this.#look();
+    for (const slot of this.#slots.values()) {
+      const isWanted = this.#isWanted(slot);
+      if (isWanted && !slot.isClosing) await this.#hold(slot);
+      if (slot.work) continue;
+      if (!isWanted) this.#inBackground(slot, () => this.#remove(slot));
+      else if (slot.held && !isSettled(slot)) this.#inBackground(slot, () => this.#open(slot));
+    }
+    for (const waiter of this.#waiters) if (waiter.version <= version) waiter.resolve();
+    this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+    if ([...this.#slots.values()].every(({ error }) => error === undefined)) this.#retries = 0;
+  }
+
+  #takeViews(views: ReadonlyMap<string, NetworkView>): void {
+    for (const slot of this.#slots.values()) slot.isListed = views.has(slot.id);
+    for (const [id, view] of views) {
+      const slot = this.#slots.get(id);
+      if (!slot) this.#slots.set(id, { id, view, isListed: true, isOpen: false, isChecked: false, isClosing: false });
+      else if (slot.view !== view) {
+        if (!sameForEngine(slot.view, view)) slot.isOpen = false;
+        slot.view = view;
+      }
+    }
+    this.#tell();
+  }
+
+  async #look(): Promise<void> {
+    const kernel = await readKernel(this.#run);
+    this.#isUnsure = false;
+    for (const slot of this.#slots.values()) {
+      slot.kernel = kernel.of(bridgeName(slot.id), portName(slot.id));
+      slot.held = undefined;
+    }
+    this.#leftovers = this.#leftovers
+      .then(() => this.#removeLeftovers(kernel))
+      .catch((error) => {
+        this.#modules.log.debug({ error: messageOf(error) }, 'networks that nobody wants could not be looked for');
+      });
+  }
+
+  /** Makes the kernel have it as in its view. Never throws. */
+  async #hold(slot: Slot): Promise<void> {
+    const { view } = slot;
+    if (slot.held === view) return;
+    try {
+      if (view.encrypted) throw new ClusterError('failed-precondition', 'this node cannot encrypt');
+      const is = slot.kernel ?? (await readKernel(this.#run)).of(bridgeName(slot.id), portName(slot.id));
+      const wanted = await this.#wanted(view, is);
+      const other = foreignOwner(wanted, is);
+      if (other !== undefined)
+        throw new ClusterError(
+          'failed-precondition',
+          `${wanted.bridge} or ${wanted.port} belongs to ${other || 'another program'}`,
+        );
+      // As far as it is not known, until it is done.
+      slot.kernel = undefined;
+      await execute(this.#run, plan(wanted, is));
+      slot.kernel = planned(wanted);
+      slot.held = view;
+    } catch (error) {
+      slot.kernel = undefined;
+      slot.held = undefined;
+      this.#failed(slot, error);
+    }
+  }
+
+  async #wanted(view: NetworkView, is: NetworkState) {
+    const { dataPathAddr, port } = this.#options;
+    const peers = [...new Set(view.far.map(({ nodeAddr }) => nodeAddr))];
+    // Containers have it from the beginning, so it stays.
+    const mtu = is.bridge?.mtu ?? (await findMtu(this.#run, dataPathAddr, peers));
+    return wantedNetwork(view, { owner: this.#owner, local: dataPathAddr, port, mtu });
+  }
+
+  async #open(slot: Slot): Promise<void> {
+    const { view } = slot;
+    const mtu = slot.kernel?.bridge?.mtu ?? 0;
+    await this.#modules.engine.ensure({
+      name: engineNetworkName(slot.id),
+      bridge: bridgeName(slot.id),
+      subnets: view.subnets,
+      internal: view.internal,
+      mtu,
+    });
+    for (const { gateway } of view.subnets) await this.#modules.resolver.listen(slot.id, bareAddress(gateway));
+    if (slot.error !== undefined) this.#modules.log.info({ network: view.name }, 'overlay network is all right again');
+    else if (!slot.isOpen) this.#modules.log.info({ network: view.name, vni: view.vni, mtu }, 'overlay network is up');
+    delete slot.error;
+    slot.isChecked = true;
+    slot.isOpen = sameForEngine(view, slot.view);
+    this.#tell();
+  }
+
+  async #remove(slot: Slot): Promise<void> {
+    slot.isClosing = true;
+    try {
+      slot.isOpen = false;
+      if (!(await this.#modules.engine.remove(engineNetworkName(slot.id)))) {
+        // A container is on it whose end is still to come.
+        this.#retry();
+        return;
+      }
+      slot.kernel = undefined;
+      slot.held = undefined;
+      await execute(this.#run, planRemoval({ bridge: bridgeName(slot.id), port: portName(slot.id) }));
+      if (this.#isWanted(slot)) return;
+      this.#slots.delete(slot.id);
+      this.#modules.log.info({ network: slot.view.name }, 'overlay network is gone from this node');
+    } finally {
+      slot.isClosing = false;
+    }
+  }
+
+  /** Its view, as soon as it is open. */
+  async #opened(id: string): Promise<NetworkView> {
+    const { clock } = this.#modules;
+    const end = clock.monotonic() + unknownMs;
+    for (;;) {
+      if (this.#isClosed) throw closedError();
+      const slot = this.#slots.get(id);
+      if (slot?.isOpen) return slot.view;
+      if (slot?.error !== undefined) throw asClusterError(slot);
+      if (!slot && clock.monotonic() >= end)
+        throw new ClusterError('unavailable', `the managers have not told this node of network ${id} yet`);
+      await this.#change(slot ? undefined : end - clock.monotonic());
+    }
+  }
+
+  /** Resolves when a network's state changed, or after `ms`. */
+  #change(ms: number | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        timer?.cancel();
+        this.#listeners.delete(done);
+        resolve();
+      };
+      const timer = ms === undefined ? undefined : this.#modules.clock.after(ms, done);
+      this.#listeners.add(done);
+    });
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  #isWanted(slot: Slot): boolean {
+    if (slot.isListed) return true;
+    return [...this.#attached.values()].some((ids) => ids.includes(slot.id));
+  }
+
+  /** Of an earlier daemon of this node, or of networks whose removal was missed. */
+  async #removeLeftovers(kernel: Kernel): Promise<void> {
+    const isWanted = (bridge: string) => [...this.#slots.keys()].some((id) => bridgeName(id) === bridge);
+    const busy = new Set<string>();
+    for (const { name, bridge } of await this.#modules.engine.list()) {
+      if (isWanted(bridge)) continue;
+      if (!(await this.#modules.engine.remove(name))) busy.add(bridge);
+    }
+    for (const device of kernel.devicesOf(this.#owner)) {
+      const bridge = device.replace(/^swx/, 'swb');
+      if (isWanted(bridge) || busy.has(bridge)) continue;
+      await execute(this.#run, { ip: [`link del dev ${device}`], bridge: [] });
+    }
+  }
+
+  #inBackground(slot: Slot, work: () => Promise<void>): void {
+    slot.work = work()
+      .catch((error) => this.#failed(slot, error))
+      .finally(() => {
+        slot.work = undefined;
+        // It may be wanted otherwise by now.
+        if (slot.error === undefined && this.#isWanted(slot) !== slot.isOpen) this.#bell.ring();
+      });
+  }
+
+  #failed(slot: Slot, error: unknown): void {
+    if (messageOf(slot.error) !== messageOf(error))
+      this.#modules.log.warn({ network: slot.view.name, error: messageOf(error) }, 'overlay network has a problem');
+    slot.error = error;
+    this.#tell();
+    this.#retry();
+  }
+
+  #retry(): void {
+    if (this.#timers.has('retry')) return;
+    const ms = Math.min(firstRetryMs * 2 ** this.#retries++, worstRetryMs);
+    this.#later('retry', ms, () => this.#bell.ring());
+  }
+
+  #sweepNowAndThen(): void {
+    this.#later('sweep', sweepMs, () => this.#sweepNowAndThen());
+    if (this.#version > 0) this.sweep().catch(() => {});
+  }
+
+  #later(name: string, ms: number, work: () => void): void {
+    if (this.#isClosed) return;
+    const timer = this.#modules.clock.after(
+      ms,
+      () => {
+        if (this.#timers.get(name) === timer) this.#timers.delete(name);
+        work();
+      },
+      { unref: true },
+    );
+    this.#timers.set(name, timer);
+  }
+}
+
+const closedError = () => new ClusterError('unavailable', 'the overlay networks of this node are closed');
+
+const isSettled = ({ isOpen, isChecked, error }: Slot): boolean => isOpen && isChecked && error === undefined;
+
+const sameForEngine = (a: NetworkView, b: NetworkView): boolean =>
+  a === b || (a.internal === b.internal && JSON.stringify(a.subnets) === JSON.stringify(b.subnets));
+
+function asClusterError({ view, error }: Slot): ClusterError {
+  const code = error instanceof ClusterError ? error.code : 'unavailable';
+  return new ClusterError(code, `network ${view.name}: ${messageOf(error)}`, {}, error);
+}
+
+function endpoint(addrs: readonly string[]): EngineEndpoints['networks'][string] {
+  const v4 = addrs.find(isVersion4);
+  const v6 = addrs.find((addr) => !isVersion4(addr));
+  const first = v4 ?? v6;
+  return {
+    IPAMConfig: { ...(v4 && { IPv4Address: v4 }), ...(v6 && { IPv6Address: v6 }) },
+    ...(first && { MacAddress: macOf(first) }),
+  };
+}
+
+/** Containers ask by IPv4 where they can. */
+function dnsAddress(subnets: NetworkView['subnets']): string {
+  const gateways = subnets.map(({ gateway }) => bareAddress(gateway));
+  return gateways.find(isVersion4) ?? gateways[0] ?? '';
+}

@@ -1,0 +1,146 @@
+import type { NetworkView } from '@swarmctl/shared/wire';
+import { describe, expect, it } from 'vitest';
+import { macOf } from './identity.ts';
+import { failures } from './kernel.ts';
+import { foreignOwner, type NetworkState, plan, planned, planRemoval, wantedNetwork } from './plan.ts';
+
+const far = (addr: string, nodeAddr: string) => ({ addr, mac: macOf(addr), nodeAddr });
+const view = (more: Partial<NetworkView> = {}): NetworkView => ({
+  ...{ id: 'network1234567890', name: 'net', vni: 4097, encrypted: false, internal: false, names: [] },
+  subnets: [{ subnet: '10.0.1.0/24', gateway: '10.0.1.1' }],
+  far: [far('10.0.1.5', '10.77.0.2')],
+  ...more,
+});
+const options = { owner: 'swarmd:n1', local: '10.77.0.1', port: 4789, mtu: 1450 };
+const wanted = (more?: Partial<NetworkView>) => wantedNetwork(view(more), options);
+const none = { ip: [], bridge: [] };
+const bridge = 'swbnetwork12345';
+const port = 'swxnetwork12345';
+
+describe('what to do for a network', () => {
+  it('that is not there', () => {
+    expect(plan(wanted(), {})).toEqual({
+      ip: [
+        `link add dev ${bridge} type bridge mcast_snooping 0`,
+        `link set dev ${bridge} alias swarmd:n1`,
+        `link set dev ${bridge} address 02:42:0a:00:01:01`,
+        `link set dev ${bridge} mtu 1450`,
+        `addr replace 10.0.1.1/24 dev ${bridge}`,
+        `link set dev ${bridge} up`,
+        `link add dev ${port} type vxlan id 4097 dstport 4789 local 10.77.0.1 nolearning proxy`,
+        `link set dev ${port} alias swarmd:n1`,
+        `link set dev ${port} mtu 1450`,
+        `link set dev ${port} addrgenmode none`,
+        `link set dev ${port} master ${bridge}`,
+        `link set dev ${port} up`,
+        `neigh replace 10.0.1.5 lladdr 02:42:0a:00:01:05 dev ${port} nud permanent`,
+      ],
+      bridge: [
+        `link set dev ${port} learning off flood off`,
+        `fdb replace 02:42:0a:00:01:05 dev ${port} dst 10.77.0.2 self permanent`,
+        `fdb replace 02:42:0a:00:01:05 dev ${port} master static`,
+      ],
+    });
+  });
+
+  it('that is as it should be: nothing', () => {
+    const full = { far: [far('10.0.1.5', '10.77.0.2'), far('10.0.1.6', '10.77.0.3')] };
+    expect(plan(wanted(full), planned(wanted(full)))).toEqual(none);
+  });
+
+  it('with one neighbour more: that one', () => {
+    const more = wanted({ far: [far('10.0.1.5', '10.77.0.2'), far('10.0.1.6', '10.77.0.3')] });
+    expect(plan(more, planned(wanted()))).toEqual({
+      ip: [`neigh replace 10.0.1.6 lladdr 02:42:0a:00:01:06 dev ${port} nud permanent`],
+      bridge: [
+        `fdb replace 02:42:0a:00:01:06 dev ${port} dst 10.77.0.3 self permanent`,
+        `fdb replace 02:42:0a:00:01:06 dev ${port} master static`,
+      ],
+    });
+  });
+
+  it('with one neighbour less: that one', () => {
+    expect(plan(wanted({ far: [] }), planned(wanted()))).toEqual({
+      ip: [`neigh del 10.0.1.5 dev ${port}`],
+      bridge: [`fdb del 02:42:0a:00:01:05 dev ${port} master`, `fdb del 02:42:0a:00:01:05 dev ${port} self`],
+    });
+  });
+
+  it('with a neighbour that moved: where it is now', () => {
+    expect(plan(wanted({ far: [far('10.0.1.5', '10.77.0.9')] }), planned(wanted()))).toEqual({
+      ip: [],
+      bridge: [`fdb replace 02:42:0a:00:01:05 dev ${port} dst 10.77.0.9 self permanent`],
+    });
+  });
+
+  it('with two addresses behind one MAC: the MAC once, for as long as one is there', () => {
+    const both = { far: [far('10.0.1.5', '10.77.0.2'), { ...far('10.0.1.5', '10.77.0.2'), addr: 'fd00:0::5' }] };
+    expect(plan(wanted(both), planned(wanted()))).toEqual({
+      ip: [`neigh replace fd00::5 lladdr 02:42:0a:00:01:05 dev ${port} nud permanent`],
+      bridge: [],
+    });
+    expect(plan(wanted(), planned(wanted(both)))).toEqual({ ip: [`neigh del fd00::5 dev ${port}`], bridge: [] });
+  });
+
+  it('whose VXLAN is another: a new one with all that is on it', () => {
+    const steps = plan(wanted({ vni: 5000 }), planned(wanted()));
+    expect(steps.ip.slice(0, 2)).toEqual([
+      `link del dev ${port}`,
+      `link add dev ${port} type vxlan id 5000 dstport 4789 local 10.77.0.1 nolearning proxy`,
+    ]);
+    expect(steps.ip).toContain(`neigh replace 10.0.1.5 lladdr 02:42:0a:00:01:05 dev ${port} nud permanent`);
+    expect(steps.ip.join()).not.toContain(`add dev ${bridge}`);
+    expect(steps.bridge).toHaveLength(3);
+  });
+
+  it('whose port was taken off its bridge: back on it, and known to it again', () => {
+    const is = planned(wanted());
+    const loose: NetworkState = { ...is, port: { ...is.port!, master: '' } };
+    expect(plan(wanted(), loose)).toEqual({
+      ip: [`link set dev ${port} master ${bridge}`],
+      bridge: [
+        `link set dev ${port} learning off flood off`,
+        `fdb replace 02:42:0a:00:01:05 dev ${port} master static`,
+      ],
+    });
+  });
+
+  it.each<[string, Partial<NonNullable<NetworkState['bridge']>>, string[]]>([
+    [
+      'address',
+      { addresses: ['10.0.9.1/24'] },
+      [`addr replace 10.0.1.1/24 dev ${bridge}`, `addr del 10.0.9.1/24 dev ${bridge}`],
+    ],
+    ['MAC', { mac: '02:42:00:00:00:00' }, [`link set dev ${bridge} address 02:42:0a:00:01:01`]],
+    ['MTU', { mtu: 1500 }, [`link set dev ${bridge} mtu 1450`]],
+    ['state', { isUp: false }, [`link set dev ${bridge} up`]],
+  ])('whose bridge has another %s', (_, changed, ip) => {
+    const is = planned(wanted());
+    expect(plan(wanted(), { ...is, bridge: { ...is.bridge!, ...changed } })).toEqual({ ip, bridge: [] });
+  });
+
+  it('of two families', () => {
+    const subnets = [
+      { subnet: '10.0.1.0/24', gateway: '10.0.1.1' },
+      { subnet: 'fd00:1::/64', gateway: 'fd00:1::1' },
+    ];
+    expect(plan(wanted({ subnets }), planned(wanted())).ip).toEqual([`addr replace fd00:1::1/64 dev ${bridge} nodad`]);
+  });
+
+  it('that is another’s: nothing is touched', () => {
+    expect(foreignOwner(wanted(), planned(wanted()))).toBeUndefined();
+    expect(foreignOwner(wanted(), {})).toBeUndefined();
+    const is = planned(wanted());
+    expect(foreignOwner(wanted(), { bridge: { ...is.bridge!, owner: 'swarmd:n2' } })).toBe('swarmd:n2');
+  });
+
+  it('that is to go', () => {
+    expect(planRemoval({ bridge, port }).ip).toEqual([`link del dev ${port}`, `link del dev ${bridge}`]);
+  });
+});
+
+it('tells what failed from what was gone already', () => {
+  const lines = ['link del dev a', 'link add dev b type vxlan', 'neigh del 1.1.1.1 dev b'];
+  const stderr = `Cannot find device "a"\nCommand failed /tmp/x:1\nRTNETLINK answers: File exists\nCommand failed /tmp/x:2\nRTNETLINK answers: No such file\nCommand failed /tmp/x:3\n`;
+  expect(failures(stderr, lines)).toEqual(['RTNETLINK answers: File exists (link add dev b type vxlan)']);
+});
