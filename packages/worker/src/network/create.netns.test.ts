@@ -27,7 +27,7 @@ describe.skipIf(why)(`createIngress${why ? ` (skipped: ${why} is missing)` : ''}
 
   it('is the kernel’s for root', async () => {
     expect(await create(root, 'auto')).toBe('nftables');
-    expect(tables()).toBe('table ip swarmd_node1\n');
+    expect(tables()).toBe('table inet swarmd_node1\n');
     await root.call('shut', { nodeId: 'node1' });
     expect(tables()).toBe('');
   });
@@ -35,7 +35,7 @@ describe.skipIf(why)(`createIngress${why ? ` (skipped: ${why} is missing)` : ''}
   it.each(['proxy', 'off', 'auto'])('removes what the kernel’s left when it is %s now', async (kind) => {
     await create(root, 'nftables');
     await root.call('shut', { nodeId: 'node1', keep: true });
-    expect(tables()).toBe('table ip swarmd_node1\n');
+    expect(tables()).toBe('table inet swarmd_node1\n');
     // An address that the kernel's cannot have makes `auto` the proxy.
     expect(await create(root, kind, ['::1'])).toBe(kind === 'off' ? 'off' : 'proxy');
     expect(tables()).toBe('');
@@ -72,8 +72,8 @@ describe.skipIf(why)(`createIngress${why ? ` (skipped: ${why} is missing)` : ''}
     await expect(create(other, 'nftables')).rejects.toThrow(
       'the nftables ingress cannot be used: swarmd does not run as root; --ingress proxy needs no privileges',
     );
-    await expect(create(root, 'nftables', ['fd00::1'])).rejects.toThrow(
-      'the nftables ingress cannot be used: it answers on IPv4 addresses alone, and fd00::1 is none',
+    await expect(create(root, 'nftables', ['::1'])).rejects.toThrow(
+      'the nftables ingress cannot be used: nothing routes between ::1 and other addresses',
     );
   });
 });

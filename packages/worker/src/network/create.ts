@@ -1,6 +1,5 @@
-import { isIPv4 } from 'node:net';
 import { type Clock, ClusterError, type Logger } from '@swarmctl/shared/kit';
-import { answeredAddresses } from './address.ts';
+import { answeredAddresses, familyOf } from './address.ts';
 import { NftIngress } from './nft/ingress.ts';
 import { removal, tableName } from './nft/rules.ts';
 import { NftTool, whyNoNftables } from './nft/tool.ts';
@@ -58,8 +57,10 @@ export async function createIngress(
 }
 
 async function whyNot(options: IngressOptions): Promise<string | undefined> {
-  const foreign = answeredAddresses(options).find((addr) => !isIPv4(addr));
-  if (foreign !== undefined) return `it answers on IPv4 addresses alone, and ${foreign} is none`;
+  const addresses = answeredAddresses(options);
+  if (addresses.includes('::1')) return 'nothing routes between ::1 and other addresses';
+  const foreign = addresses.find((addr) => !familyOf(addr));
+  if (foreign !== undefined) return `it answers on addresses alone, and ${foreign} is none`;
   return whyNoNftables(new NftTool(), `${tableName(options.nodeId)}_probe`);
 }
 
@@ -68,7 +69,8 @@ async function removeLeftover(nodeId: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const nft = new NftTool();
   try {
-    if ((await nft.tables()).includes(tableName(nodeId))) await nft.apply(removal(tableName(nodeId)));
+    const isThere = (await nft.tables()).some(({ name }) => name === tableName(nodeId));
+    if (isThere) await nft.apply(removal(tableName(nodeId)));
   } catch {
     // Without a working nft there is nothing left by it.
   }

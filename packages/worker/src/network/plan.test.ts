@@ -1,7 +1,8 @@
 import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
 import { answeredAddresses, localAddresses, subnet } from './address.ts';
-import { planTable, slots } from './plan.ts';
+import { type PlanAround, planTable, slots } from './plan.ts';
+import type { MeshState } from './types.ts';
 
 const backend = (taskId: string, nodeId: string, more: Partial<IngressBackend> = {}): IngressBackend => ({
   ...{ taskId, nodeId, protocol: 'tcp', targetPort: 80 },
@@ -23,12 +24,20 @@ const entry = (publishedPort: number, backends: IngressBackend[], more: Partial<
 });
 
 const local = {
-  own: new Set(['127.0.0.1', '10.0.0.1', '172.17.0.1']),
-  subnets: [subnet('10.0.0.1/24'), subnet('172.17.0.1/16')],
+  own: new Set(['127.0.0.1', '10.0.0.1', '172.17.0.1', 'fd00::1']),
+  subnets: [subnet('10.0.0.1/24'), subnet('172.17.0.1/16'), subnet('fd17::1/64')],
 };
 
-const plan = (entries: IngressEntry[], taken = new Map<string, string>()) =>
-  planTable(new Map(entries.map((one) => [one.key, one])), { nodeId: 'n1', local, taken });
+/** Leads to n2 alone. */
+const mesh: MeshState = {
+  ...{ device: 'swm', self: 1, addresses: { v4: '198.18.0.1', v6: 'fd73::1' }, mark: 0x5377_0000 },
+  ...{ marks: new Map(), senders: [], own: [] },
+  wayTo: (nodeId) =>
+    nodeId === 'n2' ? { kind: 'mesh', v4: '198.18.0.2', v6: 'fd73::2' } : { kind: 'masquerade', v4: '10.0.0.3' },
+};
+
+const plan = (entries: IngressEntry[], more: Partial<PlanAround> = {}) =>
+  planTable(new Map(entries.map((one) => [one.key, one])), { nodeId: 'n1', local, taken: new Map(), ...more });
 
 describe('answeredAddresses', () => {
   it.each([
@@ -43,50 +52,122 @@ describe('answeredAddresses', () => {
   });
 });
 
+const toFar = 'clients are masqueraded towards node n2: this node has no mesh';
+
 describe('planTable', () => {
-  it('reaches its own backends directly and the others by their node’s port', () => {
+  it('reaches its own backends directly and, without a mesh, the others by their node’s port, and says so', () => {
     const { table, problems } = plan([
       entry(8080, [backend('a', 'n1'), backend('b', 'n2', { nodeAddr: '10.0.0.3', nodePort: 50000 })]),
     ]);
     expect([...table.ports.values()].map(({ targets }) => targets)).toEqual([
-      [
-        { addr: '172.17.0.2', port: 80 },
-        { addr: '10.0.0.3', port: 50000 },
-      ],
+      {
+        4: [
+          { addr: '172.17.0.2', port: 80 },
+          { addr: '10.0.0.3', port: 50000 },
+        ],
+        6: [],
+      },
     ]);
-    expect(table.farNodes).toEqual(['10.0.0.3']);
-    expect(table.nearNets).toEqual(['172.17.0.0/16']);
+    expect(table.farNodes).toEqual({ 4: ['10.0.0.3'], 6: [] });
+    expect(table.nearNets).toEqual({ 4: ['172.17.0.0/16'], 6: [] });
+    expect(Object.fromEntries(problems)).toEqual({ 'tcp/8080': toFar });
+  });
+
+  it('reaches the others over the mesh where it leads there, and has doors for what comes from there', () => {
+    const { table, problems } = plan(
+      [
+        entry(8080, [
+          backend('a', 'n1', { localAddr6: 'fd17:0::2' }),
+          backend('b', 'n2', { localAddr6: 'fd17::2' }),
+          backend('c', 'n2', { nodePort: 49154 }),
+          backend('d', 'n3', { nodeAddr: '10.0.0.3' }),
+        ]),
+      ],
+      { mesh },
+    );
+    expect(table.ports.get('tcp/8080')?.targets).toEqual({
+      4: [
+        { addr: '172.17.0.2', port: 80 },
+        { addr: '198.18.0.2', port: 49153 },
+        { addr: '198.18.0.2', port: 49154 },
+        { addr: '10.0.0.3', port: 49153 },
+      ],
+      6: [
+        { addr: 'fd17::2', port: 80 },
+        { addr: 'fd73::2', port: 49153 },
+      ],
+    });
+    expect(table.doors[4]).toEqual(new Map([['tcp . 49153', '172.17.0.2 . 80']]));
+    expect(table.doors[6]).toEqual(new Map([['tcp . 49153', 'fd17::2 . 80']]));
+    expect(table.farNodes).toEqual({ 4: ['10.0.0.3'], 6: [] });
+    expect(table.nearNets).toEqual({ 4: ['172.17.0.0/16'], 6: ['fd17::/64'] });
+    expect(problems.get('tcp/8080')).toBe(
+      'tasks c, d are left out for clients of IPv6: no such address; ' +
+        'clients are masqueraded towards node n3: the mesh does not lead there',
+    );
+  });
+
+  it('masquerades as asked without complaint', () => {
+    const { table, problems } = plan([entry(8080, [backend('b', 'n2')], { clientAddress: 'masquerade' })]);
+    expect(table.ports.get('tcp/8080')?.masquerades).toBe(true);
+    expect(problems.size).toBe(0);
+  });
+
+  it('leaves a port to the proxy that is to send PROXY headers', () => {
+    const { table, problems } = plan([entry(8080, [backend('b', 'n2')], { clientAddress: 'proxy-v2' })]);
+    expect(table.ports.size).toBe(0);
+    expect(problems.get('tcp/8080')).toBe('the kernel sends no PROXY header; --ingress proxy does');
+  });
+
+  it('lets in ranges, as few as there can be', () => {
+    const allow = ['10.0.0.0/9', '10.128.0.0/9', '192.168.1.7', 'fd00::/8'];
+    expect(plan([entry(8080, [backend('a', 'n1')], { allow })]).table.ports.get('tcp/8080')?.allow).toEqual({
+      4: ['10.0.0.0-10.255.255.255', '192.168.1.7-192.168.1.7'],
+      6: ['fd00::-fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'],
+    });
+    expect(plan([entry(8080, [], { allow: [] })]).table.ports.get('tcp/8080')?.allow).toEqual({ 4: [], 6: [] });
+  });
+
+  it('knows ports that are bound to an address, and leaves those of neighbours', () => {
+    const at = (address: string) => entry(8080, [backend('a', 'n1')], { key: `tcp/8080@${address}`, address });
+    const both = [at('127.0.0.2'), at('127.0.0.3')];
+    expect([...plan(both).table.ports.values()].map(({ address }) => address)).toEqual(['127.0.0.2', '127.0.0.3']);
+    const { table, problems } = plan(both, { addresses: ['127.0.0.3'] });
+    expect([...table.ports.keys()]).toEqual(['tcp/8080@127.0.0.3']);
     expect(problems.size).toBe(0);
   });
 
   it('knows no container network for processes', () => {
-    for (const localAddr of ['127.0.0.1', '10.0.0.1'])
-      expect(plan([entry(8080, [backend('a', 'n1', { localAddr })])]).table.nearNets).toEqual([]);
+    for (const localAddr of ['127.0.0.1', '10.0.0.1', 'fd00::1'])
+      expect(plan([entry(8080, [backend('a', 'n1', { localAddr })])]).table.nearNets).toEqual({ 4: [], 6: [] });
   });
 
   it('leaves out what the kernel would refuse, and keeps the rest', () => {
     const { table, problems } = plan([
       entry(8080, [backend('a', 'n1'), backend('b', 'n2', { nodeAddr: 'node2' }), backend('c', 'n2', { nodePort: 0 })]),
       entry(99_999, []),
-      entry(8081, [backend('d', 'n2', { nodeAddr: 'fd00::1' })]),
+      entry(8081, [], { key: 'tcp/8082' }),
+      entry(8083, [], { key: 'tcp/8083@x', address: 'x' }),
     ]);
-    expect(table.ports.get('tcp/8080')?.targets).toEqual([{ addr: '172.17.0.2', port: 80 }]);
-    expect(table.ports.get('tcp/8081')?.targets).toEqual([]);
+    expect(table.ports.get('tcp/8080')?.targets).toEqual({ 4: [{ addr: '172.17.0.2', port: 80 }], 6: [] });
     expect(Object.fromEntries(problems)).toEqual({
-      'tcp/8080': 'task c is left out: 10.0.0.2:0 is no IPv4 endpoint',
-      'tcp/8081': 'task d is left out: fd00::1:49153 is no IPv4 endpoint',
+      'tcp/8080': 'task b is left out: node2:49153 is no IP endpoint; task c is left out: 10.0.0.2:0 is no IP endpoint',
       'tcp/99999': 'tcp port 99999 cannot be published',
+      'tcp/8082': 'tcp port 8081 cannot be published',
+      'tcp/8083@x': 'tcp port 8083 on x cannot be published',
     });
+  });
+
+  it('reaches nodes whose address is of IPv6', () => {
+    const { table } = plan([entry(8081, [backend('d', 'n2', { nodeAddr: 'FD00::0:2' })])]);
+    expect(table.ports.get('tcp/8081')?.targets).toEqual({ 4: [], 6: [{ addr: 'fd00::2', port: 49153 }] });
+    expect(table.farNodes).toEqual({ 4: [], 6: ['fd00::2'] });
   });
 
   it('takes what it knows of an entry from the cache', () => {
     const cache = new WeakMap();
-    const around = { nodeId: 'n1', local, taken: new Map(), cache };
     const [one, two] = [entry(8080, [backend('a', 'n1')]), entry(8081, [backend('b', 'n2')])];
-    const [before, after] = [
-      planTable(new Map([[one.key, one]]), around),
-      planTable(new Map([one, two].map((each) => [each.key, each])), around),
-    ];
+    const [before, after] = [plan([one], { cache }), plan([one, two], { cache })];
     expect(after.table.ports.get('tcp/8080')).toBe(before.table.ports.get('tcp/8080'));
     expect(after).toEqual(plan([one, two]));
   });
@@ -96,9 +177,9 @@ describe('planTable', () => {
       ['tcp/8080', 'taken'],
       ['tcp/1', 'taken'],
     ]);
-    const { table, problems } = plan([entry(8080, [backend('a', 'n1')])], taken);
+    const { table, problems } = plan([entry(8080, [backend('a', 'n1')])], { taken });
     expect(table.ports.size).toBe(0);
-    expect(table.nearNets).toEqual([]);
+    expect(table.nearNets).toEqual({ 4: [], 6: [] });
     expect([...problems]).toEqual([['tcp/8080', 'taken']]);
   });
 });
@@ -129,9 +210,15 @@ describe('localAddresses', () => {
     const found = localAddresses({
       lo: [{ ...one, internal: true, address: '127.0.0.1', cidr: '127.0.0.1/8' }],
       docker0: [{ ...one, address: '172.17.0.1', cidr: '172.17.0.1/16' }],
-      eth0: [{ ...one, family: 'IPv6', scopeid: 0, address: 'fd00::2', cidr: 'fd00::2/64' }],
+      eth0: [
+        { ...one, family: 'IPv6', scopeid: 0, address: 'fd00::2', cidr: 'fd00::2/64' },
+        { ...one, family: 'IPv6', scopeid: 2, address: 'fe80::2', cidr: 'fe80::2/64' },
+      ],
     });
-    expect([...found.own]).toEqual(['127.0.0.1', '172.17.0.1']);
-    expect(found.subnets).toEqual([{ cidr: '172.17.0.0/16', device: 'docker0', first: 0xac110000, last: 0xac11ffff }]);
+    expect([...found.own]).toEqual(['127.0.0.1', '172.17.0.1', 'fd00::2']);
+    expect(found.subnets.map(({ cidr, device }) => `${cidr} ${device}`)).toEqual([
+      '172.17.0.0/16 docker0',
+      'fd00::/64 eth0',
+    ]);
   });
 });

@@ -1,7 +1,16 @@
-import { isIPv4 } from 'node:net';
 import type { Protocol } from '@swarmctl/shared/model';
-import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
-import { contains, isLoopback, type LocalAddresses } from './address.ts';
+import { formatIp, parseIpRange } from '@swarmctl/shared/model';
+import { type IngressBackend, type IngressEntry, ingressKey } from '@swarmctl/shared/wire';
+import {
+  canonical,
+  contains,
+  type Family,
+  familyOf,
+  isLoopback,
+  type LocalAddresses,
+  mergedRanges,
+} from './address.ts';
+import type { MeshState } from './types.ts';
 
 // From the wanted ingress table to what one node's kernel needs to know. Pure.
 
@@ -18,41 +27,63 @@ export const targetOf = (backend: IngressBackend, nodeId: string): Target =>
 
 export const isPort = (port: number): boolean => Number.isInteger(port) && port > 0 && port < 65_536;
 
-/** One published port. Without targets it refuses connections. */
+/** Something of each family. */
+export type ByFamily<T> = Readonly<Record<Family, T>>;
+
+/** One published port. Without any target it refuses connections. */
 export interface PortRule {
   readonly key: string;
   readonly protocol: Protocol;
   readonly port: number;
-  /** In the order of the backends, each once. */
-  readonly targets: readonly Target[];
+  /** Answers on it alone. */
+  readonly address?: string;
+  /** Per family in the order of the backends, each once. */
+  readonly targets: ByFamily<readonly Target[]>;
+  /** `first-last` each, merged; absent: everybody's. */
+  readonly allow?: ByFamily<readonly string[]>;
+  /** All clients take this node's address on their way out. */
+  readonly masquerades?: boolean;
 }
 
 export interface NodeTable {
   readonly ports: ReadonlyMap<string, PortRule>;
-  /** Addresses of the nodes that the targets elsewhere are on. */
-  readonly farNodes: readonly string[];
+  /** What comes by the mesh for a task here: `protocol . nodePort` and `address . port`. */
+  readonly doors: ByFamily<ReadonlyMap<string, string>>;
+  /** Where clients are masqueraded to: nodes that no mesh leads to. */
+  readonly farNodes: ByFamily<readonly string[]>;
   /** Networks of the containers here that are targets. */
-  readonly nearNets: readonly string[];
+  readonly nearNets: ByFamily<readonly string[]>;
+  readonly mesh?: MeshState;
 }
 
-export const emptyTable: NodeTable = { ports: new Map(), farNodes: [], nearNets: [] };
+const none: ByFamily<readonly never[]> = { 4: [], 6: [] };
+export const emptyTable: NodeTable = {
+  ports: new Map(),
+  doors: { 4: new Map(), 6: new Map() },
+  farNodes: none,
+  nearNets: none,
+};
 
 /** What one entry comes to. */
 interface EntryPlan {
   readonly rule?: PortRule;
-  readonly far: readonly string[];
-  readonly near: readonly string[];
+  readonly doors?: ByFamily<ReadonlyMap<string, string>>;
+  readonly far: ReadonlySet<string>;
+  readonly near: ReadonlySet<string>;
   readonly problem?: string;
 }
 
-/** Entries are never changed in place, so what one came to still holds: a change costs what it touches. */
+/** Entries are never changed in place, so what one came to still holds, with the same mesh: a change costs what it touches. */
 export type PlanCache = WeakMap<IngressEntry, EntryPlan>;
 
 export interface PlanAround {
   readonly nodeId: string;
   readonly local: LocalAddresses;
+  /** Empty: every local address. */
+  readonly addresses?: readonly string[];
   /** Ports that belong to somebody else here, by key, and why. They are left alone. */
   readonly taken: ReadonlyMap<string, string>;
+  readonly mesh?: MeshState | undefined;
   readonly cache?: PlanCache;
 }
 
@@ -62,47 +93,148 @@ export interface Plan {
 }
 
 export function planTable(entries: ReadonlyMap<string, IngressEntry>, around: PlanAround): Plan {
+  const { local, mesh } = around;
   const ports = new Map<string, PortRule>();
+  const doors = { 4: new Map<string, string>(), 6: new Map<string, string>() };
   const [far, near] = [new Set<string>(), new Set<string>()];
   const problems = new Map<string, string>();
   for (const [key, entry] of entries) {
     const taken = around.taken.get(key);
-    const plan = taken === undefined ? cached(entry, around) : { far: [], near: [], problem: taken };
+    const plan = taken === undefined ? cached(entry, around) : { ...nothing, problem: taken };
     if (plan.problem !== undefined) problems.set(key, plan.problem);
     if (plan.rule) ports.set(key, plan.rule);
+    for (const [at, to] of plan.doors?.[4] ?? []) doors[4].set(at, to);
+    for (const [at, to] of plan.doors?.[6] ?? []) doors[6].set(at, to);
     for (const addr of plan.far) far.add(addr);
     for (const addr of plan.near) near.add(addr);
   }
-  const nearNets = new Set([...near].map((addr) => netAround(addr, around.local)).filter((net) => net !== undefined));
-  return { table: { ports, farNodes: [...far].sort(), nearNets: [...nearNets].sort() }, problems };
+  const nearNets = new Set([...near].map((addr) => netAround(addr, local)).filter((net) => net !== undefined));
+  const farNodes = split([...far].sort());
+  const table = { ports, doors, farNodes, nearNets: split([...nearNets].sort()), ...(mesh && { mesh }) };
+  return { table, problems };
 }
 
-function cached(entry: IngressEntry, { nodeId, cache }: PlanAround): EntryPlan {
-  const known = cache?.get(entry);
+const nothing = { far: new Set<string>(), near: new Set<string>() };
+
+const split = (list: readonly string[]): ByFamily<string[]> => ({
+  4: list.filter((one) => !one.includes(':')),
+  6: list.filter((one) => one.includes(':')),
+});
+
+function cached(entry: IngressEntry, around: PlanAround): EntryPlan {
+  const known = around.cache?.get(entry);
   if (known) return known;
-  const plan = planEntry(entry, nodeId);
-  cache?.set(entry, plan);
+  const plan = planEntry(entry, around);
+  around.cache?.set(entry, plan);
   return plan;
 }
 
 const protocols: ReadonlySet<string> = new Set<Protocol>(['tcp', 'udp', 'sctp']);
 
-function planEntry({ key, protocol, publishedPort: port, backends }: IngressEntry, nodeId: string): EntryPlan {
-  if (!protocols.has(protocol) || !isPort(port))
-    return { far: [], near: [], problem: `${protocol} port ${port} cannot be published` };
-  const targets = new Map<string, Target>();
-  const [far, near] = [new Set<string>(), new Set<string>()];
-  let problem: string | undefined;
+function planEntry(entry: IngressEntry, around: PlanAround): EntryPlan {
+  const { protocol, publishedPort: port, backends, clientAddress } = entry;
+  const why = whyNotHere(entry, around.addresses ?? []);
+  if (why !== undefined) return why === '' ? nothing : { ...nothing, problem: why };
+  const targets = { 4: new Map<string, Target>(), 6: new Map<string, Target>() };
+  const doors = { 4: new Map<string, string>(), 6: new Map<string, string>() };
+  const [far, near, plain] = [new Set<string>(), new Set<string>(), new Set<string>()];
+  const [problems, only4]: [string[], string[]] = [[], []];
   for (const backend of backends) {
-    const target = targetOf(backend, nodeId);
-    const at = `${target.addr}:${target.port}`;
-    if (isIPv4(target.addr) && isPort(target.port)) {
-      targets.set(at, target);
-      (backend.nodeId === nodeId ? near : far).add(target.addr);
-    } else problem = `task ${backend.taskId} is left out: ${at} is no IPv4 endpoint`;
+    const isNear = backend.nodeId === around.nodeId;
+    const { found, isMasqueraded } = isNear ? nearTargets(backend) : farTargets(backend, around.mesh);
+    for (const [family, target] of found) {
+      targets[family].set(`${target.addr} ${target.port}`, target);
+      if (isNear) near.add(target.addr);
+      else if (isMasqueraded) far.add(target.addr);
+      if (isNear && around.mesh && isPort(backend.nodePort))
+        doors[family].set(`${protocol} . ${backend.nodePort}`, `${target.addr} . ${target.port}`);
+    }
+    if (isMasqueraded && found.length > 0) plain.add(backend.nodeId);
+    if (found.length === 0) {
+      const { addr, port: at } = targetOf(backend, around.nodeId);
+      problems.push(`task ${backend.taskId} is left out: ${addr}:${at} is no IP endpoint`);
+    } else if (!found.some(([family]) => family === 6)) only4.push(backend.taskId);
   }
-  const rule = { key, protocol, port, targets: [...targets.values()] };
-  return { rule, far: [...far], near: [...near], ...(problem !== undefined && { problem }) };
+  if (targets[6].size > 0 && only4.length > 0)
+    problems.push(`${few(only4, 'task')} left out for clients of IPv6: no such address`);
+  const masquerades = clientAddress === 'masquerade';
+  if (plain.size > 0 && !masquerades) problems.push(masqueraded([...plain], around.mesh));
+  const rule: PortRule = {
+    ...{ key: entry.key, protocol, port },
+    ...(entry.address !== undefined && { address: canonical(entry.address) }),
+    targets: { 4: [...targets[4].values()], 6: [...targets[6].values()] },
+    ...(entry.allow && { allow: allowed(entry.allow) }),
+    ...(masquerades && { masquerades }),
+  };
+  return { rule, doors, far, near, ...(problems.length > 0 && { problem: problems.join('; ') }) };
+}
+
+/** Why the kernel has nothing to do for an entry; empty when that is no problem. */
+function whyNotHere(entry: IngressEntry, addresses: readonly string[]): string | undefined {
+  const { key, protocol, publishedPort: port, address, clientAddress } = entry;
+  const isWrong = !protocols.has(protocol) || !isPort(port) || (address !== undefined && !familyOf(address));
+  if (isWrong || key !== ingressKey(protocol, port, address)) {
+    return `${protocol} port ${port}${address === undefined ? '' : ` on ${address}`} cannot be published`;
+  }
+  if (clientAddress?.startsWith('proxy-')) return 'the kernel sends no PROXY header; --ingress proxy does';
+  // Of a neighbour in the same network namespace.
+  if (address !== undefined && addresses.length > 0 && !addresses.includes(address)) return '';
+  return undefined;
+}
+
+interface Found {
+  readonly found: readonly (readonly [Family, Target])[];
+  readonly isMasqueraded: boolean;
+}
+
+const nearTargets = ({ localAddr, localAddr6, localPort }: IngressBackend): Found => ({
+  found: endpoints([localAddr, localAddr6 ?? ''], localPort),
+  isMasqueraded: false,
+});
+
+function farTargets(backend: IngressBackend, mesh: MeshState | undefined): Found {
+  const { nodeId, nodeAddr, nodePort } = backend;
+  const way = mesh?.wayTo(nodeId);
+  // What leads there directly is not marked by anything yet, so its answers would not come back.
+  if (way?.kind !== 'mesh') return { found: endpoints([nodeAddr], nodePort), isMasqueraded: true };
+  // Its door for a family is open when the task has an address of it.
+  const has = (family: Family) =>
+    [backend.localAddr, backend.localAddr6 ?? ''].some((addr) => familyOf(addr) === family);
+  return {
+    found: endpoints([has(4) ? way.v4 : '', has(6) ? (way.v6 ?? '') : ''], nodePort),
+    isMasqueraded: false,
+  };
+}
+
+function endpoints(addrs: readonly string[], port: number): [Family, Target][] {
+  if (!isPort(port)) return [];
+  const found = new Map<Family, Target>();
+  for (const addr of addrs) {
+    const family = familyOf(addr);
+    if (family && !found.has(family)) found.set(family, { addr: canonical(addr), port });
+  }
+  return [...found];
+}
+
+function masqueraded(nodes: readonly string[], mesh: MeshState | undefined): string {
+  const why = mesh ? 'the mesh does not lead there' : 'this node has no mesh';
+  return `clients are masqueraded towards ${few(nodes, 'node').replace(/ (is|are)$/, '')}: ${why}`;
+}
+
+/** `tasks a, b, c and 4 more are`. */
+function few(list: readonly string[], what: string): string {
+  if (list.length === 1) return `${what} ${list[0]} is`;
+  const more = list.length > 3 ? ` and ${list.length - 3} more` : '';
+  return `${what}s ${list.slice(0, 3).join(', ')}${more} are`;
+}
+
+function allowed(texts: readonly string[]): ByFamily<string[]> {
+  const ranges = texts.map(parseIpRange).filter((range) => range !== undefined);
+  const of = (family: Family) =>
+    mergedRanges(ranges.filter((range) => range.family === family)).map(({ first, last }) =>
+      [first, last].map((value) => formatIp({ family, value })).join('-'),
+    );
+  return { 4: of(4), 6: of(6) };
 }
 
 /** The network of a container; undefined for what the node itself is. */
@@ -110,7 +242,7 @@ function netAround(addr: string, local: LocalAddresses): string | undefined {
   if (isLoopback(addr) || local.own.has(addr)) return undefined;
   const around = local.subnets.filter((net) => contains(net, addr));
   // Networks in one another: the widest stands for all, since intervals of the kernel's set may not overlap.
-  return around.sort((a, b) => a.first - b.first || b.last - a.last)[0]?.cidr;
+  return around.sort((a, b) => a.prefix - b.prefix)[0]?.cidr;
 }
 
 /**
@@ -124,3 +256,9 @@ export function slots(targets: readonly Target[], round: number): Target[] {
 
 export const sameTargets = (a: readonly Target[], b: readonly Target[]): boolean =>
   a.length === b.length && a.every((target, i) => target.addr === b[i]?.addr && target.port === b[i]?.port);
+
+/** Whether two rules lead the same clients to the same places. */
+export const sameWays = (a: PortRule, b: PortRule): boolean =>
+  a === b ||
+  (([4, 6] as const).every((family) => sameTargets(a.targets[family], b.targets[family])) &&
+    JSON.stringify(a.allow) === JSON.stringify(b.allow));

@@ -1,30 +1,40 @@
+import { canonical, type Family } from '../address.ts';
 import type { RunCommand } from '../command.ts';
 import type { Target } from '../plan.ts';
 
-// UDP has no end, so the kernel would go on sending a client's datagrams to a backend that is gone. The entries that remember it are
-// deleted; the client's next datagram finds a new backend.
+// What the kernel remembers of connections. UDP has no end, so it would go on sending a client's datagrams to a backend that is gone; and a TCP
+// client would wait for a host that is gone until its patience ends. The entries that remember are deleted: the next datagram finds a new
+// backend, the next segment is answered by a reset.
 
-interface UdpFlow {
-  readonly client: Target;
+export interface Flow {
   readonly asked: Target;
   readonly answering: Target;
 }
 
-export interface UdpPort {
-  readonly port: number;
-  readonly targets: readonly Target[];
+/** Where what was sent to an address of ours should lead; undefined: nothing of ours. */
+export type Wanted = (asked: Target) => readonly Target[] | undefined;
+
+export interface FlowQuery {
+  readonly protocol: 'tcp' | 'udp';
+  readonly family: Family;
+  /** Asked for; absent: any. */
+  readonly port?: number;
 }
 
-/** Deletes the flows to `ports` that lead elsewhere than to a target. True when it could (the `conntrack` tool is there). */
-export async function forgetStaleUdp(
-  run: RunCommand,
-  ports: readonly UdpPort[],
-  isOurs: (addr: string) => boolean,
-): Promise<boolean> {
+/** More than so many listings of one port each cost more than one of all. */
+const fewPorts = 4;
+
+/** Deletes the flows to `ports` that lead elsewhere than they should. True when it could (the `conntrack` tool is there). */
+export async function forgetStaleUdp(run: RunCommand, ports: ReadonlySet<number>, wanted: Wanted): Promise<boolean> {
+  if (ports.size === 0) return true;
+  const each = ports.size <= fewPorts ? [...ports] : [undefined];
   try {
-    for (const port of ports) {
-      const { stdout } = await run('conntrack', ['-L', '-p', 'udp', '--orig-port-dst', String(port.port)]);
-      for (const flow of staleFlows(stdout, port, isOurs)) await run('conntrack', deletion(flow));
+    for (const family of [4, 6] as const) {
+      for (const port of each) {
+        const query: FlowQuery = { protocol: 'udp', family, ...(port !== undefined && { port }) };
+        const flows = (await flowsOf(run, query)).filter(({ asked }) => ports.has(asked.port));
+        for (const flow of staleFlows(flows, wanted)) await forget(run, query, flow);
+      }
     }
     return true;
   } catch {
@@ -32,31 +42,45 @@ export async function forgetStaleUdp(
   }
 }
 
-/** Of the lines of `conntrack -L -p udp`. */
-export function staleFlows(text: string, { port, targets }: UdpPort, isOurs: (addr: string) => boolean): UdpFlow[] {
-  return text
+/** Each way once, whoever the clients are. */
+export function staleFlows(flows: readonly Flow[], wanted: Wanted): Flow[] {
+  const stale = flows.filter(({ asked, answering }) => {
+    const targets = wanted(asked);
+    return targets && !targets.some((target) => target.addr === answering.addr && target.port === answering.port);
+  });
+  return [...new Map(stale.map((flow) => [JSON.stringify(flow), flow])).values()];
+}
+
+/** Rejects when it cannot be asked. */
+export async function flowsOf(run: RunCommand, { protocol, family, port }: FlowQuery): Promise<Flow[]> {
+  const args = ['-L', '-f', `ipv${family}`, '-p', protocol];
+  const { stdout } = await run('conntrack', [
+    ...args,
+    ...(port === undefined ? [] : ['--orig-port-dst', String(port)]),
+  ]);
+  return parseFlows(stdout);
+}
+
+/** All clients' flows that lead from `asked` to `answering`. */
+export async function forget(run: RunCommand, query: FlowQuery, { asked, answering }: Flow): Promise<void> {
+  await run('conntrack', [
+    ...['-D', '-f', `ipv${query.family}`, '-p', query.protocol],
+    ...['--orig-dst', asked.addr, '--orig-port-dst', String(asked.port)],
+    ...['--reply-src', answering.addr, '--reply-port-src', String(answering.port)],
+  ]);
+}
+
+const line = /^(?:tcp|udp)\s.*?src=\S+ dst=(\S+) sport=\d+ dport=(\d+).*? src=(\S+) dst=\S+ sport=(\d+) dport=\d+/;
+/** They have been ended by those who had them. */
+const over = /^tcp\s.* (TIME_WAIT|CLOSE|LAST_ACK) /;
+
+export const parseFlows = (text: string): Flow[] =>
+  text
     .split('\n')
-    .map(parseFlow)
-    .filter((flow) => flow !== undefined)
-    .filter(({ asked, answering }) => {
-      if (asked.port !== port || !isOurs(asked.addr)) return false;
-      return !targets.some((target) => target.addr === answering.addr && target.port === answering.port);
-    });
-}
-
-const line = /^udp\s.*?src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+).*? src=(\S+) dst=\S+ sport=(\d+) dport=\d+/;
-
-function parseFlow(text: string): UdpFlow | undefined {
-  const [, client, asked, sport, dport, answering, port] = line.exec(text) ?? [];
-  if (!client || !asked || !answering) return undefined;
-  return {
-    client: { addr: client, port: Number(sport) },
-    asked: { addr: asked, port: Number(dport) },
-    answering: { addr: answering, port: Number(port) },
-  };
-}
-
-const deletion = ({ client, asked }: UdpFlow): string[] => [
-  ...['-D', '-p', 'udp', '--orig-src', client.addr, '--orig-dst', asked.addr],
-  ...['--orig-port-src', String(client.port), '--orig-port-dst', String(asked.port)],
-];
+    .filter((each) => !over.test(each))
+    .map((each) => line.exec(each))
+    .filter((match) => match !== null)
+    .map(([, asked = '', port, answering = '', from]) => ({
+      asked: { addr: canonical(asked), port: Number(port) },
+      answering: { addr: canonical(answering), port: Number(from) },
+    }));

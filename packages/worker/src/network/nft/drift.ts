@@ -1,11 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { NodeTable, Target } from '../plan.ts';
-import { chainName, isServing, publishedPorts } from './rules.ts';
+import { formatIp, type IpRange, parseIp, parseIpRange } from '@swarmctl/shared/model';
+import { families, mergedRanges } from '../address.ts';
+import type { NodeTable, PortRule, Target } from '../plan.ts';
+import { chainName, isServing, type Sets, setNames, setsOf } from './rules.ts';
 
 // Compares a listing of the node's table with what it should be. Pure; for the sweep, never for a change.
 
 interface Listing {
-  /** Service chains with their targets, sorted: where the slots start does not matter. */
+  /** Service chains: by rule whom it lets in and its targets, sorted: where the slots start does not matter. */
   readonly chains: Record<string, string[]>;
   readonly sets: Record<string, string[]>;
 }
@@ -15,7 +17,7 @@ type Json = Record<string, unknown>;
 /** The dynamic part of a listing (nft's JSON), and the rest as text that stays the same. */
 export function read(objects: readonly unknown[]): { listing: Listing; frame: string } {
   const chains: Record<string, string[]> = {};
-  const sets: Record<string, string[]> = { ports: [], published: [], refused: [], far_nodes: [], near_nets: [] };
+  const sets: Record<string, string[]> = Object.fromEntries(setNames.map((name) => [name, []]));
   const frame: string[] = [];
   for (const object of objects as Json[]) {
     const [kind = '', body = {}] = Object.entries(object)[0] as [string, Json];
@@ -26,31 +28,22 @@ export function read(objects: readonly unknown[]): { listing: Listing; frame: st
     if (kind === 'chain' && name.startsWith('s_')) chains[name] ??= [];
     else if (kind === 'rule' && chain.startsWith('s_')) {
       chains[chain] ??= [];
-      chains[chain].push(...targetsIn(rest['expr']));
+      chains[chain].push(ruleText(rest['expr'] as Json[]));
     } else if ((kind === 'map' || kind === 'set') && sets[name])
       sets[name] = (Array.isArray(elem) ? elem : []).map(elementText).sort();
     else frame.push(JSON.stringify({ [kind]: rest }));
   }
-  for (const targets of Object.values(chains)) targets.sort();
+  for (const rules of Object.values(chains)) rules.sort();
   return { listing: { chains, sets }, frame: frame.join('\n') };
 }
 
 /** What `read` would find of a table that is as it should be. */
 export function expected(table: NodeTable): Listing {
-  const rules = [...table.ports.values()];
-  const serving = rules.filter(isServing);
+  const serving = [...table.ports.values()].filter(isServing);
+  const sets = setsOf(table);
   return {
-    chains: Object.fromEntries(serving.map((rule) => [chainName(rule), rule.targets.map(targetText).sort()])),
-    sets: {
-      ports: serving.map((rule) => `${rule.protocol} . ${rule.port} : ${chainName(rule)}`).sort(),
-      refused: rules
-        .filter((rule) => !isServing(rule))
-        .map((rule) => `${rule.protocol} . ${rule.port}`)
-        .sort(),
-      published: publishedPorts(table).sort(),
-      far_nodes: [...table.farNodes].sort(),
-      near_nets: [...table.nearNets].sort(),
-    },
+    chains: Object.fromEntries(serving.map((rule) => [chainName(rule), ruleTexts(rule)])),
+    sets: Object.fromEntries(setNames.map((name) => [name, setTexts(sets[name])])),
   };
 }
 
@@ -69,25 +62,83 @@ export function drift(objects: readonly unknown[] | undefined, table: NodeTable,
   return undefined;
 }
 
-const targetText = ({ addr, port }: Target): string => `${addr}:${port}`;
-
-/** `dnat` of one rule: an address and a port, or a map from slots to both. */
-function targetsIn(expressions: unknown): string[] {
-  const rule = (expressions as Json[]).find((expression) => 'dnat' in expression);
-  const { addr, port } = (rule?.['dnat'] ?? {}) as { addr?: unknown; port?: unknown };
-  if (typeof addr === 'string') return [`${addr}:${port}`];
-  const data = (addr as { map?: { data?: { set?: [number, { concat: unknown[] }][] } } })?.map?.data?.set ?? [];
-  return data.map(([, { concat }]) => concat.join(':'));
+/** As of `dnats`: `10.0.0.0-10.255.255.255 tcp -> 10.0.0.2:80 10.0.0.3:80`. */
+function ruleTexts({ protocol, targets, allow }: PortRule): string[] {
+  return families
+    .filter((family) => targets[family].length > 0 && allow?.[family].length !== 0)
+    .map((family) => text(family, allow?.[family] ?? [], protocol, targets[family].map(targetText)))
+    .sort();
 }
 
-/** `tcp . 80`, `tcp . 80 : s_tcp_80`, `172.17.0.0/16`. */
+const text = (family: number, allow: readonly string[], protocol: string, targets: readonly string[]): string =>
+  `ipv${family} ${allow.join(' ')} ${protocol} -> ${[...targets].sort().join(' ')}`;
+
+const targetText = ({ addr, port }: Target): string => `${addr} ${port}`;
+
+function setTexts(set: Sets[keyof Sets]): string[] {
+  return [...set].map(([key, value]) => (value === '' ? key : `${key} : ${value.replace(/^goto /, '')}`)).sort();
+}
+
+interface Match {
+  readonly op: string;
+  readonly left: { readonly meta?: { readonly key: string }; readonly payload?: { readonly field: string } };
+  readonly right: unknown;
+}
+
+/** Anything that we do not write makes a text that we do not expect. */
+function ruleText(expressions: readonly Json[]): string {
+  let [protocol, allow, targets]: [string, string[], string[] | undefined] = ['', [], undefined];
+  let family = '';
+  const others: string[] = [];
+  for (const expression of expressions) {
+    const match = expression['match'] as Match | undefined;
+    if (match?.op === '==' && match.left?.meta?.key === 'l4proto') protocol = String(match.right);
+    else if (match?.op === '==' && match.left?.meta?.key === 'nfproto')
+      family ||= String(match.right).replace(/^ipv/, '');
+    else if (match?.op === '==' && match.left?.payload?.field === 'saddr') allow = rangesIn(match.right);
+    else if (expression['dnat'] && !targets) targets = targetsIn(expression['dnat'] as Json);
+    else others.push(JSON.stringify(expression));
+  }
+  return [text(Number(family), allow, protocol, targets ?? []), ...others].join(' ');
+}
+
+/** An address and a port, or a map from slots to both. */
+function targetsIn({ addr, port }: Json): string[] {
+  if (typeof addr === 'string') return [`${addr} ${port}`];
+  const data = (addr as { map?: { data?: { set?: [number, { concat: unknown[] }][] } } })?.map?.data?.set ?? [];
+  return data.map(([, { concat }]) => concat.join(' '));
+}
+
+type Element = string | { set?: Element[]; range?: [string, string]; prefix?: { addr: string; len: number } };
+
+/** However it was put together: as few ranges as there can be. */
+function rangesIn(right: unknown): string[] {
+  const list = (right as { set?: Element[] }).set ?? [right as Element];
+  const ranges = list.map(rangeOf).filter((range) => range !== undefined);
+  const family = ranges[0]?.family ?? 4;
+  return mergedRanges(ranges).map(({ first, last }) =>
+    [first, last].map((value) => formatIp({ family, value })).join('-'),
+  );
+}
+
+function rangeOf(element: Element): IpRange | undefined {
+  if (typeof element === 'string') return parseIpRange(element);
+  if (element.prefix) return parseIpRange(`${element.prefix.addr}/${element.prefix.len}`);
+  const [first, last] = (element.range ?? []).map(parseIp);
+  return first && last && { family: first.family, prefix: 0, first: first.value, last: last.value };
+}
+
+/** `tcp . 80`, `tcp . 80 : s_tcp_80`, `172.17.0.0/16`, `02:73:77:6d:00:02 : 0x53770002`. */
 function elementText(element: unknown): string {
-  if (Array.isArray(element)) return `${elementText(element[0])} : ${verdictText(element[1])}`;
+  if (Array.isArray(element)) return `${elementText(element[0])} : ${valueText(element[1])}`;
   if (typeof element !== 'object' || element === null) return String(element);
   const { concat, prefix } = element as { concat?: unknown[]; prefix?: { addr: string; len: number } };
   if (prefix) return `${prefix.addr}/${prefix.len}`;
   return (concat ?? []).join(' . ');
 }
 
-const verdictText = (verdict: unknown): string =>
-  String((verdict as { goto?: { target?: string } } | undefined)?.goto?.target);
+function valueText(value: unknown): string {
+  if (typeof value === 'number') return `0x${value.toString(16)}`;
+  const target = (value as { goto?: { target?: string } } | undefined)?.goto?.target;
+  return target ?? elementText(value);
+}

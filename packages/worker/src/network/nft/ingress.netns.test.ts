@@ -185,14 +185,18 @@ describe.skipIf(why)(`nftables ingress${why ? ` (skipped: ${why} is missing)` : 
     const [n1] = nodes;
     await n1.peer.call('listen', { host: '0.0.0.0', port: 8090, name: 'mine' });
     await apply([entry(8080, all()), entry(8090, all())]);
-    expect(await n1.peer.call('problems', { nodeId: n1.id })).toEqual({
-      'tcp/8090': 'another program listens on 0.0.0.0:8090/tcp; it keeps the port here',
-    });
+    expect((await n1.peer.call<Record<string, string>>('problems', { nodeId: n1.id }))['tcp/8090']).toBe(
+      'another program listens on 0.0.0.0:8090/tcp; it keeps the port here',
+    );
     expect(shares(await ask(outside.peer, n1.space.addr, 8090, 3))).toEqual({ mine: 3 });
     expect(shares(await ask(outside.peer, n1.space.addr, 8080, 3))).toEqual({ one: 1, two: 1, three: 1 });
     await n1.peer.call('unlisten', { host: '0.0.0.0', port: 8090 });
     await apply([entry(8080, all()), entry(8090, all())]);
-    expect(await n1.peer.call('problems', { nodeId: n1.id })).toEqual({});
+    const masqueraded = `clients are masqueraded towards node ${nodes[1].id}: this node has no mesh`;
+    expect(await n1.peer.call('problems', { nodeId: n1.id })).toEqual({
+      'tcp/8080': masqueraded,
+      'tcp/8090': masqueraded,
+    });
     expect(shares(await ask(outside.peer, n1.space.addr, 8090, 3))).toEqual({ one: 1, two: 1, three: 1 });
   });
 
@@ -203,11 +207,11 @@ describe.skipIf(why)(`nftables ingress${why ? ` (skipped: ${why} is missing)` : 
     n3.space.run('nft', 'add rule ip foreign c tcp dport 8080 redirect to :1');
     await apply([entry(8080, all())]);
     const damage = [
-      `delete element ip ${table} ports { tcp . 8080 }`,
-      `flush chain ip ${table} s_tcp_8080`,
-      `flush chain ip ${table} output`,
-      `add rule ip ${table} postrouting counter`,
-      `delete table ip ${table}`,
+      `delete element inet ${table} ports { tcp . 8080 }`,
+      `flush chain inet ${table} s_tcp_8080`,
+      `flush chain inet ${table} c_output`,
+      `add rule inet ${table} c_postrouting counter`,
+      `delete table inet ${table}`,
     ];
     for (const one of damage) {
       await n3.peer.call('sweep', { nodeId: n3.id });
@@ -285,7 +289,7 @@ describe.skipIf(why)(`nftables ingress${why ? ` (skipped: ${why} is missing)` : 
     const sent = () => ask(outside.peer, '127.0.0.77', 7000, 1);
     expect(await sent()).toEqual(['ETIMEDOUT']);
     // Without the guard it would get through: the test can fail.
-    nft(n1, 'flush', 'chain', 'ip', `swarmd_${n1.id.slice(0, 12)}`, 'guard');
+    nft(n1, 'flush', 'chain', 'inet', `swarmd_${n1.id.slice(0, 12)}`, 'c_guard');
     expect(await sent()).toEqual([`private ${outside.space.addr}`]);
     await n1.peer.call('sweep', { nodeId: n1.id });
   });

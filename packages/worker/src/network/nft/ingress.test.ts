@@ -2,15 +2,16 @@ import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Listener } from '../listeners.ts';
-import type { NodeHost } from './host.ts';
+import type { MeshDevice, NodeHost } from './host.ts';
 import { NftIngress } from './ingress.ts';
-import type { Nft } from './tool.ts';
+import { removal } from './rules.ts';
+import type { Nft, TableId } from './tool.ts';
 
 // The loop around the table, with an nft that only notes what it is told.
 
 class FakeNft implements Nft {
   readonly applied: string[] = [];
-  present: string[] = [];
+  present: TableId[] = [];
   note: string | undefined;
   fail: ((text: string) => boolean) | undefined;
   listing: unknown[] | undefined;
@@ -26,7 +27,9 @@ class FakeNft implements Nft {
   news(): string[] {
     return this.applied
       .splice(0)
-      .map((text) => (/^table ip/m.test(text) ? 'full' : (text.split('\n')[0]?.replace(' ip swarmd_n1', '') ?? '')));
+      .map((text) =>
+        /^table inet/m.test(text) ? 'full' : (text.split('\n')[0]?.replace(' inet swarmd_n1', '') ?? ''),
+      );
   }
 }
 
@@ -38,6 +41,9 @@ class FakeHost implements NodeHost {
   admit = async () => void this.calls.push('admit');
   reflect = async () => void this.calls.push('reflect');
   dismiss = async () => void this.calls.push('dismiss');
+  prepareIPv6 = async () => void this.calls.push('prepareIPv6');
+  meshDevice = async () => this.mesh;
+  mesh: MeshDevice = { mtu: 1_450, vxlan: { vni: 7, port: 4789 }, routedByMain: [] };
 }
 
 const entries = (...ports: [number, string[]][]): Map<string, IngressEntry> =>
@@ -49,7 +55,7 @@ const entries = (...ports: [number, string[]][]): Map<string, IngressEntry> =>
         ...{ localAddr: '', localPort: 0, nodeAddr, nodePort: 40_000 },
       }));
       const service = { serviceId: 's', serviceName: 'web', protocol: 'tcp' as const, publishedPort, targetPort: 80 };
-      return [key, { key, ...service, backends }];
+      return [key, { key, ...service, clientAddress: 'masquerade', backends }];
     }),
   );
 
@@ -101,7 +107,7 @@ describe('NftIngress', () => {
   });
 
   it('leaves the table of an earlier daemon as it is until it knows better', async () => {
-    nft.present = ['swarmd_n1'];
+    nft.present = [{ family: 'ip', name: 'swarmd_n1' }];
     nft.note = 'route_localnet was 1';
     const ingress = await open();
     expect(nft.news()).toEqual([]);
@@ -199,7 +205,7 @@ describe('NftIngress', () => {
 
   it.each([
     ['the last one', [], ['admit', 'dismiss', 'restore 0']],
-    ['one of several', ['swarmd_n2'], ['admit', 'dismiss']],
+    ['one of several', [{ family: 'inet' as const, name: 'swarmd_n2' }], ['admit', 'dismiss']],
   ])('removes every trace when it is %s', async (_, present, calls) => {
     const ingress = await opened();
     nft.present = present;
@@ -207,7 +213,7 @@ describe('NftIngress', () => {
     host.calls.push('admit');
     await ingress.close();
     await ingress.close();
-    expect(nft.applied).toEqual(['add table ip swarmd_n1\ndelete table ip swarmd_n1\n']);
+    expect(nft.applied).toEqual([removal('swarmd_n1')]);
     expect(host.calls).toEqual(calls);
     await expect(ingress.apply(entries())).rejects.toThrow('the ingress is closed');
     expect(clock.untilNext()).toBeUndefined();

@@ -1,16 +1,25 @@
 import { networkInterfaces } from 'node:os';
 import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
-import { answeredAddresses, isLoopback, localAddresses } from '../address.ts';
+import { answeredAddresses, familyOf, isLoopback, type LocalAddresses, localAddresses } from '../address.ts';
 import { type RunCommand, runCommand } from '../command.ts';
 import { conflict, type Listener, listeners } from '../listeners.ts';
-import { emptyTable, type NodeTable, type PlanCache, planTable, sameTargets } from '../plan.ts';
-import type { Ingress, IngressOptions } from '../types.ts';
-import { forgetStaleUdp, type UdpPort } from './conntrack.ts';
+import {
+  emptyTable,
+  type NodeTable,
+  type PlanCache,
+  type PortRule,
+  planTable,
+  sameTargets,
+  sameWays,
+  type Target,
+} from '../plan.ts';
+import type { Ingress, IngressOptions, MeshState } from '../types.ts';
+import { forgetStaleUdp } from './conntrack.ts';
 import { drift, read } from './drift.ts';
 import { LinuxHost, type NodeHost } from './host.ts';
-import { changes, removal, replacement, type TableNames, tableName } from './rules.ts';
-import { type Nft, NftTool } from './tool.ts';
+import { changes, type MeshNames, removal, replacement, type TableNames, tableName } from './rules.ts';
+import { type Nft, NftTool, type TableId } from './tool.ts';
 
 // The ingress by the kernel: keeps one nftables table true. One loop writes it, a transaction at a time and only what has changed; a sweep
 // compares it with what it should be now and then.
@@ -50,21 +59,26 @@ export class NftIngress implements Ingress {
   readonly #run: RunCommand;
   readonly #listeners: () => Promise<readonly Listener[]>;
   readonly #interfaces: typeof networkInterfaces;
-  readonly #names: TableNames;
+  #names: TableNames;
   readonly #bell = new Bell();
   readonly #ended = new AbortController();
   readonly #timers = new Map<string, Timer>();
   readonly #rounds = new Map<string, number>();
 
-  readonly #cache: PlanCache = new WeakMap();
+  /** Of plans by `#plannedMesh`. */
+  #cache: PlanCache = new WeakMap();
+  #plannedMesh: MeshState | undefined;
 
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
+  #mesh: MeshState | undefined;
   #version = 0;
   #applied = 0;
   /** What the kernel has; undefined: unknown, so that all of it is written. */
   #table: NodeTable | undefined;
   /** Ports that are ours, also while the table has to be written anew. */
   #held: ReadonlySet<string> = new Set();
+  /** What the table's fixed part knows of the mesh. */
+  #writtenMesh: MeshNames | undefined;
   /** The listing of what never changes, as of the first sweep after a replacement. */
   #frame: string | undefined;
   #writing = false;
@@ -102,10 +116,10 @@ export class NftIngress implements Ingress {
       nft: modules.nft ?? new NftTool(run),
       host: modules.host ?? new LinuxHost(table, run, modules.log),
     };
-    const present = await parts.nft.tables();
+    const present = (await parts.nft.tables()).filter(({ name }) => name.startsWith('swarmd_'));
     const routeLocalnet = (await earlierSetting(parts.nft, present)) ?? (await parts.host.routeLocalnet());
     const names = { table, addresses: answeredAddresses(options), routeLocalnet };
-    if (!present.includes(table)) await parts.nft.apply(replacement(names, emptyTable, () => 0));
+    if (!present.some(({ name }) => name === table)) await parts.nft.apply(replacement(names, emptyTable, () => 0));
     await parts.host.prepare();
     await parts.host.admit();
     const ingress = new NftIngress(options, modules, names, parts);
@@ -114,9 +128,10 @@ export class NftIngress implements Ingress {
     return ingress;
   }
 
-  apply(entries: ReadonlyMap<string, IngressEntry>): Promise<void> {
+  apply(entries: ReadonlyMap<string, IngressEntry>, mesh?: MeshState): Promise<void> {
     if (this.#ended.signal.aborted) return Promise.reject(closedError());
     this.#wanted = entries;
+    this.#mesh = mesh;
     const version = ++this.#version;
     return new Promise((resolve, reject) => {
       this.#waiters.push({ version, resolve, reject });
@@ -143,8 +158,8 @@ export class NftIngress implements Ingress {
   async sweep(): Promise<void> {
     try {
       await this.#host.admit();
-      await this.#reflect(this.#table?.nearNets ?? []);
-      await this.#forgetUdp([...this.#wanted.keys()]);
+      await this.#reflect(this.#table ?? emptyTable);
+      await this.#forgetUdp(udpPorts(this.#table ?? emptyTable, [...this.#wanted.values()]));
       await this.#compare();
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'the ingress table could not be checked');
@@ -175,12 +190,15 @@ export class NftIngress implements Ingress {
   async #converge(): Promise<void> {
     const version = this.#version;
     if (version === 0) return;
-    const wanted = this.#wanted;
+    const [wanted, mesh] = [this.#wanted, this.#mesh];
     await this.#lookForOthers(wanted);
+    if (mesh !== this.#plannedMesh) await this.#learn(mesh);
     const { nodeId } = this.#options;
-    const local = localAddresses(this.#interfaces());
-    const plan = planTable(wanted, { nodeId, local, taken: this.#taken, cache: this.#cache });
-    const udp = this.#changedUdp(plan.table);
+    const { addresses } = this.#names;
+    const around = { nodeId, addresses, local: this.#local(), taken: this.#taken, mesh, cache: this.#cache };
+    const plan = planTable(wanted, around);
+    if ([...plan.table.ports.values()].some(({ targets }) => targets[6].length > 0)) await this.#host.prepareIPv6();
+    const udp = changedUdp(this.#table ?? emptyTable, plan.table);
     await this.#write(plan.table);
     this.#reportProblems(plan.problems);
     this.#applied = Math.max(this.#applied, version);
@@ -189,21 +207,42 @@ export class NftIngress implements Ingress {
     this.#inBackground(async () => {
       await this.#forgetUdp(udp);
       await this.#admitNowAndThen();
-      await this.#reflect(plan.table.nearNets);
+      await this.#reflect(plan.table);
     });
+  }
+
+  /** Of another state of the mesh, what the kernel knows of it is read again. */
+  async #learn(mesh: MeshState | undefined): Promise<void> {
+    const { mesh: _before, ...names } = this.#names;
+    if (mesh) {
+      const { device, addresses, mark } = mesh;
+      const { mtu = usualMtu, vxlan, routedByMain } = await this.#host.meshDevice(device);
+      this.#names = { ...names, mesh: { device, ...addresses, mark, mtu: mesh.mtu ?? mtu, vxlan, routedByMain } };
+    } else this.#names = names;
+    this.#cache = new WeakMap();
+    this.#plannedMesh = mesh;
+  }
+
+  #local(): LocalAddresses {
+    return localAddresses(this.#interfaces());
   }
 
   async #write(table: NodeTable): Promise<void> {
     const rounds = (key: string) => this.#round(key);
-    const known = this.#table;
-    const text = known && changes(this.#names.table, known, table, rounds);
-    if (text === '') return;
+    const names = this.#names;
+    const known = sameMesh(names.mesh, this.#writtenMesh) ? this.#table : undefined;
+    const text = known && changes(names.table, known, table, rounds);
+    if (text === '') {
+      this.#table = table;
+      return;
+    }
     this.#writing = true;
     try {
       const isChanged = text !== undefined && (await this.#tryChanges(text));
       if (!isChanged) {
-        await this.#nft.apply(replacement(this.#names, table, rounds));
+        await this.#nft.apply(replacement(names, table, rounds));
         this.#frame = undefined;
+        this.#writtenMesh = names.mesh;
       }
       this.#advance(isChanged ? known : undefined, table);
       this.#table = table;
@@ -226,10 +265,9 @@ export class NftIngress implements Ingress {
   /** So that the next replacement of a rule rounds with another backend. */
   #advance(from: NodeTable | undefined, to: NodeTable): void {
     for (const key of this.#rounds.keys()) if (!to.ports.has(key)) this.#rounds.delete(key);
-    for (const { key, targets } of to.ports.values()) {
-      const old = from?.ports.get(key);
-      if (old && (old.targets === targets || sameTargets(old.targets, targets))) continue;
-      this.#rounds.set(key, this.#round(key) + 1);
+    for (const rule of to.ports.values()) {
+      const old = from?.ports.get(rule.key);
+      if (!old || !sameWays(old, rule)) this.#rounds.set(rule.key, this.#round(rule.key) + 1);
     }
   }
 
@@ -246,9 +284,11 @@ export class NftIngress implements Ingress {
     }
     const among = await this.#listeners();
     const taken = new Map<string, string>();
-    for (const { key, protocol, publishedPort: port } of unsure) {
-      const other = conflict({ protocol, port }, this.#names.addresses, among);
-      if (other) taken.set(key, `another program listens on ${other.addr}:${port}/${protocol}; it keeps the port here`);
+    for (const { key, protocol, publishedPort: port, address } of unsure) {
+      const other = conflict({ protocol, port, address }, this.#names.addresses, among);
+      if (!other) continue;
+      const at = familyOf(other.addr) === 6 ? `[${other.addr}]` : other.addr;
+      taken.set(key, `another program listens on ${at}:${port}/${protocol}; it keeps the port here`);
     }
     this.#taken = taken;
     if (taken.size > 0) this.#later('taken', takenMs, () => this.#bell.ring());
@@ -263,37 +303,30 @@ export class NftIngress implements Ingress {
     this.#planned = problems;
   }
 
-  #changedUdp(to: NodeTable): string[] {
-    const from = this.#table ?? emptyTable;
-    const keys = new Set([...from.ports.keys(), ...to.ports.keys()]);
-    return [...keys].filter((key) => {
-      const [old, rule] = [from.ports.get(key), to.ports.get(key)];
-      if ((old ?? rule)?.protocol !== 'udp') return false;
-      return !old || !rule || !sameTargets(old.targets, rule.targets);
-    });
-  }
-
-  async #forgetUdp(keys: readonly string[]): Promise<void> {
-    const ports = keys.map((key) => this.#udpPort(key)).filter((port) => port !== undefined);
-    if (ports.length === 0 || !this.#hasConntrack) return;
-    const { own } = localAddresses(this.#interfaces());
-    const { addresses } = this.#names;
+  async #forgetUdp(ports: ReadonlySet<number>): Promise<void> {
+    if (!this.#hasConntrack) return;
+    const [table, { own }] = [this.#table ?? emptyTable, this.#local()];
+    const { addresses, mesh } = this.#names;
     const isOurs = (addr: string) =>
       addresses.length > 0 ? addresses.includes(addr) : own.has(addr) || isLoopback(addr);
-    this.#hasConntrack = await forgetStaleUdp(this.#run, ports, isOurs);
+    const wanted = ({ addr, port }: Target): readonly Target[] | undefined => {
+      const family = familyOf(addr) ?? 4;
+      if (mesh && (addr === mesh.v4 || addr === mesh.v6)) return doorTargets(table.doors[family].get(`udp . ${port}`));
+      const bound = table.ports.get(`udp/${port}@${addr}`);
+      if (!bound && (!isOurs(addr) || this.#taken.has(`udp/${port}`))) return undefined;
+      const { targets } = bound ?? table.ports.get(`udp/${port}`) ?? noTargets;
+      // One family alone has targets: who asks by the other is somebody else's.
+      return targets[family].length === 0 && targets[family === 4 ? 6 : 4].length > 0 ? undefined : targets[family];
+    };
+    this.#hasConntrack = await forgetStaleUdp(this.#run, ports, wanted);
     if (!this.#hasConntrack)
       this.#log.warn('conntrack is not installed: UDP clients may go on talking to backends that are gone');
   }
 
-  #udpPort(key: string): UdpPort | undefined {
-    const [protocol, port] = key.split('/');
-    if (protocol !== 'udp' || this.#taken.has(key)) return undefined;
-    return { port: Number(port), targets: this.#table?.ports.get(key)?.targets ?? [] };
-  }
-
-  async #reflect(nets: readonly string[]): Promise<void> {
+  async #reflect({ nearNets }: NodeTable): Promise<void> {
+    const nets = [...nearNets[4], ...nearNets[6]];
     if (nets.length === 0) return;
-    const { subnets } = localAddresses(this.#interfaces());
+    const { subnets } = this.#local();
     await this.#host.reflect(subnets.filter(({ cidr }) => nets.includes(cidr)).map(({ device }) => device));
   }
 
@@ -335,7 +368,7 @@ export class NftIngress implements Ingress {
   async #remove(): Promise<void> {
     await this.#nft.apply(removal(this.#names.table));
     await this.#host.dismiss();
-    const others = (await this.#nft.tables()).filter((name) => name.startsWith('swarmd_'));
+    const others = (await this.#nft.tables()).filter(({ name }) => name.startsWith('swarmd_'));
     if (others.length === 0) await this.#host.restore(this.#names.routeLocalnet);
   }
 
@@ -363,12 +396,53 @@ interface Parts {
 }
 
 /** What `route_localnet` was before the first daemon here changed it. */
-async function earlierSetting(nft: Nft, tables: readonly string[]): Promise<string | undefined> {
-  for (const table of tables.filter((name) => name.startsWith('swarmd_'))) {
+async function earlierSetting(nft: Nft, tables: readonly TableId[]): Promise<string | undefined> {
+  for (const table of tables) {
     const [, value] = /^route_localnet was (\S+)$/.exec((await nft.comment(table).catch(() => undefined)) ?? '') ?? [];
     if (value !== undefined) return value;
   }
   return undefined;
+}
+
+const noTargets: Pick<PortRule, 'targets'> = { targets: { 4: [], 6: [] } };
+
+/** Of a VXLAN device on Ethernet. */
+const usualMtu = 1_450;
+
+const sameMesh = (a: MeshNames | undefined, b: MeshNames | undefined): boolean =>
+  JSON.stringify(a) === JSON.stringify(b);
+
+function doorTargets(door: string | undefined): Target[] {
+  const [addr = '', port] = door?.split(' . ') ?? [];
+  return door === undefined ? [] : [{ addr, port: Number(port) }];
+}
+
+const doorPort = (key: string): number => Number(key.split(' . ')[1]);
+
+/** Ports of UDP flows that may have become wrong between two tables: published ones and doors. */
+function changedUdp(from: NodeTable, to: NodeTable): Set<number> {
+  const ports = new Set<number>();
+  for (const key of new Set([...from.ports.keys(), ...to.ports.keys()])) {
+    const [old, rule] = [from.ports.get(key), to.ports.get(key)];
+    const any = old ?? rule;
+    if (any?.protocol !== 'udp' || (old && rule && sameEnds(old, rule))) continue;
+    ports.add(any.port);
+  }
+  for (const family of [4, 6] as const) {
+    const [had, has] = [from.doors[family], to.doors[family]];
+    for (const [key, value] of had) if (key.startsWith('udp') && has.get(key) !== value) ports.add(doorPort(key));
+  }
+  return ports;
+}
+
+const sameEnds = (a: PortRule, b: PortRule): boolean =>
+  a === b || (sameTargets(a.targets[4], b.targets[4]) && sameTargets(a.targets[6], b.targets[6]));
+
+/** All ports that UDP may be sent to us at. */
+function udpPorts({ doors }: NodeTable, wanted: readonly IngressEntry[]): Set<number> {
+  const keys = [...doors[4].keys(), ...doors[6].keys()].filter((key) => key.startsWith('udp'));
+  const published = wanted.filter(({ protocol }) => protocol === 'udp').map(({ publishedPort }) => publishedPort);
+  return new Set([...published, ...keys.map(doorPort)]);
 }
 
 /** Nodes start their rounds at different backends. */

@@ -9,12 +9,17 @@ import { type RunCommand, runCommand } from '../command.ts';
 export interface Nft {
   /** One transaction: all of it or nothing. */
   apply(text: string): Promise<void>;
-  /** The table as nft's JSON; undefined when there is none. */
+  /** The `inet` table as nft's JSON; undefined when there is none. */
   list(table: string): Promise<unknown[] | undefined>;
-  /** Names of the `ip` tables. */
-  tables(): Promise<string[]>;
+  tables(): Promise<TableId[]>;
   /** The comment that a table carries. */
-  comment(table: string): Promise<string | undefined>;
+  comment(table: TableId): Promise<string | undefined>;
+}
+
+/** Ours is of `inet`; older versions had one of `ip`. */
+export interface TableId {
+  readonly family: 'ip' | 'inet';
+  readonly name: string;
 }
 
 export class NftTool implements Nft {
@@ -36,19 +41,22 @@ export class NftTool implements Nft {
   }
 
   async list(table: string): Promise<unknown[] | undefined> {
-    if (!(await this.tables()).includes(table)) return undefined;
-    const { nftables } = JSON.parse(await this.#nft('-j', 'list', 'table', 'ip', table)) as { nftables: unknown[] };
+    if (!(await this.tables()).some(({ family, name }) => family === 'inet' && name === table)) return undefined;
+    const { nftables } = JSON.parse(await this.#nft('-j', 'list', 'table', 'inet', table)) as { nftables: unknown[] };
     return nftables;
   }
 
-  async tables(): Promise<string[]> {
-    const text = await this.#nft('list', 'tables', 'ip');
-    return [...text.matchAll(/^table ip (\S+)$/gm)].map(([, name]) => String(name));
+  async tables(): Promise<TableId[]> {
+    const text = await this.#nft('list', 'tables');
+    return [...text.matchAll(/^table (ip|inet) (\S+)$/gm)].map(([, family, name]) => ({
+      family: family as TableId['family'],
+      name: String(name),
+    }));
   }
 
-  async comment(table: string): Promise<string | undefined> {
+  async comment({ family, name }: TableId): Promise<string | undefined> {
     // Its JSON leaves comments out.
-    const text = await this.#nft('-t', 'list', 'table', 'ip', table);
+    const text = await this.#nft('-t', 'list', 'table', family, name);
     return /^\s*comment "([^"]*)"/m.exec(text)?.[1];
   }
 
@@ -64,21 +72,22 @@ export class NftTool implements Nft {
 export async function whyNoNftables(nft: Nft, probe: string): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return 'swarmd does not run as root';
   const lines = [
-    `table ip ${probe} {`,
+    `table inet ${probe} {`,
     '  map ports { type inet_proto . inet_service : verdict; }',
-    '  chain target {',
-    '    meta l4proto tcp dnat to numgen inc mod 2 map { 0 : 192.0.2.1 . 1, 1 : 192.0.2.2 . 1 }',
+    '  chain c_target {',
+    '    meta nfproto ipv4 meta l4proto tcp dnat ip to numgen inc mod 2 map { 0 : 192.0.2.1 . 1, 1 : 192.0.2.2 . 1 }',
+    '    meta nfproto ipv6 meta l4proto tcp dnat ip6 to [2001:db8::1]:1',
     '  }',
-    '  chain output {',
+    '  chain c_output {',
     '    type nat hook output priority -110; policy accept;',
     '    fib daddr type local ip daddr 192.0.2.3 meta l4proto . th dport vmap @ports',
     '  }',
-    '  chain postrouting {',
+    '  chain c_postrouting {',
     '    type nat hook postrouting priority 90; policy accept;',
     '    ct status dnat ip daddr 192.0.2.3 masquerade fully-random',
     '  }',
     '}',
-    `delete table ip ${probe}`,
+    `delete table inet ${probe}`,
   ];
   try {
     await nft.apply(`${lines.join('\n')}\n`);
