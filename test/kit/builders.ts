@@ -1,10 +1,14 @@
 import {
   type Cluster,
   type ContainerSpec,
+  formatIp,
+  type Network,
+  type NetworkSpec,
   type Node,
   type NodeState,
   type Placement,
   type PortConfig,
+  parseIpRange,
   type Resources,
   type Service,
   type ServiceSpec,
@@ -106,6 +110,8 @@ export interface TaskSpecWords {
   generic?: Resources['GenericResources'];
   restart?: TaskSpec['RestartPolicy'];
   logDriver?: string;
+  /** Ids of networks. */
+  networks?: readonly string[];
 }
 
 /** What a service's tasks run; nothing is reserved or constrained unless it is said. */
@@ -128,6 +134,7 @@ export function aTaskSpec(words: TaskSpecWords = {}): TaskSpec {
     ...(Object.keys(placement).length > 0 && { Placement: placement }),
     ...(Object.keys(reservations).length > 0 && { Resources: { Reservations: reservations } }),
     ...(words.restart && { RestartPolicy: words.restart }),
+    ...(words.networks && { Networks: words.networks.map((Target) => ({ Target })) }),
     ...(words.logDriver && { LogDriver: { Name: words.logDriver } }),
   };
 }
@@ -236,11 +243,51 @@ export function aCluster(set: Partial<Cluster> = {}): Cluster {
   };
 }
 
+export interface NetworkWords {
+  id?: string;
+  name?: string;
+  /** As allocated; none: the allocator has not come by. */
+  subnets?: readonly string[];
+  vni?: number;
+  /** Laid over the spec as built. */
+  spec?: NetworkSpec;
+  /** Laid over the network as built. */
+  set?: Partial<Network>;
+}
+
+/** An overlay network as it was created; allocated when its subnets are given, with their first addresses as gateways. */
+export function aNetwork(words: NetworkWords = {}): Network {
+  const ID = words.id ?? nextId('network');
+  const Configs = (words.subnets ?? []).map((Subnet) => ({ Subnet, Gateway: firstOf(Subnet) }));
+  return {
+    ...meta(ID),
+    Spec: {
+      DriverConfiguration: { Name: 'overlay' },
+      IPAMOptions: { Driver: { Name: 'default' } },
+      Scope: 'swarm',
+      ...words.spec,
+      Name: words.name ?? ID,
+      Labels: words.spec?.Labels ?? {},
+    },
+    ...(words.subnets && { VNI: words.vni ?? 4096 }),
+    IPAM: { Configs },
+    Gateways: {},
+    ...words.set,
+  };
+}
+
+function firstOf(subnet: string): string {
+  const range = parseIpRange(subnet);
+  if (!range) throw new Error(`${subnet} is no subnet`);
+  return formatIp({ family: range.family, value: range.first + 1n });
+}
+
 export interface StoreWords {
   cluster?: Cluster;
   nodes?: readonly Node[];
   services?: readonly Service[];
   tasks?: readonly Task[];
+  networks?: readonly Network[];
 }
 
 /** A store that holds these objects, as of index 1. */
@@ -249,6 +296,7 @@ export function aStore(words: StoreWords = {}): Store {
   const changes: StoreChange[] = [
     ...(words.cluster ? [{ op: 'create', table: 'cluster', object: words.cluster } as const] : []),
     ...(words.nodes ?? []).map((object) => ({ op: 'create', table: 'nodes', object }) as const),
+    ...(words.networks ?? []).map((object) => ({ op: 'create', table: 'networks', object }) as const),
     ...(words.services ?? []).map((object) => ({ op: 'create', table: 'services', object }) as const),
     ...(words.tasks ?? []).map((object) => ({ op: 'create', table: 'tasks', object }) as const),
   ];

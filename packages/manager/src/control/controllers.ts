@@ -1,5 +1,8 @@
 import { endpointAllocator } from './allocator/endpoints.ts';
+import { gatewayAllocator } from './allocator/gateways.ts';
 import { meshAllocator } from './allocator/mesh.ts';
+import { networkAllocator } from './allocator/networks.ts';
+import { Rotation } from './allocator/rooms.ts';
 import { taskAllocator } from './allocator/tasks.ts';
 import { globalOrchestrator } from './global.ts';
 import { orphanSupervisor } from './orphans.ts';
@@ -13,16 +16,21 @@ import { updater } from './updater.ts';
 // All that decides, in the order of asking. The updater comes before the restart supervisor, so that it sees a task fail before
 // another takes its place.
 
-export const standardControllers = (scheduler: Controller): readonly Controller[] => [
-  endpointAllocator(),
-  serviceRemoval(),
-  replicatedOrchestrator(),
-  globalOrchestrator(),
-  orphanSupervisor(),
-  updater(),
-  restartSupervisor(),
-  meshAllocator(),
-  taskAllocator(),
-  scheduler,
-  taskReaper(),
-];
+export function standardControllers(scheduler: Controller): readonly Controller[] {
+  const rotation = new Rotation();
+  return [
+    networkAllocator(),
+    endpointAllocator(rotation),
+    serviceRemoval(),
+    replicatedOrchestrator(),
+    globalOrchestrator(),
+    orphanSupervisor(),
+    updater(),
+    restartSupervisor(),
+    meshAllocator(),
+    taskAllocator(rotation),
+    gatewayAllocator(rotation),
+    scheduler,
+    taskReaper(),
+  ];
+}

@@ -1,6 +1,7 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import {
   isTaskState,
+  isTerminal,
   type Meta,
   type Network,
   type Node,
@@ -13,11 +14,12 @@ import {
   type Task,
   type TaskState,
   toTimestamp,
+  wantsLife,
 } from '@swarmctl/shared/model';
 import { type Holding, holdingsOfNetwork, holdingsOfService, holdingsOfTask } from './holdings.ts';
 import { OrderedMap } from './ordered-map.ts';
 import { type Indexes, State, slotKey, type Tables } from './state.ts';
-import type { HeldAddress } from './types.ts';
+import type { AddressHolder, HeldAddress } from './types.ts';
 
 // One edit of a state: changes go in, a new state comes out. The state that it starts from stays as it is, so that an edit that is
 // refused half-way is simply dropped.
@@ -141,7 +143,9 @@ export class StateEditor {
 
   #check<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T]): void {
     if (table === 'networks') this.#checkNetwork(before as Network | undefined, after as Network);
+    if (table === 'tasks') this.#checkTask(before as Task | undefined, after as Task);
     if (table !== 'services') return;
+    this.#checkService(before as Service | undefined, after as Service);
     const name = (after as Service).Spec.Name;
     if ((before as Service | undefined)?.Spec.Name === name) return;
     if (this.#indexes.servicesByName.get(name)) {
@@ -154,9 +158,40 @@ export class StateEditor {
   }
 
   #checkNetwork(before: Network | undefined, after: Network): void {
+    if (before?.Gateways !== after.Gateways) {
+      this.#checkAddresses(holdingsOfNetwork(before), holdingsOfNetwork(after));
+    }
     const name = after.Spec.Name;
     if (before?.Spec.Name === name || !this.#indexes.networksByName.get(name)) return;
     throw new ClusterError('already-exists', `network with name ${name} already exists`, { name });
+  }
+
+  #checkTask(before: Task | undefined, after: Task): void {
+    if (before?.NetworksAttachments === after.NetworksAttachments) return;
+    this.#checkAddresses(holdingsOfTask(before), holdingsOfTask(after));
+  }
+
+  #checkService(before: Service | undefined, after: Service): void {
+    if (before?.Endpoint.VirtualIPs === after.Endpoint.VirtualIPs) return;
+    this.#checkAddresses(holdingsOfService(before), holdingsOfService(after));
+  }
+
+  /** Whatever was decided on whatever view: an address has one holder who is to live. */
+  #checkAddresses(before: readonly Holding[], after: readonly Holding[]): void {
+    const had = new Set(before.map(holdingKey));
+    for (const one of after) {
+      if (had.has(holdingKey(one))) continue;
+      const { networkId, address, holder } = one;
+      const holders = this.#indexes.addresses.get(networkId)?.get(address)?.holders ?? [];
+      if (!holders.some((other) => other.id !== holder.id && this.#isToLive(other))) continue;
+      throw new ClusterError('already-exists', `address ${address} of network ${networkId} is taken`, { address });
+    }
+  }
+
+  #isToLive({ kind, id }: AddressHolder): boolean {
+    if (kind !== 'task') return true;
+    const task = this.#tables.tasks.get(id);
+    return task !== undefined && wantsLife(task.DesiredState) && !isTerminal(task.Status.State);
   }
 
   #replace<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T] | undefined): void {

@@ -88,7 +88,7 @@ class Writer {
         };
       case 'services':
         if (this.#random() < 0.5) {
-          const VirtualIPs = [{ NetworkID: 'on1', Addr: `10.0.1.${below(this.#random, 25)}/24` }];
+          const VirtualIPs = [{ NetworkID: 'on1', Addr: `10.0.1.${below(this.#random, 2_500)}/24` }];
           return { set: { Endpoint: { Spec: {}, ...(this.#random() < 0.7 && { VirtualIPs }) } } };
         }
         return { set: { Spec: aService({ name: `name${below(this.#random, 200)}` }).Spec } };
@@ -100,16 +100,19 @@ class Writer {
             ...(this.#random() < 0.6 && { Status }),
             ...(this.#random() < 0.3 && { DesiredState: this.#pick(states) }),
             ...(this.#random() < 0.3 && { NodeID: this.#pick(this.#ids.nodes) ?? 'nowhere' }),
-            ...(this.#random() < 0.5 && {
+            ...(this.#random() < 0.2 && {
               NetworksAttachments: [
-                { Network: { ID: `on${below(this.#random, 3)}` }, Addresses: [`10.0.1.${below(this.#random, 25)}/24`] },
+                {
+                  Network: { ID: `on${below(this.#random, 3)}` },
+                  Addresses: [`10.0.1.${below(this.#random, 2_500)}/24`],
+                },
               ],
             }),
           },
         };
       }
       case 'networks':
-        return { set: { Gateways: { n1: [`10.0.1.${below(this.#random, 25)}`] } }, unset: ['VNI'] };
+        return { set: { Gateways: { n1: [`10.0.1.${below(this.#random, 2_500)}`] } }, unset: ['VNI'] };
       default:
         return table satisfies never;
     }

@@ -4,6 +4,8 @@ export * from './defaults.ts';
 export * from './image.ts';
 export * from './ip.ts';
 export * from './labels.ts';
+export * from './network-spec.ts';
+export * from './networks.ts';
 export * from './normalise.ts';
 export * from './objects.ts';
 export * from './process-support.ts';

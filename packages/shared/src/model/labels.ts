@@ -6,7 +6,7 @@ import type { PortConfig } from './specs.ts';
 // The reserved labels `swarmctl.*` on an object's own Spec.Labels: what Docker has no field for. One registry; an unknown or malformed
 // one is refused with the nearest key.
 
-export type LabelKind = 'service' | 'node' | 'cluster';
+export type LabelKind = 'service' | 'node' | 'cluster' | 'network';
 
 interface LabelDefinition {
   readonly kind: LabelKind;

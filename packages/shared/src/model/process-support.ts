@@ -26,6 +26,7 @@ export function unsupportedByProcess(spec: ServiceSpec): string | undefined {
   ).find((field) => isSet(container[field]));
   if (refused) return `the process runtime does not support ContainerSpec.${refused}`;
   if (isSet(spec.TaskTemplate?.LogDriver)) return 'the process runtime does not support LogDriver';
+  if (isSet(spec.TaskTemplate?.Networks)) return "the process runtime has no networks but the machine's";
   if (!container.Command?.length && !container.Args?.length) {
     return 'the process runtime needs a command: ContainerSpec.Command or ContainerSpec.Args';
   }

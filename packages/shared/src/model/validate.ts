@@ -9,6 +9,7 @@ import {
   type ReservedLabel,
   runtimeOf,
 } from './labels.ts';
+import { isPredefinedNetwork } from './networks.ts';
 import type { Service } from './objects.ts';
 import { unsupportedByProcess } from './process-support.ts';
 import type { EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
@@ -20,6 +21,13 @@ const grpc = (code: 'InvalidArgument', message: string) =>
 const invalid = (message: string) => grpc('InvalidArgument', message);
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} are not supported yet`);
 
+/** Which networks services may be on: those that the nodes carry. The one switch. */
+export interface ServedNetworks {
+  readonly overlay: boolean;
+  readonly predefined: boolean;
+}
+export const servedNetworks: ServedNetworks = { overlay: false, predefined: false };
+
 /**
  * What is understood but not there yet, here and in `absentLabels` alone: an option that is accepted works. Whoever builds one takes its
  * line out.
@@ -27,7 +35,6 @@ const notYet = (what: string) => new ClusterError('unimplemented', `${what} are 
 const absentFeatures: readonly { readonly what: string; readonly asked: (spec: ServiceSpec) => unknown }[] = [
   { what: 'secrets', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Secrets?.length },
   { what: 'configs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Configs?.length },
-  { what: 'user networks', asked: (spec) => spec.TaskTemplate?.Networks?.length || spec.Networks?.length },
   { what: 'jobs', asked: (spec) => spec.Mode?.ReplicatedJob ?? spec.Mode?.GlobalJob },
   { what: 'credential specs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Privileges?.CredentialSpec },
   {
@@ -48,8 +55,9 @@ const absentLabels: { readonly [label in ReservedLabel]?: 'any' | readonly strin
 const minimumMemory = 4 * 1024 * 1024;
 
 /** Checks a normalised spec and returns it with the defaults that are stored. Throws ClusterError; changes nothing. */
-export function completeServiceSpec(spec: ServiceSpec): Service['Spec'] {
-  checkName(spec.Name ?? '');
+export function completeServiceSpec(given: ServiceSpec, served: ServedNetworks = servedNetworks): Service['Spec'] {
+  checkName(given.Name ?? '');
+  const spec = withNetworksInTemplate(given);
   const template = spec.TaskTemplate;
   if (!template?.ContainerSpec) {
     if (template?.PluginSpec) throw notYet('plugin tasks');
@@ -59,6 +67,7 @@ export function completeServiceSpec(spec: ServiceSpec): Service['Spec'] {
     throw notYet(`tasks of runtime '${template.Runtime}'`);
   }
   refuseAbsentFeatures(spec);
+  checkNetworks(template, served);
   const labels = spec.Labels ?? {};
   checkReservedLabels('service', labels);
   refuseAbsentLabels(labels);
@@ -85,6 +94,27 @@ export function completeServiceSpec(spec: ServiceSpec): Service['Spec'] {
     if (problem) throw invalid(problem);
   }
   return complete;
+}
+
+/** The place of old clients counts where the new one is empty; what is stored has one place. */
+function withNetworksInTemplate(spec: ServiceSpec): ServiceSpec {
+  const { Networks: old, ...rest } = spec;
+  if (!old || !spec.TaskTemplate) return rest;
+  if (spec.TaskTemplate.Networks?.length || old.length === 0) return rest;
+  return { ...rest, TaskTemplate: { ...spec.TaskTemplate, Networks: old } };
+}
+
+function checkNetworks(template: TaskSpec, served: ServedNetworks): void {
+  for (const { Target: target = '', DriverOpts: options, Aliases: aliases } of template.Networks ?? []) {
+    if (target === '') throw invalid('network attachment: the target must be provided');
+    if (isPredefinedNetwork(target) ? !served.predefined : !served.overlay) throw notYet('user networks');
+    if (Object.keys(options ?? {}).length > 0) throw notYet('driver options of a network attachment');
+    for (const alias of aliases ?? []) {
+      if (!/^[a-zA-Z0-9_](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9_])?$/.test(alias) || alias.length > 253) {
+        throw invalid(`network alias '${alias}' is not a name that can be asked for`);
+      }
+    }
+  }
 }
 
 /** A DNS label, as Swarm insists on. */

@@ -1,0 +1,136 @@
+import { ClusterError } from '../kit/errors.ts';
+import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
+import { checkReservedLabels } from './labels.ts';
+import { isPredefinedNetwork, vxlanIdOption } from './networks.ts';
+import type { Network } from './objects.ts';
+import type { NetworkCreateRequest } from './specs.ts';
+import { checkName } from './validate.ts';
+
+// What `POST /networks/create` asks for becomes a network's spec, or is refused.
+
+const invalid = (message: string) => new ClusterError('invalid-argument', message);
+const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
+
+/** Understood, and refused until something honours it. Whoever builds one takes its line out. */
+const absentOptions: readonly string[] = ['encrypted'];
+
+type IpamConfig = NonNullable<NonNullable<Network['Spec']['IPAMOptions']>['Configs']>[number];
+
+/** Checks a normalised request. Throws ClusterError; changes nothing. */
+export function completeNetworkSpec(request: NetworkCreateRequest): Network['Spec'] {
+  const name = request.Name ?? '';
+  if (name === '') throw invalid('rpc error: code = InvalidArgument desc = meta: name must be provided');
+  if (isPredefinedNetwork(name)) {
+    throw new ClusterError('permission-denied', `operation is not permitted on predefined ${name} network`);
+  }
+  checkName(name);
+  checkKind(request);
+  const labels = request.Labels ?? {};
+  checkReservedLabels('network', labels);
+  const options = request.Options ?? {};
+  checkOptions(options);
+  const configs = checkIpam(request);
+  return {
+    Name: name,
+    Labels: labels,
+    DriverConfiguration: { Name: 'overlay', ...(Object.keys(options).length > 0 && { Options: options }) },
+    ...(request.EnableIPv6 && { IPv6Enabled: true }),
+    ...(request.Internal && { Internal: true }),
+    ...(request.Attachable && { Attachable: true }),
+    IPAMOptions: { Driver: { Name: 'default' }, ...(configs.length > 0 && { Configs: configs }) },
+    Scope: 'swarm',
+  };
+}
+
+function checkKind(request: NetworkCreateRequest): void {
+  if (request.ConfigOnly || request.ConfigFrom?.Network) throw notYet('config-only networks are');
+  if (request.Ingress) throw notYet('an ingress network of your own is');
+  const driver = request.Driver || 'bridge';
+  if (driver !== 'overlay') {
+    throw new ClusterError(
+      'unimplemented',
+      `networks of the driver '${driver}' are not supported here, as they belong to one engine; ask for the driver overlay`,
+    );
+  }
+  if (request.Scope && request.Scope !== 'swarm') {
+    throw invalid(`an overlay network's scope is swarm, not '${request.Scope}'`);
+  }
+  if (request.EnableIPv4 === false) throw notYet('networks without IPv4 are');
+}
+
+function checkOptions(options: Readonly<Record<string, string>>): void {
+  for (const [key, value] of Object.entries(options)) {
+    if (key === vxlanIdOption) {
+      if (!/^[1-9]\d{3,7}$/.test(value) || Number(value) < 4_096 || Number(value) >= 2 ** 24) {
+        throw invalid(`option ${key}: '${value}' is not a number from 4096 to 16777215`);
+      }
+    } else if (key !== 'encrypted') {
+      throw invalid(`unknown option '${key}' of the driver overlay; known: encrypted, ${vxlanIdOption}`);
+    } else if (absentOptions.includes(key)) throw notYet(`option '${key}' is`);
+  }
+}
+
+function checkIpam(request: NetworkCreateRequest): IpamConfig[] {
+  const { Driver: driver, Options: options, Config: configs = [] } = request.IPAM ?? {};
+  if (driver && driver !== 'default') throw notYet(`the IPAM driver '${driver}' is`);
+  if (Object.keys(options ?? {}).length > 0) throw notYet('IPAM options are');
+  const checked = configs
+    .map((config) => checkConfig(config, request.EnableIPv6 ?? false))
+    .filter(({ Subnet }) => Subnet !== undefined);
+  for (const [i, one] of checked.entries()) {
+    const range = parseIpRange(one.Subnet ?? '');
+    for (const other of checked.slice(0, i)) {
+      const before = parseIpRange(other.Subnet ?? '');
+      if (range && before && (isWithinRange(range, before) || isWithinRange(before, range))) {
+        throw invalid(`subnets ${other.Subnet} and ${one.Subnet} overlap`);
+      }
+    }
+  }
+  return checked;
+}
+
+type RequestConfig = NonNullable<NonNullable<NetworkCreateRequest['IPAM']>['Config']>[number];
+
+function checkConfig(config: RequestConfig, ipv6: boolean): IpamConfig {
+  if (Object.keys(config.AuxiliaryAddresses ?? {}).length > 0) throw notYet('auxiliary addresses are');
+  if (!config.Subnet) {
+    if (config.Gateway || config.IPRange) throw invalid('a gateway or an IP range needs its subnet');
+    return {};
+  }
+  const subnet = canonical('subnet', config.Subnet);
+  const most = subnet.family === 4 ? 29 : 120;
+  if (subnet.prefix > most || subnet.prefix < 8) {
+    throw invalid(`subnet ${config.Subnet}: the prefix must be from 8 to ${most}`);
+  }
+  if (subnet.family === 6 && !ipv6) throw invalid(`subnet ${config.Subnet} is IPv6, and the network has no IPv6`);
+  const text = formatIpRange(subnet);
+  const gateway = config.Gateway ? gatewayOf(config.Gateway, subnet) : undefined;
+  const range = config.IPRange ? canonical('IP range', config.IPRange) : undefined;
+  if (range && !isWithinRange(range, subnet)) {
+    throw invalid(`IP range ${config.IPRange} does not lie in the subnet ${text}`);
+  }
+  return {
+    Subnet: text,
+    ...(range && { IPRange: formatIpRange(range) }),
+    ...(gateway && { Gateway: gateway }),
+  };
+}
+
+function gatewayOf(text: string, subnet: IpRange): string {
+  const ip = parseIp(text);
+  const range = ip && parseIpRange(text);
+  const edge = ip?.value === subnet.first || (subnet.family === 4 && ip?.value === subnet.last);
+  if (!ip || !range || edge || !isWithinRange(range, subnet)) {
+    throw invalid(`gateway ${text} is not an address of the subnet ${formatIpRange(subnet)}`);
+  }
+  return formatIp(ip);
+}
+
+function canonical(what: string, text: string) {
+  const range = parseIpRange(text);
+  if (!range || !text.includes('/')) throw invalid(`invalid ${what} ${text}: expected one such as 10.1.0.0/16`);
+  if (parseIp(text.split('/')[0] ?? '')?.value !== range.first) {
+    throw invalid(`invalid ${what} ${text}: it should be ${formatIpRange(range)}`);
+  }
+  return range;
+}

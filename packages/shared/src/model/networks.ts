@@ -1,0 +1,87 @@
+import { parseIp, parseIpRange } from './ip.ts';
+import type { Network, Service } from './objects.ts';
+
+// What follows from a network's spec and allocation alone: which addresses it can give, to whom, and how they look elsewhere.
+
+/** Every engine has these; nobody makes or removes them, and they have no addresses to give. */
+export const predefinedNetworks = ['bridge', 'host', 'none'] as const;
+export type PredefinedNetwork = (typeof predefinedNetworks)[number];
+
+export const isPredefinedNetwork = (name: string): name is PredefinedNetwork =>
+  predefinedNetworks.some((one) => one === name);
+
+export const vxlanIdOption = 'com.docker.network.driver.overlay.vxlanid_list';
+
+/** What keys of options and labels say with any value but `false`. */
+export const isEncrypted = (network: Pick<Network, 'Spec'>): boolean =>
+  (network.Spec.DriverConfiguration?.Options?.['encrypted'] ?? 'false') !== 'false';
+
+/** The service has a virtual address on each of its networks. */
+export const hasVirtualAddress = (service: Pick<Service, 'Spec'>): boolean =>
+  service.Spec.EndpointSpec?.Mode !== 'dnsrr';
+
+/** Whether its addresses are written down. */
+export const isAllocated = (network: Network): boolean => network.VNI !== undefined && network.IPAM.Configs.length > 0;
+
+/** `10.0.1.5/24` without its prefix. */
+export const bareAddress = (address: string): string => address.split('/')[0] ?? '';
+
+/** As engines derive it, so that nobody has to be told. */
+export const macOf = (ipv4: string): string =>
+  `02:42:${ipv4
+    .split('.')
+    .map((part) => Number(part).toString(16).padStart(2, '0'))
+    .join(':')}`;
+
+/** The addresses of one of a network's configs that may be given away. */
+export interface AddressPool {
+  readonly subnet: string;
+  readonly family: 4 | 6;
+  readonly prefix: number;
+  readonly first: bigint;
+  readonly last: bigint;
+  /** Within or without; never given. */
+  readonly gateway: bigint;
+}
+
+export const poolsOf = (network: Network): readonly AddressPool[] =>
+  network.IPAM.Configs.flatMap(({ Subnet, Gateway }) => {
+    const subnet = parseIpRange(Subnet);
+    const gateway = parseIp(Gateway);
+    if (!subnet || !gateway) return [];
+    const range = parseIpRange(
+      network.Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange || Subnet,
+    );
+    // The subnet's own number, and its broadcast address, are nobody's.
+    const [low, high] = [subnet.first + 1n, subnet.family === 4 ? subnet.last - 1n : subnet.last];
+    return [
+      {
+        subnet: Subnet,
+        family: subnet.family,
+        prefix: subnet.prefix,
+        first: range && range.first > low ? range.first : low,
+        last: range && range.last < high ? range.last : high,
+        gateway: gateway.value,
+      },
+    ];
+  });
+
+const sizeOf = ({ first, last }: AddressPool): number => (last < first ? 0 : Number(last - first + 1n));
+
+export interface AddressUse {
+  readonly used: number;
+  readonly of: number;
+  /** `10.0.1.0/24`; several with commas between. */
+  readonly subnets: string;
+}
+
+/** How much of a network's IPv4 addresses is held; the gateways of its configs count. */
+export function addressUse(network: Network, held: readonly { readonly address: string }[]): AddressUse {
+  const pools = poolsOf(network).filter(({ family }) => family === 4);
+  const reserved = pools.filter(({ gateway, first, last }) => gateway >= first && gateway <= last).length;
+  return {
+    used: held.filter(({ address }) => !address.includes(':')).length + reserved,
+    of: pools.reduce((sum, pool) => sum + sizeOf(pool), 0),
+    subnets: pools.map(({ subnet }) => subnet).join(', '),
+  };
+}
