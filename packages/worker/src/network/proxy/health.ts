@@ -48,7 +48,7 @@ export class HealthChecks {
 
   #check(backend: Backend): void {
     const { streams, clock } = this.#modules;
-    const opening = streams.connect(backend, this.#options.everyMs, (stream) => {
+    const opening = streams.connect(backend, (stream) => {
       stream?.close();
       timer.cancel();
       this.#report(backend, stream !== undefined);

@@ -97,13 +97,13 @@ describe.each([
 
   it('goes round the backends', async () => {
     const backends = [backend('a', await named('a')), backend('b', await named('b')), backend('c', await named('c'))];
-    await ingress.apply(table(18080, backends));
-    expect(await askAll(18080, 9)).toBe('a a a b b b c c c');
+    await ingress.apply(table(26180, backends));
+    expect(await askAll(26180, 9)).toBe('a a a b b b c c c');
   });
 
   it('answers on its own address alone', async () => {
-    await ingress.apply(table(18080, [backend('a', await named('a'))]));
-    const socket = connect({ host: behind, port: 18080 });
+    await ingress.apply(table(26180, [backend('a', await named('a'))]));
+    const socket = connect({ host: behind, port: 26180 });
     const [error] = await once(socket, 'error');
     expect((error as NodeJS.ErrnoException).code).toBe('ECONNREFUSED');
   });
@@ -113,8 +113,8 @@ describe.each([
     closers.splice(0).forEach((close) => {
       close();
     });
-    await ingress.apply(table(18080, [backend('dead', dead), backend('b', await named('b'))]));
-    expect(await askAll(18080, 4)).toBe('b b b b');
+    await ingress.apply(table(26180, [backend('dead', dead), backend('b', await named('b'))]));
+    expect(await askAll(26180, 4)).toBe('b b b b');
   });
 
   it('ends a connection that nobody takes', async () => {
@@ -122,30 +122,30 @@ describe.each([
     closers.splice(0).forEach((close) => {
       close();
     });
-    await ingress.apply(table(18080, [backend('dead', dead)]));
-    expect(await ask(18080)).toBe('ECONNRESET');
+    await ingress.apply(table(26180, [backend('dead', dead)]));
+    expect(await ask(26180)).toBe('ECONNRESET');
   });
 
   it('refuses where there is no backend, and where a port is gone', async () => {
     const a = backend('a', await named('a'));
-    await ingress.apply(table(18080, [a]));
-    expect(await ask(18080)).toBe('a');
-    await ingress.apply(table(18080, []));
-    expect(await ask(18080)).toBe('ECONNREFUSED');
-    await ingress.apply(table(18080, [a]));
-    expect(await ask(18080)).toBe('a');
+    await ingress.apply(table(26180, [a]));
+    expect(await ask(26180)).toBe('a');
+    await ingress.apply(table(26180, []));
+    expect(await ask(26180)).toBe('ECONNREFUSED');
+    await ingress.apply(table(26180, [a]));
+    expect(await ask(26180)).toBe('a');
     await ingress.apply(new Map());
-    expect(await ask(18080)).toBe('ECONNREFUSED');
+    expect(await ask(26180)).toBe('ECONNREFUSED');
     expect(ingress.problems().size).toBe(0);
   });
 
   it('lets connections go on when their backend or their port leaves, and counts them', async () => {
     const [a, b] = [backend('a', await named('a')), backend('b', await named('b'))];
-    await ingress.apply(table(18080, [a]));
-    const socket = dial(18080);
+    await ingress.apply(table(26180, [a]));
+    const socket = dial(26180);
     await once(socket, 'data');
-    await ingress.apply(table(18080, [b]));
-    expect(await askAll(18080, 3)).toBe('b b b');
+    await ingress.apply(table(26180, [b]));
+    expect(await askAll(26180, 3)).toBe('b b b');
     socket.write('one');
     expect(String((await once(socket, 'data'))[0])).toBe('one');
     await ingress.apply(new Map());
@@ -166,8 +166,8 @@ describe.each([
       // Answers only once the client has ended.
       socket.on('end', () => socket.end(`got ${received}`));
     });
-    await ingress.apply(table(18080, [backend('a', port)]));
-    const socket = dial(18080);
+    await ingress.apply(table(26180, [backend('a', port)]));
+    const socket = dial(26180);
     socket.end('question');
     expect(String(await buffer(socket))).toBe('got question');
   });
@@ -186,8 +186,8 @@ describe.each([
       };
       pump();
     });
-    await ingress.apply(table(18080, [backend('a', port)]));
-    const socket = dial(18080);
+    await ingress.apply(table(26180, [backend('a', port)]));
+    const socket = dial(26180);
     socket.pause();
     // Until buffers along the way are full; they are far smaller than all of it.
     let before = -1;
@@ -207,8 +207,8 @@ describe.each([
       socket.write('hello');
       socket.once('error', (error: NodeJS.ErrnoException) => errors.push(error.code ?? ''));
     });
-    await ingress.apply(table(18080, [backend('a', port)]));
-    const socket = dial(18080);
+    await ingress.apply(table(26180, [backend('a', port)]));
+    const socket = dial(26180);
     await once(socket, 'data');
     socket.resetAndDestroy();
     await expect.poll(() => errors).toEqual(['ECONNRESET']);
@@ -216,20 +216,20 @@ describe.each([
 
   it('says that a port is taken, keeps the others, and tries again', async () => {
     const taken: Server = createServer();
-    taken.listen(18081, front);
+    taken.listen(26181, front);
     await once(taken, 'listening');
     const a = backend('a', await named('a'));
-    const wanted = new Map([...table(18080, [a]), ...table(18081, [a])]);
+    const wanted = new Map([...table(26180, [a]), ...table(26181, [a])]);
     await ingress.apply(wanted);
     expect([...ingress.problems()]).toEqual([
-      ['tcp/18081', 'another program has 127.31.7.1:18081; it is tried again until that lets go'],
+      ['tcp/26181', 'another program has 127.31.7.1:26181; it is tried again until that lets go'],
     ]);
-    expect(await ask(18080)).toBe('a');
+    expect(await ask(26180)).toBe('a');
     taken.close();
     await once(taken, 'close');
     await clock.advance(1_000);
     await expect.poll(() => ingress.problems().size).toBe(0);
-    expect(await ask(18081)).toBe('a');
+    expect(await ask(26181)).toBe('a');
   });
 
   it.each([
@@ -240,18 +240,18 @@ describe.each([
   });
 
   it('refuses what it cannot do by name', async () => {
-    const [entry] = table(18080, []).values();
-    await ingress.apply(new Map([['sctp/18080', { ...(entry as IngressEntry), key: 'sctp/18080', protocol: 'sctp' }]]));
-    expect(ingress.problems().get('sctp/18080')).toBe('the proxy cannot answer on sctp port 18080');
+    const [entry] = table(26180, []).values();
+    await ingress.apply(new Map([['sctp/26180', { ...(entry as IngressEntry), key: 'sctp/26180', protocol: 'sctp' }]]));
+    expect(ingress.problems().get('sctp/26180')).toBe('the proxy cannot answer on sctp port 26180');
   });
 
   it('lets nothing go on after its end', async () => {
-    await ingress.apply(table(18080, [backend('a', await named('a'))]));
-    const socket = dial(18080);
+    await ingress.apply(table(26180, [backend('a', await named('a'))]));
+    const socket = dial(26180);
     socket.on('error', () => {});
     await once(socket, 'data');
     await Promise.all([once(socket, 'end'), ingress.close(), socket.resume()]);
-    expect(await ask(18080)).toBe('ECONNREFUSED');
+    expect(await ask(26180)).toBe('ECONNREFUSED');
     await expect(ingress.apply(new Map())).rejects.toThrow('the ingress is closed');
     expect(clock.untilNext()).toBeUndefined();
   });
@@ -270,19 +270,19 @@ describe.each([
       const socket = createSocket('udp4');
       closers.push(() => socket.close());
       return async (text: string) => {
-        socket.send(text, 18053, front);
+        socket.send(text, 26053, front);
         return String((await once(socket, 'message'))[0]);
       };
     };
 
     it('keeps a client with its backend until that leaves or the client is quiet', async () => {
       const [a, b] = [backend('a', await udp('a')), backend('b', await udp('b'))];
-      await ingress.apply(table(18053, [a, b], 'udp'));
+      await ingress.apply(table(26053, [a, b], 'udp'));
       const [first, second] = [client(), client()];
       expect([await first('1'), await second('1'), await first('2'), await second('2')]).toEqual([
         ...['a 1', 'b 1', 'a 2', 'b 2'],
       ]);
-      await ingress.apply(table(18053, [b], 'udp'));
+      await ingress.apply(table(26053, [b], 'udp'));
       expect(await first('3')).toBe('b 3');
       expect([...ingress.connections()]).toEqual([['b', 2]]);
       await clock.advance(30_000);

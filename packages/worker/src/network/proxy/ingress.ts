@@ -56,8 +56,8 @@ export class ProxyIngress implements Ingress {
   readonly #streams: Streams;
   readonly #addresses: readonly string[];
   readonly #ports = new Map<string, Port>();
-  /** Ports whose listeners have stopped, while connections of theirs go on. */
-  readonly #stopped = new Set<Port>();
+  /** Listeners that have stopped, while connections of theirs go on. */
+  readonly #stopped = new Map<ProxyPort, PortShared>();
   readonly #bell = new Bell();
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #version = 0;
@@ -94,7 +94,8 @@ export class ProxyIngress implements Ingress {
   /** Open connections by task. */
   connections(): ReadonlyMap<string, number> {
     const total = new Map<string, number>();
-    for (const { shared } of [...this.#ports.values(), ...this.#stopped])
+    const ports = new Set([...[...this.#ports.values()].map(({ shared }) => shared), ...this.#stopped.values()]);
+    for (const shared of ports)
       for (const [taskId, count] of shared.balancer.counts()) total.set(taskId, (total.get(taskId) ?? 0) + count);
     return total;
   }
@@ -109,10 +110,11 @@ export class ProxyIngress implements Ingress {
     this.#retry?.cancel();
     this.#bell.ring();
     await this.#work;
-    for (const { health, listeners } of [...this.#ports.values(), ...this.#stopped]) {
+    for (const { health, listeners } of this.#ports.values()) {
       health?.close();
       for (const listener of listeners.values()) listener.destroy();
     }
+    for (const listener of this.#stopped.keys()) listener.destroy();
     this.#ports.clear();
     this.#stopped.clear();
   }
@@ -133,20 +135,24 @@ export class ProxyIngress implements Ingress {
     for (const { settle } of this.#waiters.splice(0)) settle(closedError());
   }
 
+  #stop({ listeners, shared }: Port, addr: string): void {
+    const listener = listeners.get(addr);
+    if (!listener) return;
+    listeners.delete(addr);
+    listener.changed();
+    listener.stop();
+    if (!listener.isDone) this.#stopped.set(listener, shared);
+  }
+
   async #converge(wanted: ReadonlyMap<string, IngressEntry>): Promise<void> {
-    for (const port of this.#stopped) if (isDone(port)) this.#stopped.delete(port);
+    for (const listener of this.#stopped.keys()) if (listener.isDone) this.#stopped.delete(listener);
     for (const [key, port] of this.#ports) {
       if (wanted.get(key)?.backends.length) continue;
       // Nobody is behind it: a closed port refuses faster than anything.
       port.shared.balancer.set([]);
       port.health?.close();
-      port.health = undefined;
-      for (const listener of port.listeners.values()) {
-        listener.changed();
-        listener.stop();
-      }
+      for (const addr of [...port.listeners.keys()]) this.#stop(port, addr);
       this.#ports.delete(key);
-      if (!isDone(port)) this.#stopped.add(port);
     }
     const problems = new Map<string, string>();
     await Promise.all([...wanted.values()].map((entry) => this.#serve(entry, problems)));
@@ -163,7 +169,9 @@ export class ProxyIngress implements Ingress {
     const port = this.#portOf(entry);
     if (port.entry !== entry) this.#change(port, entry);
     const modules = { shared: port.shared, streams: this.#streams, clock: this.#clock, log: this.#log };
-    for (const addr of this.#addressesOf(entry)) {
+    const addresses = this.#addressesOf(entry);
+    for (const addr of [...port.listeners.keys()]) if (!addresses.includes(addr)) this.#stop(port, addr);
+    for (const addr of addresses) {
       if (port.listeners.has(addr)) continue;
       try {
         const listener = await this.#listen(protocol, addr, publishedPort, modules);
@@ -234,8 +242,6 @@ export class ProxyIngress implements Ingress {
     this.#retry = this.#clock.after(retryMs, () => this.#bell.ring(), { unref: true });
   }
 }
-
-const isDone = ({ listeners }: Port): boolean => [...listeners.values()].every((listener) => listener.isDone);
 
 export function bindProblem(addr: string, port: number, error: NodeJS.ErrnoException): string {
   const where = `${addr}:${port}`;

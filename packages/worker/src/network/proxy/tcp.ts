@@ -10,17 +10,18 @@ const backlog = 4_096;
 const keepAliveMs = 60_000;
 /** A client waits for so many backends that do not answer, before it is refused. */
 const mostTimeouts = 3;
-/** Looks for idle connections, in each time that they may be idle. */
+/** Looks at all connections in each time that they may be idle; and how often where they may be for ever. */
 const idleLooks = 4;
+const lookMs = 15_000;
 
 export class TcpPort implements ProxyPort {
   readonly modules: PortModules;
   readonly connections = new Set<Connection>();
   readonly deadlines: Deadlines<Connection>;
-  /** Counts looks for idle connections. */
+  /** Counts looks. */
   tick = 0;
   #listening: Listening | undefined;
-  #idle: { cancel(): void } | undefined;
+  #look: { cancel(): void } | undefined;
 
   private constructor(modules: PortModules) {
     this.modules = modules;
@@ -63,8 +64,8 @@ export class TcpPort implements ProxyPort {
 
   /** No timers without connections. */
   #settle(): void {
-    this.#idle?.cancel();
-    this.#idle = undefined;
+    this.#look?.cancel();
+    this.#look = undefined;
     this.deadlines.clear();
   }
 
@@ -84,17 +85,14 @@ export class TcpPort implements ProxyPort {
   #watch(): void {
     const { clock, shared } = this.modules;
     const { idleMs } = shared.options;
-    if (this.#idle || idleMs === 0 || this.connections.size === 0) return;
-    this.#idle = clock.after(
-      idleMs / idleLooks,
+    if (this.#look || this.connections.size === 0) return;
+    this.#look = clock.after(
+      idleMs === 0 ? lookMs : idleMs / idleLooks,
       () => {
-        this.#idle = undefined;
+        this.#look = undefined;
         this.tick++;
         for (const connection of [...this.connections])
-          if (connection.isJoined && this.tick - connection.tick > idleLooks) {
-            shared.counters.idle++;
-            connection.destroy();
-          }
+          connection.look(idleMs === 0 ? undefined : this.tick - idleLooks);
         this.#watch();
       },
       { unref: true },
@@ -111,15 +109,16 @@ class Connection implements Passage {
   #tried: Backend[] | undefined;
   #timeouts = 0;
   #isOver = false;
-  isJoined = false;
+  #server: Stream | undefined;
+  #isLasting = false;
   /** When data came last. */
-  tick: number;
+  #tick: number;
 
   constructor(port: TcpPort, client: Stream, name: string) {
     this.#port = port;
     this.#client = client;
     this.#clientName = name;
-    this.tick = port.tick;
+    this.#tick = port.tick;
     port.modules.shared.counters.pending++;
   }
 
@@ -137,7 +136,7 @@ class Connection implements Passage {
     if (this.#tried) shared.counters.retried++;
     this.#backend = backend;
     this.#port.deadlines.add(this, shared.options.connectMs);
-    this.#opening = streams.connect(backend, keepAliveMs, (server) => {
+    this.#opening = streams.connect(backend, (server) => {
       this.#port.deadlines.delete(this);
       this.#opening = undefined;
       // It may have left in the meantime; a connection more would be one that nobody waits for.
@@ -158,13 +157,25 @@ class Connection implements Passage {
 
   moved(fromClient: boolean, bytes: number): void {
     const { counters } = this.#port.modules.shared;
-    this.tick = this.#port.tick;
+    this.#tick = this.#port.tick;
     if (fromClient) counters.bytesIn += bytes;
     else counters.bytesOut += bytes;
   }
 
   ended(): void {
     this.#finish();
+  }
+
+  /** Ends it when nothing came since `idleSince`. Most connections end before anybody looks. */
+  look(idleSince: number | undefined): void {
+    if (!this.#server) return;
+    if (idleSince !== undefined && this.#tick < idleSince) {
+      this.#port.modules.shared.counters.idle++;
+      this.destroy();
+    } else if (!this.#isLasting) {
+      this.#isLasting = true;
+      this.#server.keepAlive(keepAliveMs);
+    }
   }
 
   destroy(): void {
@@ -177,8 +188,8 @@ class Connection implements Passage {
     const { shared, streams } = this.#port.modules;
     shared.balancer.succeeded(backend);
     shared.counters.pending--;
-    this.isJoined = true;
-    this.tick = this.#port.tick;
+    this.#server = server;
+    this.#tick = this.#port.tick;
     streams.join(this.#client, server, this.#header(), this);
   }
 
@@ -201,7 +212,7 @@ class Connection implements Passage {
     if (this.#isOver) return;
     this.#isOver = true;
     const { shared } = this.#port.modules;
-    if (!this.isJoined) shared.counters.pending--;
+    if (!this.#server) shared.counters.pending--;
     this.#port.deadlines.delete(this);
     if (this.#backend) shared.balancer.release(this.#backend);
     shared.leave(this.#clientName);

@@ -1,4 +1,4 @@
-import { createServer, isIPv6, type Server } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import type { Endpoint, Listening, Passage, Stream, Streams } from './types.ts';
 
 // TCP by the handles beneath Node's sockets: no streams, no events, no allocation for a read, half the time a connection. They are not a
@@ -88,6 +88,10 @@ class HandleStream implements Stream {
   local(): Endpoint | undefined {
     const out: Name = {};
     return this.isClosed || this.handle.getsockname(out) !== 0 ? undefined : endpoint(out);
+  }
+
+  keepAlive(afterMs: number): void {
+    if (!this.isClosed) this.handle.setKeepAlive(true, afterMs / 1_000);
   }
 
   close(): void {
@@ -260,7 +264,7 @@ function makeStreams(bindings: Bindings): Streams {
       return { close: () => void server.close() };
     },
 
-    connect({ addr, port }, keepAliveMs, done) {
+    connect({ addr, port }, done) {
       const handle = new TCP(bindings.socketType);
       const request = new TCPConnectWrap();
       const stream = new HandleStream(handle);
@@ -270,7 +274,6 @@ function makeStreams(bindings: Bindings): Streams {
         isOver = true;
         if (status === 0) {
           handle.setNoDelay(true);
-          handle.setKeepAlive(true, keepAliveMs / 1_000);
           done(stream, '');
         } else {
           closeOne(stream);
@@ -281,7 +284,7 @@ function makeStreams(bindings: Bindings): Streams {
       request.handle = handle;
       request.addr = addr;
       request.port = port;
-      const status = isIPv6(addr) ? handle.connect6(request, addr, port) : handle.connect(request, addr, port);
+      const status = addr.includes(':') ? handle.connect6(request, addr, port) : handle.connect(request, addr, port);
       if (status !== 0) setImmediate(finish, status);
       return {
         abort: () => {

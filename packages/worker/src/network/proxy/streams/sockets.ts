@@ -14,6 +14,10 @@ class SocketStream implements Stream {
   remote = (): Endpoint | undefined => endpoint(this.socket.remoteAddress, this.socket.remotePort);
   local = (): Endpoint | undefined => endpoint(this.socket.localAddress, this.socket.localPort);
 
+  keepAlive(afterMs: number): void {
+    this.socket.setKeepAlive(true, afterMs);
+  }
+
   close(): void {
     this.socket.destroy();
   }
@@ -43,12 +47,11 @@ export const socketStreams: Streams = {
     });
   },
 
-  connect({ addr, port }, keepAliveMs, done) {
+  connect({ addr, port }, done) {
     const socket = connect({ host: addr, port, allowHalfOpen: true, noDelay: true });
     const fail = (error: NodeJS.ErrnoException) => done(undefined, error.code ?? error.message);
     const open = () => {
       socket.off('error', fail);
-      socket.setKeepAlive(true, keepAliveMs);
       done(new SocketStream(socket), '');
     };
     socket.once('error', fail);

@@ -10,6 +10,8 @@ export interface Stream {
   /** Undefined when it is gone already. */
   remote(): Endpoint | undefined;
   local(): Endpoint | undefined;
+  /** Pings it when it has been quiet for so long, so that a peer that vanished is noticed some day. */
+  keepAlive(afterMs: number): void;
   /** Ends it at once; what was written is still sent. */
   close(): void;
   /** Ends it with a reset. */
@@ -37,7 +39,7 @@ export interface Opening {
 export interface ListenOptions {
   readonly ipv6Only: boolean;
   readonly backlog: number;
-  /** Pings on idle connections, so that a peer that vanished is noticed some day. */
+  /** As `keepAlive` of each. */
   readonly keepAliveMs: number;
 }
 
@@ -51,7 +53,7 @@ export interface Streams {
   /** Rejects with the system's error. */
   listen(at: Endpoint, options: ListenOptions, events: ListenEvents): Promise<Listening>;
   /** `done` gets the open end, or the error's code; never before this returns. */
-  connect(to: Endpoint, keepAliveMs: number, done: (stream: Stream | undefined, code: string) => void): Opening;
+  connect(to: Endpoint, done: (stream: Stream | undefined, code: string) => void): Opening;
   /**
    * Passes data, its end and back pressure on in both directions, after `first` to the server. Either direction may end before the other; a
    * reset stays a reset. No more than one read of each direction is held here.
