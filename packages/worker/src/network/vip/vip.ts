@@ -1,0 +1,202 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { below, type Clock, ClusterError, type Logger, messageOf, type Random, type Timer } from '@swarmctl/shared/kit';
+import type { NetworkView } from '@swarmctl/shared/wire';
+import type { Vip } from '../types.ts';
+import { ContainerNamespace } from './namespace.ts';
+import {
+  changes,
+  isSameSet,
+  replacement,
+  type StaleFlow,
+  servicesOf,
+  staleFlows,
+  type Turns,
+  turnsOf,
+} from './plan.ts';
+
+// The virtual addresses of services, in the containers of this node. Each container has its own small table; a change writes what differs, into those
+// that it concerns, a few at a time.
+
+export interface VipModules {
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Containers written at a time. */
+const mostWriters = 4;
+const sweepMs = 60_000;
+
+interface Container {
+  readonly taskId: string;
+  readonly networks: readonly string[];
+  readonly namespace: ContainerNamespace;
+  /** What it has; undefined: unknown, so that all of it is written. */
+  turns: Turns | undefined;
+  problem?: string | undefined;
+  /** The latest write; one waits for the other. */
+  work: Promise<void>;
+}
+
+export class ContainerVips implements Vip {
+  readonly #modules: VipModules;
+  readonly #containers = new Map<string, Container>();
+  readonly #waiting: (() => void)[] = [];
+  #writers = 0;
+  #views: ReadonlyMap<string, NetworkView> = new Map();
+  #timer: Timer | undefined;
+  #isClosed = false;
+  #hasConntrack = true;
+
+  constructor(modules: VipModules) {
+    this.#modules = modules;
+    this.#sweepLater();
+  }
+
+  /** Rejects with ClusterError when the rules cannot be written. A container without networks, or gone already, needs none. */
+  async started(taskId: string, pid: number, networks: readonly string[]): Promise<void> {
+    this.ended(taskId);
+    const namespace = networks.length > 0 ? await ContainerNamespace.of(pid) : undefined;
+    if (!namespace) return;
+    const container: Container = { taskId, networks, namespace, turns: undefined, work: Promise.resolve() };
+    this.#containers.set(taskId, container);
+    await this.#bring(container);
+    if (container.problem !== undefined) throw new ClusterError('unavailable', container.problem);
+  }
+
+  /** Its rules went with it. */
+  ended(taskId: string): void {
+    this.#containers.delete(taskId);
+  }
+
+  /** Resolves when all containers have them; what could not be written is in `problems`, and tried again. */
+  async apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
+    this.#views = views;
+    await Promise.all([...this.#containers.values()].map((container) => this.#bring(container)));
+  }
+
+  problems(): readonly string[] {
+    return [...this.#containers.values()].flatMap(({ taskId, problem }) =>
+      problem === undefined ? [] : [`task ${taskId}: ${problem}`],
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    await Promise.all([...this.#containers.values()].map(({ work }) => work));
+  }
+
+  /** Brings a container to the latest views. Never rejects. */
+  #bring(container: Container): Promise<void> {
+    if (container.turns && !this.#differs(container)) return container.work;
+    container.work = container.work.then(() => this.#inTurn(() => this.#write(container)));
+    return container.work;
+  }
+
+  #services(container: Container) {
+    return servicesOf(container.networks.map((id) => this.#views.get(id)).filter((view) => view !== undefined));
+  }
+
+  #differs(container: Container): boolean {
+    const { turns } = container;
+    const services = this.#services(container);
+    if (turns?.size !== services.size) return true;
+    return [...services].some(([vip, targets]) => !isSameSet(turns.get(vip) ?? ['none'], targets));
+  }
+
+  async #write(container: Container): Promise<void> {
+    if (this.#isClosed || this.#containers.get(container.taskId) !== container) return;
+    // The write before it may have brought it there.
+    if (container.turns && !this.#differs(container)) return;
+    const services = this.#services(container);
+    const old = container.turns;
+    const fresh = turnsOf(services, (_, count) => below(this.#modules.random, count));
+    // What stays goes on as it is.
+    const turns = new Map([...fresh].map(([vip, targets]) => [vip, kept(old?.get(vip), targets)]));
+    const stale = staleFlows(old, turns);
+    try {
+      const isDone = old !== undefined && (await this.#run(container, changes(old, turns), stale).catch(() => false));
+      if (!isDone) await this.#run(container, replacement(turns), stale);
+      container.turns = turns;
+      container.problem = undefined;
+    } catch (error) {
+      container.turns = undefined;
+      container.problem = `virtual addresses cannot be written: ${messageOf(error)}`;
+      this.#modules.log.warn(
+        { task: container.taskId, error: messageOf(error) },
+        'virtual addresses cannot be written',
+      );
+    }
+  }
+
+  /** One transaction, and what must be forgotten after it; one process for both. False when nft refused. */
+  async #run(container: Container, text: string, stale: readonly StaleFlow[]): Promise<boolean> {
+    const folder = await mkdtemp(join(tmpdir(), 'swarmd-vip-'));
+    try {
+      const [rules, script] = [join(folder, 'rules.nft'), join(folder, 'run.sh')];
+      await writeFile(rules, text, { mode: 0o600 });
+      await writeFile(script, scriptOf(rules, stale), { mode: 0o600 });
+      const result = await container.namespace.run('sh', script);
+      // The container has ended.
+      if (!result) this.#forget(container);
+      else if (result.code !== 0)
+        throw new ClusterError('internal', `nft failed: ${result.stderr.trim().slice(0, 400)}`, { code: result.code });
+      if (result?.stdout.includes('no conntrack') && this.#hasConntrack) {
+        this.#hasConntrack = false;
+        this.#modules.log.warn('conntrack is not installed: UDP clients may go on talking to tasks that are gone');
+      }
+      return true;
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  #forget(container: Container): void {
+    if (this.#containers.get(container.taskId) === container) this.#containers.delete(container.taskId);
+  }
+
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    if (this.#writers >= mostWriters) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#writers++;
+    try {
+      await work();
+    } finally {
+      // The place goes on to who waits, or is free.
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#writers--;
+    }
+  }
+
+  #sweepLater(): void {
+    this.#timer = this.#modules.clock.after(
+      sweepMs,
+      () => {
+        if (this.#isClosed) return;
+        this.#sweepLater();
+        void this.apply(this.#views);
+      },
+      { unref: true },
+    );
+  }
+}
+
+const kept = (old: readonly string[] | undefined, targets: readonly string[]): readonly string[] =>
+  old && isSameSet(old, targets) ? old : targets;
+
+/** Fails with nft alone. Nothing to forget is an error to conntrack, and none to us. */
+function scriptOf(rules: string, stale: readonly StaleFlow[]): string {
+  const lines = [`nft -f '${rules}' || exit`];
+  if (stale.length > 0) {
+    lines.push('command -v conntrack >/dev/null || { echo no conntrack; exit 0; }');
+    for (const { protocol, vip, answering } of stale) {
+      const match = `${protocol ? `-p ${protocol} ` : ''}--orig-dst ${vip} --reply-src ${answering}`;
+      const family = vip.includes(':') ? 'ipv6' : 'ipv4';
+      lines.push(`conntrack -D -f ${family} ${match} >/dev/null 2>&1`);
+    }
+  }
+  return `${lines.join('\n')}\nexit 0\n`;
+}
