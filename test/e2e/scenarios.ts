@@ -201,7 +201,16 @@ export function scenarios(runtime: 'docker' | 'process'): void {
 
     test('says what is not there yet', async () => {
       await expect(docker('secret', 'ls')).rejects.toThrow(/secrets are not supported yet/);
-      await expect(docker('network', 'ls')).rejects.toThrow(/networks are not supported yet/);
+    });
+
+    test('makes, shows and removes a network', async () => {
+      const id = (await docker('network', 'create', '-d', 'overlay', '--attachable', 'dock')).trim();
+      expect(await docker('network', 'ls', '--format', '{{.Name}} {{.Driver}} {{.Scope}}')).toMatch(
+        /^dock overlay swarm$/m,
+      );
+      expect(await docker('network', 'inspect', '-f', '{{.Id}} {{.Attachable}}', 'dock')).toBe(`${id} true\n`);
+      expect(await docker('network', 'rm', 'dock')).toBe('dock\n');
+      await expect(docker('network', 'inspect', 'dock')).rejects.toThrow(/network dock not found/i);
     });
   });
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { ClusterError, realClock } from '@swarmctl/shared/kit';
 import yargs, { type Argv } from 'yargs';
 import { Client } from './client.ts';
+import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
 import { createFlagNames, serviceCommands, valuedCreateFlags } from './commands/service.ts';
 import { swarmCommands } from './commands/swarm.ts';
@@ -135,19 +136,17 @@ const groups = (shell: Shell): Readonly<Record<string, { describe: string; comma
   swarm: { describe: 'Make, join and leave a cluster', commands: swarmCommands },
   node: { describe: 'Manage nodes', commands: nodeCommands },
   service: { describe: 'Manage services', commands: serviceCommands(shell.env) },
+  network: { describe: 'Manage networks', commands: networkCommands },
   task: { describe: 'Look at tasks', commands: taskCommands },
   context: { describe: 'Recorded clusters', commands: contextCommands },
 });
 
 /** Docker has these commands; this cluster does not yet. */
-const absentGroups = ['secret', 'config', 'network', 'stack'];
+const absentGroups = ['secret', 'config', 'stack'];
 
 function refuseAbsentGroup([name = '']: readonly string[]): void {
   if (!absentGroups.includes(name)) return;
-  throw new ClusterError(
-    'unimplemented',
-    `swarmctl ${name}: ${name === 'network' ? 'user networks' : `${name}s`} are not supported yet`,
-  );
+  throw new ClusterError('unimplemented', `swarmctl ${name}: ${name}s are not supported yet`);
 }
 
 function parser(argv: readonly string[], shell: Shell): Argv {

@@ -8,6 +8,7 @@ import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft
 import type { LogEntry } from './api/ports.ts';
 import { certify } from './ca/certify.ts';
 import { JoinServer } from './ca/join-server.ts';
+import { networkConflict } from './control/allocator/networks.ts';
 import { portConflict } from './control/allocator/ports.ts';
 import { standardControllers } from './control/controllers.ts';
 import { ControlLoop } from './control/loop.ts';
@@ -172,6 +173,8 @@ export class Manager implements ManagerHandle {
   }
 
   portConflict = portConflict;
+
+  networkConflict = networkConflict;
 
   logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
     if (!this.#dispatcher) throw new ClusterError('no-leader', 'this manager does not lead');

@@ -5,16 +5,7 @@ import { type ApiContext, managerOf } from './context.ts';
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
 const swarmKinds = { secrets: 'secrets', configs: 'configs' } as const;
-const engineKinds = [
-  'networks',
-  'containers',
-  'images',
-  'volumes',
-  'exec',
-  'build',
-  'plugins',
-  'distribution',
-] as const;
+const engineKinds = ['containers', 'images', 'volumes', 'exec', 'build', 'plugins', 'distribution'] as const;
 const lone = ['/events', '/auth', '/system/df', '/session', '/commit'] as const;
 
 export function absentRoutes(app: FastifyInstance, context: ApiContext): void {

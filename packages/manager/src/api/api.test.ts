@@ -2,6 +2,7 @@ import { ClusterError, createRootCa, ManualClock, newIdFrom, seededRandom, silen
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { networkConflict } from '../control/allocator/networks.ts';
 import { portConflict } from '../control/allocator/ports.ts';
 import { Store } from '../store/store.ts';
 import type { LocalState, ManagerAccess } from './ports.ts';
@@ -38,6 +39,7 @@ beforeEach(async () => {
     propose,
     raftStatus: () => ({ leader: true, reachable: true }),
     portConflict,
+    networkConflict,
     logs: async function* () {
       yield { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') };
       yield { notice: 'node n2 is away' };
@@ -161,7 +163,8 @@ describe('the envelope', () => {
     ],
     ['/v1.41/nonsense', 404, 'page not found'],
     ['/secrets', 501, 'secrets are not supported yet'],
-    ['/v1.41/networks/x', 501, 'networks are not supported yet'],
+    ['/v1.41/networks/x', 404, 'network x not found'],
+    ['/volumes', 501, 'volumes are not supported yet'],
     [`/services/${'x'.repeat(5_000)}`, 404, `service ${'x'.repeat(5_000)} not found`],
   ])('%s', async (url, status, message) => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });

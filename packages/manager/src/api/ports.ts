@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { InitRequest, JoinRequest, Service, StoreChange } from '@swarmctl/shared/model';
+import type { InitRequest, JoinRequest, Network, Service, StoreChange } from '@swarmctl/shared/model';
 import type { LogLine, LogOptions, Peer } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 
@@ -20,6 +20,8 @@ export interface ManagerAccess {
   raftStatus(nodeId: string): { readonly leader: boolean; readonly reachable: boolean };
   /** The message to refuse a spec with when one of its ports is taken; `selfId` is the service being updated. */
   portConflict(view: View, spec: Service['Spec'], selfId?: string): string | undefined;
+  /** The message to refuse a network with whose subnets or number cannot be had. */
+  networkConflict(view: View, spec: Network['Spec']): string | undefined;
   /** Leader only. */
   logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
   /** An authenticated stream to the leader's API; `here` when this manager turns out to lead. */

@@ -3,17 +3,20 @@ import {
   type Cluster,
   insertDefaults,
   isGlobal,
+  type Meta,
+  type Network,
   type Node,
   replicasOf,
   type Service,
   type Task,
+  vxlanIdOption,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import type { ManagerAccess } from './ports.ts';
 
 // The stored objects as the Engine API shows them: our own fields left out, what is derived filled in.
 
-const metaOf = (object: Service | Task | Node | Cluster) => ({
+const metaOf = (object: Meta) => ({
   ID: object.ID,
   Version: object.Version,
   CreatedAt: object.CreatedAt,
@@ -53,16 +56,16 @@ export function showService(
 const taskTexts = new WeakMap<Task, string>();
 
 /** A task's JSON. Objects of the state never change, so each is written once, however often clients poll. */
-export function taskText(task: Task): string {
+export function taskText(task: Task, view: View): string {
   let text = taskTexts.get(task);
   if (text === undefined) {
-    text = JSON.stringify(showTask(task));
+    text = JSON.stringify(showTask(task, view));
     taskTexts.set(task, text);
   }
   return text;
 }
 
-export function showTask(task: Task) {
+export function showTask(task: Task, view: View) {
   const { Endpoints: _, PortStatus, ...status } = task.Status;
   return {
     ...metaOf(task),
@@ -73,7 +76,26 @@ export function showTask(task: Task) {
     ...(task.NodeID !== undefined && { NodeID: task.NodeID }),
     Status: { ...status, PortStatus: PortStatus ?? {} },
     DesiredState: task.DesiredState,
+    ...(task.NetworksAttachments && {
+      NetworksAttachments: task.NetworksAttachments.map(({ Network, Addresses }) => ({
+        Network: showAttached(view.get('networks', Network.ID), Network.ID),
+        Addresses,
+      })),
+    }),
     Volumes: null,
+  };
+}
+
+/** A network as tasks show it; one that is no more is its id alone. */
+function showAttached(network: Network | undefined, id: string) {
+  if (!network) return { ID: id };
+  const { Spec, VNI, IPAM } = network;
+  const Options = VNI === undefined ? {} : { [vxlanIdOption]: String(VNI) };
+  return {
+    ...metaOf(network),
+    Spec,
+    DriverState: { Name: Spec.DriverConfiguration?.Name, Options },
+    IPAMOptions: { Driver: { Name: 'default' }, Configs: IPAM.Configs },
   };
 }
 

@@ -3,11 +3,13 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import { absentRoutes } from './absent.ts';
 import type { ApiContext } from './context.ts';
 import { forwardToLeader } from './forward.ts';
+import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
 import { serviceRoutes } from './services.ts';
 import { swarmRoutes } from './swarm.ts';
 import { systemRoutes } from './system.ts';
 import { taskRoutes } from './tasks.ts';
+import { Turns } from './turns.ts';
 
 // The API door: the Docker Engine API's swarm dialect over HTTP, versions 1.24 to 1.50, with or without the version in the path. Fastify's
 // own coercion and validation are not used; bodies pass `normalise`.
@@ -51,9 +53,9 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   });
   app.setErrorHandler((error, request, reply) => sendError(context, error, request, reply));
   app.setNotFoundHandler((_request, reply) => reply.status(404).send({ message: 'page not found' }));
-  for (const routes of [systemRoutes, swarmRoutes, nodeRoutes, serviceRoutes, taskRoutes, absentRoutes]) {
-    await app.register(async (scope) => routes(scope, context));
-  }
+  const turns = new Turns();
+  const all = [systemRoutes, swarmRoutes, nodeRoutes, networkRoutes, serviceRoutes, taskRoutes, absentRoutes];
+  for (const routes of all) await app.register(async (scope) => routes(scope, context, turns));
   await app.ready();
   return app;
 }

@@ -11,14 +11,15 @@ import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
 import { randomName } from './names.ts';
+import { withNetworkIds } from './networks.ts';
 import type { ManagerAccess } from './ports.ts';
 import { showService } from './projection.ts';
 import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
+import type { Turns } from './turns.ts';
 
 // Services: the wanted state. Each write is one checked spec and one proposal.
 
-export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
-  const turns = new PortTurns();
+export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): void {
   app.get<{ Querystring: Query }>('/services', async (request) => {
     const filters = filtersOf(request.query, ['id', 'label', 'mode', 'name', 'runtime']);
     const view = await readView(context);
@@ -45,7 +46,8 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
 
   app.post('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
     const given = normalise(ServiceSpec, parseJson(request.body as Buffer));
-    const spec = completeServiceSpec({ ...given, Name: given.Name || randomName(context.random) });
+    const named = { ...given, Name: given.Name || randomName(context.random) };
+    const spec = completeServiceSpec(named, context.servedNetworks);
     const manager = await leading(context);
     const view = manager.view();
     if (view.serviceByName(spec.Name)) {
@@ -55,10 +57,11 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
       );
     }
     const id = context.newId();
-    const draft = { ID: id, Spec: spec, SpecVersion: context.newId(), Endpoint: { Spec: {} } };
-    await turns.take(spec, async () => {
+    const SpecVersion = context.newId();
+    await inTurn(turns, spec, async () => {
       checkPorts(manager, spec);
-      await manager.propose([{ op: 'create', table: 'services', object: draft }]);
+      const object = { ID: id, Spec: withNetworkIds(manager.view(), spec), SpecVersion, Endpoint: { Spec: {} } };
+      await manager.propose([{ op: 'create', table: 'services', object }]);
     });
     return reply.status(201).send({ ID: id, Warnings: null });
   });
@@ -80,15 +83,16 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext): void {
       const view = manager.view();
       const service = findService(view, request.params.id);
       const set = rollback === 'previous' ? rolledBack(context, service) : updated(context, service, given);
-      await turns.take(set.Spec, async () => {
+      await inTurn(turns, set.Spec, async () => {
         checkPorts(manager, set.Spec, service.ID);
+        const Spec = withNetworkIds(manager.view(), set.Spec);
         await manager.propose([
           {
             op: 'update',
             table: 'services',
             id: service.ID,
             version,
-            set,
+            set: { ...set, Spec },
             ...('UpdateStatus' in set ? {} : { unset: ['UpdateStatus'] as const }),
           },
         ]);
@@ -116,17 +120,9 @@ export const findService = (view: View, reference: string): Service =>
 
 export const modeOf = (spec: ServiceSpec): string => (spec.Mode?.Global ? 'global' : 'replicated');
 
-/** Writes of specs that publish ports go one after the other, so that each is checked against all that came before it. */
-class PortTurns {
-  #last: Promise<unknown> = Promise.resolve();
-
-  async take(spec: ServiceSpec, write: () => Promise<void>): Promise<void> {
-    if (!spec.EndpointSpec?.Ports?.length) return write();
-    const turn = this.#last.then(write);
-    this.#last = turn.catch(() => undefined);
-    return turn;
-  }
-}
+/** What is checked against other objects waits for its turn. */
+const inTurn = (turns: Turns, spec: ServiceSpec, write: () => Promise<void>): Promise<void> =>
+  spec.EndpointSpec?.Ports?.length || spec.TaskTemplate?.Networks?.length ? turns.take(write) : write();
 
 function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: string): void {
   const conflict = manager.portConflict(manager.view(), spec, selfId);
@@ -134,7 +130,7 @@ function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: stri
 }
 
 function updated(context: ApiContext, service: Service, given: ServiceSpec) {
-  const spec = completeServiceSpec(given);
+  const spec = completeServiceSpec(given, context.servedNetworks);
   if (spec.Name !== service.Spec.Name) {
     throw new ClusterError(
       'unimplemented',

@@ -19,13 +19,15 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     for (const state of filters.get('desired-state') ?? []) {
       if (!isTaskState(state)) throw new ClusterError('unknown', `Invalid desired-state filter: '${state}'`);
     }
-    const texts = selectTasks(await readView(context), filters).map(taskText);
+    const view = await readView(context);
+    const texts = selectTasks(view, filters).map((task) => taskText(task, view));
     return reply.type('application/json; charset=utf-8').send(`[${texts.join(',')}]\n`);
   });
 
-  app.get<{ Params: { id: string } }>('/tasks/:id', async (request) =>
-    showTask(findTask(await readView(context), request.params.id)),
-  );
+  app.get<{ Params: { id: string } }>('/tasks/:id', async (request) => {
+    const view = await readView(context);
+    return showTask(findTask(view, request.params.id), view);
+  });
 
   app.get<{ Params: { id: string }; Querystring: Query }>(
     '/tasks/:id/logs',

@@ -1,0 +1,126 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { run } from '../main.ts';
+
+let server: Server;
+let folder: string;
+const requests: { method: string; url: string; body: string }[] = [];
+
+const networks = [
+  { Id: 'zyxwvutsrqponmlkjihgfedcb', Name: 'front', Driver: 'overlay', Scope: 'swarm', Labels: { team: 'red' } },
+  { Id: 'bridge', Name: 'bridge', Driver: 'bridge', Scope: 'local', Labels: null },
+];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
+  server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      const { method = '', url = '' } = request;
+      requests.push({ method, url, body });
+      if (url === '/v1.50/networks/create') return response.writeHead(201).end('{"Id":"abc","Warning":""}');
+      if (url.startsWith('/v1.50/networks/front')) {
+        return method === 'DELETE' ? response.writeHead(204).end() : response.end(JSON.stringify(networks[0]));
+      }
+      if (url.startsWith('/v1.50/networks/')) return response.writeHead(404).end('{"message":"network x not found"}');
+      return response.end(JSON.stringify(networks));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(join(folder, 'api.sock'), resolve));
+});
+afterAll(() => {
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function swarmctl(...argv: string[]) {
+  let out = '';
+  let err = '';
+  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
+  const status = await run(
+    argv,
+    env,
+    new AbortController().signal,
+    (text) => (out += text),
+    (text) => (err += text),
+  );
+  return { status, out, err: err.trim() };
+}
+
+test('create sends what was asked for, gateways and ranges with their subnets', async () => {
+  const flags = ['-d', 'overlay', '--attachable', '--internal', '--ipv6', '--label', 'team=red', '-o', 'encrypted'];
+  const subnets = [
+    '--subnet',
+    '10.1.0.0/16',
+    '--subnet=10.2.0.0/16',
+    '--gateway',
+    '10.2.0.9',
+    '--ip-range=10.1.4.0/24',
+  ];
+  expect(await swarmctl('network', 'create', ...flags, ...subnets, 'front')).toEqual({
+    status: 0,
+    out: 'abc\n',
+    err: '',
+  });
+  expect(JSON.parse(requests.at(-1)?.body ?? '')).toEqual({
+    Name: 'front',
+    Driver: 'overlay',
+    Scope: 'swarm',
+    Internal: true,
+    Attachable: true,
+    EnableIPv6: true,
+    IPAM: {
+      Driver: 'default',
+      Config: [
+        { Subnet: '10.1.0.0/16', IPRange: '10.1.4.0/24' },
+        { Subnet: '10.2.0.0/16', Gateway: '10.2.0.9' },
+      ],
+    },
+    Options: { encrypted: '' },
+    Labels: { team: 'red' },
+  });
+});
+
+test('the driver is overlay where none is said', async () => {
+  await swarmctl('network', 'create', 'plain');
+  expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({
+    Driver: 'overlay',
+    IPAM: { Config: [] },
+    Labels: {},
+  });
+});
+
+test('ls, inspect, rm', async () => {
+  expect((await swarmctl('network', 'ls')).out).toBe(
+    'NETWORK ID     NAME     DRIVER    SCOPE\nbridge         bridge   bridge    local\nzyxwvutsrqpo   front    overlay   swarm\n',
+  );
+  expect((await swarmctl('network', 'ls', '-f', 'name=fr', '--format', '{{.Name}} {{.Labels}}')).out).toBe(
+    'bridge \nfront team=red\n',
+  );
+  expect(decodeURIComponent(requests.at(-1)?.url ?? '')).toContain('filters={"name":{"fr":true}}');
+  expect((await swarmctl('network', 'inspect', '--verbose', '-f', '{{.Id}}', 'front')).out).toBe(`${networks[0]?.Id}\n`);
+  expect(requests.at(-1)?.url).toMatch(/verbose=true$/);
+  expect(await swarmctl('network', 'rm', 'front')).toEqual({ status: 0, out: 'front\n', err: '' });
+  expect(await swarmctl('network', 'rm', 'x')).toEqual({
+    status: 1,
+    out: '',
+    err: 'Error response from daemon: network x not found',
+  });
+});
+
+test.each([
+  [['--subnet', 'ten'], 'invalid argument "ten" for "--subnet": expected a subnet such as 10.1.0.0/16'],
+  [['--gateway', '10.1.0.1'], 'invalid argument "10.1.0.1" for "--gateway": it lies in no --subnet'],
+  [
+    ['--subnet', '10.1.0.0/16', '--gateway', '10.1.0.1', '--gateway', '10.1.0.2'],
+    'invalid argument "10.1.0.2" for "--gateway": the subnet 10.1.0.0/16 has 10.1.0.1 already',
+  ],
+])('%j', async (flags, err) => {
+  expect(await swarmctl('network', 'create', ...flags, 'x')).toEqual({ status: 125, out: '', err });
+});

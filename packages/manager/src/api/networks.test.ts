@@ -1,0 +1,315 @@
+import { ClusterError, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
+import type { ServedNetworks, StoreChange } from '@swarmctl/shared/model';
+import type { FastifyInstance } from 'fastify';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { aCluster, aNode, aStore, aTask } from '../../../../test/kit/index.ts';
+import { settleState } from '../../../../test/sim/control/decide.ts';
+import { endpointAllocator } from '../control/allocator/endpoints.ts';
+import { networkAllocator, networkConflict } from '../control/allocator/networks.ts';
+import { portConflict } from '../control/allocator/ports.ts';
+import { taskAllocator } from '../control/allocator/tasks.ts';
+import type { Store } from '../store/store.ts';
+import type { ManagerAccess } from './ports.ts';
+import { createApi } from './server.ts';
+
+let store: Store;
+let app: FastifyInstance;
+let withManager: boolean;
+
+async function start(servedNetworks: ServedNetworks = { overlay: true, predefined: true }): Promise<void> {
+  store = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1', hostname: 'alpha', addr: '192.168.1.1' })] });
+  withManager = true;
+  const clock = new ManualClock();
+  const manager = {
+    isLeader: () => true,
+    view: () => store.view(),
+    readIndex: async () => undefined,
+    propose: async (changes: readonly StoreChange[]) => {
+      const outcome = store.apply(store.index + 1, { now: clock.now(), changes });
+      if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
+      return { index: store.index };
+    },
+    portConflict,
+    networkConflict,
+  } as unknown as ManagerAccess;
+  app = await createApi({
+    local: {
+      state: () => 'active',
+      manager: () => (withManager ? manager : undefined),
+      info: () => ({}) as never,
+      init: async () => 'n1',
+      join: async () => undefined,
+      leave: async () => undefined,
+    },
+    clock,
+    newId: newIdFrom(seededRandom(1)),
+    random: seededRandom(2),
+    log: silentLogger,
+    version: '0.1.0',
+    servedNetworks,
+  });
+}
+beforeEach(() => start());
+
+async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unknown) {
+  const payload = body === undefined ? {} : { payload: JSON.stringify(body) };
+  const headers = body === undefined ? {} : { headers: { 'content-type': 'application/json' } };
+  const response = await app.inject({ method, url, ...payload, ...headers });
+  const json = response.body === '' ? undefined : JSON.parse(response.body);
+  return { status: response.statusCode, json };
+}
+
+/** As `docker network create -d overlay` sends it. */
+const wanted = (Name: string, more: object = {}) => ({
+  CheckDuplicate: true,
+  Name,
+  Driver: 'overlay',
+  Scope: '',
+  Internal: false,
+  Attachable: false,
+  Ingress: false,
+  ConfigOnly: false,
+  ConfigFrom: null,
+  EnableIPv6: false,
+  IPAM: { Driver: 'default', Options: {}, Config: [] },
+  Options: {},
+  Labels: {},
+  ...more,
+});
+const create = async (name: string, more: object = {}): Promise<string> => {
+  const { status, json } = await call('POST', '/v1.41/networks/create', wanted(name, more));
+  expect([status, json]).toEqual([201, { Id: expect.any(String), Warning: '' }]);
+  return json.Id;
+};
+const service = (Name: string, Networks: object[], more: object = {}) => ({
+  Name,
+  TaskTemplate: { ContainerSpec: { Image: 'web:1' }, Networks },
+  ...more,
+});
+const settle = () => settleState(store, [networkAllocator(), endpointAllocator(), taskAllocator()]);
+const names = async (filters: object = {}) =>
+  (await call('GET', `/networks?filters=${encodeURIComponent(JSON.stringify(filters))}`)).json.map(
+    (one: { Name: string }) => one.Name,
+  );
+
+test('a network is made, shown and removed as Docker does', async () => {
+  const id = await create('net1', { Attachable: true });
+  settle();
+  const shown = {
+    Name: 'net1',
+    Id: id,
+    Created: expect.stringMatching(/^20.*Z$/),
+    Scope: 'swarm',
+    Driver: 'overlay',
+    EnableIPv4: true,
+    EnableIPv6: false,
+    IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: '10.0.0.0/24', Gateway: '10.0.0.1' }] },
+    Internal: false,
+    Attachable: true,
+    Ingress: false,
+    ConfigFrom: { Network: '' },
+    ConfigOnly: false,
+    Containers: null,
+    Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4096' },
+    Labels: null,
+  };
+  for (const reference of [id, 'net1', id.slice(0, 6), `${id}?scope=swarm`]) {
+    expect(await call('GET', `/networks/${reference}`)).toEqual({ status: 200, json: shown });
+  }
+  expect(await call('DELETE', '/networks/net1')).toEqual({ status: 204, json: undefined });
+  expect(await call('GET', `/networks/${id}`)).toEqual({ status: 404, json: { message: `network ${id} not found` } });
+});
+
+test('what a network asks for is kept and shown', async () => {
+  await create('big', {
+    EnableIPv6: true,
+    Internal: true,
+    Labels: { team: 'red' },
+    IPAM: {
+      Driver: 'default',
+      Config: [{ Subnet: '10.9.0.0/16', IPRange: '10.9.4.0/24', Gateway: '10.9.0.77' }, { Subnet: 'FD00:9::/64' }],
+    },
+    Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' },
+  });
+  settle();
+  expect((await call('GET', '/networks/big')).json).toMatchObject({
+    EnableIPv6: true,
+    Internal: true,
+    Labels: { team: 'red' },
+    IPAM: {
+      Config: [
+        { Subnet: '10.9.0.0/16', IPRange: '10.9.4.0/24', Gateway: '10.9.0.77' },
+        { Subnet: 'fd00:9::/64', Gateway: 'fd00:9::1' },
+      ],
+    },
+    Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' },
+  });
+});
+
+describe('what is refused', () => {
+  const ipam = (...Config: object[]) => ({ IPAM: { Driver: 'default', Config } });
+  test.each<[string, object, number, string]>([
+    ['a name that is taken', wanted('taken'), 409, 'network with name taken already exists'],
+    ['no name', wanted(''), 400, 'name must be provided'],
+    ['a bad name', wanted('x y'), 400, 'name must be valid as a DNS name component'],
+    ['a predefined name', wanted('host'), 403, 'operation is not permitted on predefined host network'],
+    ["an engine's own driver", wanted('x', { Driver: 'bridge' }), 501, "driver 'bridge' are not supported here"],
+    ['no driver', wanted('x', { Driver: '' }), 501, "driver 'bridge' are not supported here"],
+    ['encryption', wanted('x', { Options: { encrypted: '' } }), 501, "option 'encrypted' is not supported yet"],
+    ['an unknown option', wanted('x', { Options: { mtu: '9000' } }), 400, "unknown option 'mtu'"],
+    ['config-only', wanted('x', { ConfigOnly: true }), 501, 'config-only networks are not supported yet'],
+    ['an ingress', wanted('x', { Ingress: true }), 501, 'an ingress network of your own is not supported yet'],
+    ['a local scope', wanted('x', { Scope: 'local' }), 400, "an overlay network's scope is swarm, not 'local'"],
+    ['a label of ours', wanted('x', { Labels: { 'swarmctl.x': 'y' } }), 400, "unknown label 'swarmctl.x'"],
+    [
+      'an overlap',
+      wanted('x', ipam({ Subnet: '10.7.0.0/16' })),
+      400,
+      'Pool overlaps with other one on this address space: 10.7.0.0/16 meets 10.7.7.0/24 of network taken',
+    ],
+    ['its own overlap', wanted('x', ipam({ Subnet: '10.1.0.0/16' }, { Subnet: '10.1.1.0/24' })), 400, 'overlap'],
+    ['a subnet with a host', wanted('x', ipam({ Subnet: '10.1.0.5/16' })), 400, 'it should be 10.1.0.0/16'],
+    ['no subnet', wanted('x', ipam({ Subnet: 'ten' })), 400, 'invalid subnet ten'],
+    ['a subnet too small', wanted('x', ipam({ Subnet: '10.1.0.0/30' })), 400, 'the prefix must be from 8 to 29'],
+    ['IPv6 without it', wanted('x', ipam({ Subnet: 'fd00::/64' })), 400, 'the network has no IPv6'],
+    ['a stray gateway', wanted('x', ipam({ Subnet: '10.1.0.0/16', Gateway: '10.2.0.1' })), 400, 'gateway 10.2.0.1'],
+    ['a gateway alone', wanted('x', ipam({ Gateway: '10.2.0.1' })), 400, 'needs its subnet'],
+    ['a stray range', wanted('x', ipam({ Subnet: '10.1.0.0/16', IPRange: '10.2.0.0/24' })), 400, 'does not lie in'],
+  ])('%s', async (_, body, status, message) => {
+    await create('taken', ipam({ Subnet: '10.7.7.0/24' }));
+    expect(await call('POST', '/networks/create', body)).toEqual({
+      status,
+      json: { message: expect.stringContaining(message) },
+    });
+    expect(store.view().list('networks')).toHaveLength(1);
+  });
+
+  test('on a worker', async () => {
+    withManager = false;
+    const { status, json } = await call('POST', '/networks/create', wanted('x'));
+    expect([status, json.message]).toEqual([403, expect.stringMatching(/^This node is not a swarm manager\. Use/)]);
+    expect(await names()).toEqual(['bridge', 'host', 'none']);
+  });
+
+  test('removing what every engine has', async () => {
+    expect(await call('DELETE', '/networks/bridge')).toEqual({
+      status: 403,
+      json: { message: 'bridge is a pre-defined network and cannot be removed' },
+    });
+  });
+
+  test('two of a name at once: one is made', async () => {
+    const both = await Promise.all([1, 2].map(() => call('POST', '/networks/create', wanted('twin'))));
+    expect(both.map(({ status }) => status).sort()).toEqual([201, 409]);
+  });
+
+  test('two of a subnet at once: one is made', async () => {
+    const body = (name: string) => wanted(name, ipam({ Subnet: '10.5.0.0/24' }));
+    const both = await Promise.all(['a', 'b'].map((name) => call('POST', '/networks/create', body(name))));
+    expect(both.map(({ status }) => status).sort()).toEqual([201, 400]);
+  });
+});
+
+test('lists are filtered as Docker does', async () => {
+  await create('front', { Labels: { 'com.docker.stack.namespace': 'st' } });
+  await create('back');
+  await call('POST', '/services/create', service('web', [{ Target: 'front' }]));
+  expect((await names()).sort()).toEqual(['back', 'bridge', 'front', 'host', 'none']);
+  expect(await names({ name: ['ron'] })).toEqual(['front']);
+  expect(await names({ label: { 'com.docker.stack.namespace=st': true } })).toEqual(['front']);
+  expect(await names({ scope: ['swarm'], dangling: ['true'] })).toEqual(['back']);
+  expect(await names({ dangling: { false: true }, driver: ['overlay'] })).toEqual(['front']);
+  expect(await names({ type: { builtin: true } })).toEqual(['bridge', 'host', 'none']);
+  expect(await names({ driver: ['null'] })).toEqual(['none']);
+  for (const wrong of [{ bogus: ['1'] }, { type: ['odd'] }, { dangling: ['maybe'] }]) {
+    const url = `/networks?filters=${encodeURIComponent(JSON.stringify(wrong))}`;
+    expect((await call('GET', url)).status).toBe(400);
+  }
+});
+
+describe('services', () => {
+  test('are put on networks by name, and keep the id; unknown ones are refused', async () => {
+    const id = await create('front');
+    const { json } = await call('POST', '/services/create', service('web', [{ Target: 'front', Aliases: ['w'] }]));
+    const spec = (await call('GET', `/services/${json.ID}`)).json.Spec;
+    expect(spec.TaskTemplate.Networks).toEqual([{ Target: id, Aliases: ['w'] }]);
+    const host = await call('POST', '/services/create', service('h', [{ Target: 'host' }]));
+    expect(host.status).toBe(201);
+    const old = { Name: 'old', TaskTemplate: { ContainerSpec: { Image: 'web:1' } }, Networks: [{ Target: id }] };
+    const made = await call('POST', '/services/create', old);
+    expect((await call('GET', `/services/${made.json.ID}`)).json.Spec).toMatchObject({
+      TaskTemplate: { Networks: [{ Target: id }] },
+    });
+    expect(await call('POST', '/services/create', service('x', [{ Target: 'nosuchnet' }]))).toEqual({
+      status: 500,
+      json: { message: 'network nosuchnet not found' },
+    });
+    const twice = await call('POST', '/services/create', service('x', [{ Target: id }, { Target: 'front' }]));
+    expect([twice.status, twice.json.message]).toEqual([400, expect.stringContaining('front is given twice')]);
+  });
+
+  test('may only be on networks that are served', async () => {
+    await start({ overlay: false, predefined: true });
+    const id = await create('front');
+    const refused = await call('POST', '/services/create', service('web', [{ Target: id }]));
+    expect([refused.status, refused.json.message]).toEqual([501, 'user networks are not supported yet']);
+    expect((await call('POST', '/services/create', service('h', [{ Target: 'host' }]))).status).toBe(201);
+  });
+
+  test('keep their networks from being removed, and their tasks do until they are gone', async () => {
+    const id = await create('front');
+    const { json } = await call('POST', '/services/create', service('web', [{ Target: 'front' }]));
+    const inUse = (by: string) => ({
+      status: 400,
+      json: { message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by ${by}` },
+    });
+    expect(await call('DELETE', '/networks/front')).toEqual(inUse(`service ${json.ID}`));
+    settle();
+    const stored = store.view().get('services', json.ID);
+    const object = aTask({ id: 't1', ...(stored && { service: stored }), state: 'new' });
+    store.apply(store.index + 1, { now: 1, changes: [{ op: 'create', table: 'tasks', object }] });
+    settle();
+    expect((await call('GET', '/tasks')).json[0].NetworksAttachments).toMatchObject([
+      {
+        Network: {
+          ID: id,
+          Spec: { Name: 'front', DriverConfiguration: { Name: 'overlay' }, Scope: 'swarm' },
+          DriverState: { Name: 'overlay', Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4096' } },
+          IPAMOptions: { Configs: [{ Subnet: '10.0.0.0/24', Gateway: '10.0.0.1' }] },
+        },
+        Addresses: ['10.0.0.3/24'],
+      },
+    ]);
+    expect((await call('GET', `/services/${json.ID}`)).json.Endpoint.VirtualIPs).toEqual([
+      { NetworkID: id, Addr: '10.0.0.2/24' },
+    ]);
+    expect((await call('GET', '/networks/front?verbose=true')).json.Services).toMatchObject({
+      web: { VIP: '10.0.0.2', Tasks: [{ Name: 'web.1.t1', EndpointIP: '10.0.0.3' }] },
+    });
+    await call('DELETE', `/services/${json.ID}`);
+    expect(await call('DELETE', '/networks/front')).toEqual(inUse('task t1'));
+    store.apply(store.index + 1, { now: 1, changes: [{ op: 'remove', table: 'tasks', id: 't1' }] });
+    expect((await call('DELETE', '/networks/front')).status).toBe(204);
+  });
+
+  test('that come while their network goes: one of the two is refused', async () => {
+    const id = await create('front');
+    const [made, removed] = await Promise.all([
+      call('POST', '/services/create', service('web', [{ Target: id }])),
+      call('DELETE', '/networks/front'),
+    ]);
+    expect([made.status, removed.status]).toEqual(made.status === 201 ? [201, 400] : [500, 204]);
+  });
+});
+
+test('pruning removes what nobody uses', async () => {
+  await create('used');
+  await create('kept', { Labels: { keep: 'yes' } });
+  await create('idle');
+  await call('POST', '/services/create', service('web', [{ Target: 'used' }]));
+  const filters = encodeURIComponent(JSON.stringify({ 'label!': ['keep=yes'] }));
+  expect((await call('POST', `/networks/prune?filters=${filters}`)).json).toEqual({ NetworksDeleted: ['idle'] });
+  const young = encodeURIComponent(JSON.stringify({ until: ['1h'] }));
+  expect((await call('POST', `/networks/prune?filters=${young}`)).json).toEqual({ NetworksDeleted: null });
+  expect((await call('POST', '/networks/prune')).json).toEqual({ NetworksDeleted: ['kept'] });
+});

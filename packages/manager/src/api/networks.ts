@@ -1,0 +1,310 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import {
+  bareAddress,
+  completeNetworkSpec,
+  fromTimestamp,
+  isPredefinedNetwork,
+  isTerminal,
+  type Network,
+  NetworkCreateRequest,
+  normalise,
+  type PredefinedNetwork,
+  parseDurationMs,
+  parseJson,
+  predefinedNetworks,
+  type ServiceSpec,
+  vxlanIdOption,
+} from '@swarmctl/shared/model';
+import type { FastifyInstance } from 'fastify';
+import type { View } from '../store/types.ts';
+import { type ApiContext, leading, readView } from './context.ts';
+import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
+import type { Turns } from './turns.ts';
+
+// Networks: the cluster's overlay networks, and the three that every engine has.
+
+const listFilters = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
+
+export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): void {
+  app.get<{ Querystring: Query }>('/networks', async (request) => {
+    const filters = filtersOf(request.query, listFilters);
+    checkFilters(filters);
+    const view = context.local.manager() && (await readView(context));
+    const own = view
+      ?.list('networks')
+      .map((network) => ({ shown: showNetwork(network), idle: !userOf(view, network) }));
+    const all = [...(own ?? []), ...predefinedNetworks.map((name) => ({ shown: showPredefined(name), idle: false }))];
+    return all.filter(({ shown, idle }) => isListed(filters, shown, idle)).map(({ shown }) => shown);
+  });
+
+  app.get<{ Params: { id: string }; Querystring: Query }>('/networks/:id', async (request) => {
+    const { id } = request.params;
+    const scope = single(request.query, 'scope') || undefined;
+    const view = context.local.manager() && (await readView(context));
+    if (isPredefinedNetwork(id)) return showPredefined(id, scope);
+    if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
+    const network = findNetwork(view, id);
+    return { ...showNetwork(network), ...(flag(request.query, 'verbose') && showUse(view, network)) };
+  });
+
+  app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
+    const spec = completeNetworkSpec(normalise(NetworkCreateRequest, parseJson(request.body as Buffer) ?? {}));
+    if (!context.local.manager()) {
+      throw new ClusterError(
+        'permission-denied',
+        'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.',
+      );
+    }
+    const manager = await leading(context);
+    const id = context.newId();
+    await turns.take(async () => {
+      const view = manager.view();
+      if (view.networkByName(spec.Name)) {
+        throw new ClusterError('already-exists', `network with name ${spec.Name} already exists`);
+      }
+      const conflict = manager.networkConflict(view, spec);
+      if (conflict) {
+        throw new ClusterError('invalid-argument', `rpc error: code = InvalidArgument desc = ${conflict}`);
+      }
+      const object = { ID: id, Spec: spec, IPAM: { Configs: [] }, Gateways: {} };
+      await manager.propose([{ op: 'create', table: 'networks', object }]);
+    });
+    return reply.status(201).send({ Id: id, Warning: '' });
+  });
+
+  app.delete<{ Params: { id: string } }>('/networks/:id', { config: { leaderOnly: true } }, async (request, reply) => {
+    const { id } = request.params;
+    if (isPredefinedNetwork(id)) {
+      throw new ClusterError('permission-denied', `${id} is a pre-defined network and cannot be removed`);
+    }
+    const manager = await leading(context);
+    await turns.take(async () => {
+      const network = findNetwork(manager.view(), id);
+      const user = userOf(manager.view(), network);
+      if (user) {
+        throw new ClusterError(
+          'failed-precondition',
+          `rpc error: code = FailedPrecondition desc = network ${network.ID} is in use by ${user}`,
+        );
+      }
+      await manager.propose([{ op: 'remove', table: 'networks', id: network.ID }]);
+    });
+    return reply.status(204).send();
+  });
+
+  app.post<{ Querystring: Query }>('/networks/prune', { config: { leaderOnly: true } }, async (request) => {
+    const filters = filtersOf(request.query, ['label', 'label!', 'until']);
+    const before = untilOf(filters, context.clock.now());
+    if (!context.local.manager()) return { NetworksDeleted: null };
+    const manager = await leading(context);
+    return turns.take(async () => {
+      const view = manager.view();
+      const doomed = view
+        .list('networks')
+        .filter(
+          (network) =>
+            passesLabels(filters, 'label', network.Spec.Labels) &&
+            !(filters.get('label!')?.size && passesLabels(filters, 'label!', network.Spec.Labels)) &&
+            (before === undefined || fromTimestamp(network.CreatedAt) < before) &&
+            !userOf(view, network),
+        );
+      if (doomed.length > 0) {
+        await manager.propose(doomed.map(({ ID }) => ({ op: 'remove', table: 'networks', id: ID })));
+      }
+      return { NetworksDeleted: doomed.length > 0 ? doomed.map(({ Spec }) => Spec.Name) : null };
+    });
+  });
+
+  for (const verb of ['connect', 'disconnect']) {
+    app.post(`/networks/:id/${verb}`, async () => {
+      throw new ClusterError('unimplemented', 'attaching containers to networks by hand is not supported yet');
+    });
+  }
+}
+
+export const findNetwork = (view: View, reference: string): Network =>
+  lookUp(
+    'network',
+    reference,
+    (id) => view.get('networks', id),
+    view.list('networks'),
+    (network) => network.Spec.Name,
+  );
+
+/** The spec with ids for names, so that a network of the same name later is another one. Throws what Docker says of an unknown one. */
+export function withNetworkIds<T extends ServiceSpec>(view: View, spec: T): T {
+  const networks = spec.TaskTemplate?.Networks;
+  if (!networks?.length) return spec;
+  const seen = new Set<string>();
+  const resolved = networks.map((attachment) => {
+    const target = attachment.Target ?? '';
+    const id = isPredefinedNetwork(target) ? target : networkId(view, target);
+    if (seen.has(id)) {
+      throw new ClusterError(
+        'invalid-argument',
+        `rpc error: code = InvalidArgument desc = network ${target} is given twice`,
+      );
+    }
+    seen.add(id);
+    return { ...attachment, Target: id };
+  });
+  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, Networks: resolved } };
+}
+
+function networkId(view: View, target: string): string {
+  const network = view.get('networks', target) ?? view.networkByName(target);
+  if (!network) throw new ClusterError('unknown', `network ${target} not found`);
+  return network.ID;
+}
+
+/** `service ID` or `task ID`: what keeps the network from being removed. */
+function userOf(view: View, { ID }: Network): string | undefined {
+  const service = view
+    .list('services')
+    .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
+  if (service) return `service ${service.ID}`;
+  for (const { holders } of view.addressesOf(ID).values()) {
+    for (const { kind, id } of holders) {
+      if (kind === 'service') return `service ${id}`;
+      const task = kind === 'task' ? view.get('tasks', id) : undefined;
+      if (task && !isTerminal(task.Status.State)) return `task ${id}`;
+    }
+  }
+  return undefined;
+}
+
+// --- as the API shows them ---
+
+interface Shown {
+  readonly Name: string;
+  readonly Id: string;
+  readonly Driver: string;
+  readonly Scope: string;
+  readonly Labels: Readonly<Record<string, string>> | null;
+}
+
+function showNetwork(network: Network) {
+  const { Spec, VNI, IPAM } = network;
+  const options = Spec.DriverConfiguration?.Options ?? {};
+  return {
+    Name: Spec.Name,
+    Id: network.ID,
+    Created: network.CreatedAt,
+    Scope: 'swarm',
+    Driver: Spec.DriverConfiguration?.Name ?? 'overlay',
+    EnableIPv4: true,
+    EnableIPv6: Spec.IPv6Enabled ?? false,
+    IPAM: { Driver: 'default', Options: null, Config: IPAM.Configs.map((config) => showConfig(network, config)) },
+    Internal: Spec.Internal ?? false,
+    Attachable: Spec.Attachable ?? false,
+    Ingress: false,
+    ConfigFrom: { Network: '' },
+    ConfigOnly: false,
+    Containers: null,
+    Options: { ...options, ...(VNI !== undefined && { [vxlanIdOption]: String(VNI) }) },
+    Labels: Object.keys(Spec.Labels).length > 0 ? Spec.Labels : null,
+  };
+}
+
+function showConfig({ Spec }: Network, { Subnet, Gateway }: Network['IPAM']['Configs'][number]) {
+  const range = Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange;
+  return { Subnet, ...(range && { IPRange: range }), Gateway };
+}
+
+const predefinedDrivers: Readonly<Record<PredefinedNetwork, string>> = { bridge: 'bridge', host: 'host', none: 'null' };
+
+/** An engine's own; for whoever asks for it by the scope swarm, the way to put services on it. */
+function showPredefined(name: PredefinedNetwork, scope = 'local') {
+  return {
+    Name: name,
+    Id: name,
+    Created: '1970-01-01T00:00:00Z',
+    Scope: scope === 'swarm' ? 'swarm' : 'local',
+    Driver: predefinedDrivers[name],
+    EnableIPv4: true,
+    EnableIPv6: false,
+    IPAM: { Driver: 'default', Options: null, Config: [] },
+    Internal: false,
+    Attachable: false,
+    Ingress: false,
+    ConfigFrom: { Network: '' },
+    ConfigOnly: false,
+    Containers: {},
+    Options: {},
+    Labels: null,
+  };
+}
+
+/** What `verbose` adds: the services on the network, and the nodes. */
+function showUse(view: View, network: Network) {
+  const services: Record<string, { VIP: string; Ports: string[]; LocalLBIndex: number; Tasks: object[] }> = {};
+  const of = (serviceId: string, name: string) => {
+    const vip = view
+      .get('services', serviceId)
+      ?.Endpoint.VirtualIPs?.find(({ NetworkID }) => NetworkID === network.ID)?.Addr;
+    services[name] ??= { VIP: bareAddress(vip ?? ''), Ports: [], LocalLBIndex: 0, Tasks: [] };
+    return services[name];
+  };
+  for (const { address, holders } of view.addressesOf(network.ID).values()) {
+    for (const { kind, id } of holders) {
+      if (kind === 'service') of(id, view.get('services', id)?.Spec.Name ?? id);
+      const task = kind === 'task' ? view.get('tasks', id) : undefined;
+      if (!task || isTerminal(task.Status.State)) continue;
+      const node = view.get('nodes', task.NodeID ?? '');
+      of(task.ServiceID, task.ServiceAnnotations.Name).Tasks.push({
+        Name: `${task.ServiceAnnotations.Name}.${task.Slot ?? task.NodeID}.${task.ID}`,
+        EndpointID: '',
+        EndpointIP: address,
+        Info: { 'Host IP': node?.Status.Addr ?? '' },
+      });
+    }
+  }
+  const peers = Object.keys(network.Gateways).flatMap((id) => {
+    const node = view.get('nodes', id);
+    return node ? [{ Name: node.Description?.Hostname ?? id, IP: node.Status.Addr }] : [];
+  });
+  return { Peers: peers, Services: services };
+}
+
+// --- filters ---
+
+function checkFilters(filters: Filters): void {
+  for (const type of filters.get('type') ?? []) {
+    if (type !== 'builtin' && type !== 'custom') {
+      throw new ClusterError('invalid-argument', `invalid filter: 'type'='${type}'`);
+    }
+  }
+  for (const value of filters.get('dangling') ?? []) {
+    if (!['true', 'false', '1', '0'].includes(value)) {
+      throw new ClusterError('invalid-argument', `invalid filter 'dangling=[${value}]'`);
+    }
+  }
+}
+
+function isListed(filters: Filters, shown: Shown, idle: boolean): boolean {
+  const type = isPredefinedNetwork(shown.Name) ? 'builtin' : 'custom';
+  return (
+    passes(filters, 'id', (id) => shown.Id.includes(id)) &&
+    passes(filters, 'name', (name) => shown.Name.includes(name)) &&
+    passes(filters, 'driver', (driver) => shown.Driver === driver) &&
+    passes(filters, 'scope', (scope) => shown.Scope === scope) &&
+    passes(filters, 'type', (one) => one === type) &&
+    passes(filters, 'dangling', (value) => (value === 'true' || value === '1') === idle) &&
+    passesLabels(filters, 'label', shown.Labels ?? {})
+  );
+}
+
+/** ms since the epoch; a duration ago, a Unix time or RFC 3339. */
+function untilOf(filters: Filters, now: number): number | undefined {
+  const [text] = filters.get('until') ?? [];
+  if (text === undefined) return undefined;
+  const ago = parseDurationMs(text);
+  const at =
+    ago === undefined || text === '0'
+      ? /^\d+(\.\d+)?$/.test(text)
+        ? Number(text) * 1000
+        : Date.parse(text)
+      : now - ago;
+  if (Number.isNaN(at)) throw new ClusterError('invalid-argument', `invalid filter 'until=${text}'`);
+  return at;
+}
