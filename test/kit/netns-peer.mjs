@@ -20,14 +20,12 @@ const verbs = {
       });
       servers.set(`${host} ${port}`, { close: () => server.close(), sockets });
       server.on('error', (error) => reject(error));
-      server.listen({ port, host, backlog: 4096 }, () => resolve());
+      server.listen({ port, host, backlog: 4096, ipv6Only: host.includes(':') }, () => resolve());
     }),
 
   listenUdp: ({ host, port, name }) =>
     new Promise((resolve, reject) => {
-      const socket = createSocket('udp4', (_data, from) =>
-        socket.send(`${name} ${from.address}`, from.port, from.address),
-      );
+      const socket = udpSocket(host, (_data, from) => socket.send(`${name} ${from.address}`, from.port, from.address));
       servers.set(`udp ${host} ${port}`, { close: () => socket.close(), sockets: new Set() });
       socket.on('error', reject);
       socket.bind(port, host, () => resolve());
@@ -87,7 +85,7 @@ const verbs = {
   async udp({ key, host, port, times = 1, waitMs = 300 }) {
     let socket = held.get(key);
     if (!socket) {
-      socket = createSocket('udp4');
+      socket = udpSocket(host);
       held.set(key, socket);
     }
     const answers = [];
@@ -112,15 +110,30 @@ const verbs = {
     ingresses.set(options.nodeId, await createIngress(kind, options, { log, clock: realClock }));
     return ingresses.get(options.nodeId).kind;
   },
-  async apply({ nodeId, entries }) {
+  /** `mesh`: a MeshState as data, with `ways` by node id. */
+  async apply({ nodeId, entries, mesh }) {
     const start = performance.now();
-    await ingresses.get(nodeId).apply(new Map(entries.map((entry) => [entry.key, entry])));
+    const wanted = new Map(entries.map((entry) => [entry.key, entry]));
+    await ingresses.get(nodeId).apply(wanted, mesh && meshState(mesh));
     return performance.now() - start;
   },
   problems: async ({ nodeId }) => Object.fromEntries(ingresses.get(nodeId).problems()),
   sweep: ({ nodeId }) => ingresses.get(nodeId).sweep(),
   shut: ({ nodeId, keep }) => ingresses.get(nodeId).close({ keep }),
 };
+
+const udpSocket = (host, onMessage) =>
+  createSocket({ type: host.includes(':') ? 'udp6' : 'udp4', ipv6Only: host.includes(':') }, onMessage);
+
+// One state for equal data, as a mesh has it.
+const states = new Map();
+function meshState(data) {
+  const key = JSON.stringify(data);
+  const { marks, ways, ...rest } = data;
+  const state = { ...rest, marks: new Map(marks), wayTo: (nodeId) => ways[nodeId] ?? { kind: 'masquerade', v4: '' } };
+  if (!states.has(key)) states.set(key, state);
+  return states.get(key);
+}
 
 const greeting = (host, port, from) =>
   new Promise((resolve) => {

@@ -9,6 +9,7 @@ export interface Netns {
   /** As under /run/netns. */
   readonly name: string;
   readonly addr: string;
+  readonly addr6: string;
   /** Runs a program to its end in it; throws with what it said when it fails. */
   run(program: string, ...args: string[]): string;
   spawn(program: string, args: readonly string[], options?: SpawnOptions): ChildProcess;
@@ -16,8 +17,11 @@ export interface Netns {
 
 export interface NetnsLab {
   readonly spaces: readonly Netns[];
-  /** One more, inside `node` as a container is: on a bridge of that node, with the node as its way out. */
-  addContainer(node: Netns): Netns;
+  /**
+   * One more, inside `node` as a container is: on a bridge of that node, with the node as its way out, and the addresses 172.30.0.n and
+   * fd30::n; by default ones that no other has.
+   */
+  addContainer(node: Netns, number?: number): Netns;
   /** Ends what was spawned in them and deletes them. Idempotent. */
   close(): Promise<void>;
 }
@@ -45,7 +49,7 @@ export function noNetns(...tools: string[]): string | undefined {
   return missing;
 }
 
-/** `count` namespaces with the addresses 10.77.0.1, .2, … on one network. */
+/** `count` namespaces with the addresses 10.77.0.1, .2, … and fd77::1, ::2, … on one network. */
 export function openNetnsLab(count: number): NetnsLab {
   sweepNetns();
   const base = `${prefix}-${process.pid}-${++labs}`;
@@ -60,10 +64,10 @@ export function openNetnsLab(count: number): NetnsLab {
       names.push(name);
       return join(name, `${base}-net`, i + 1, children);
     });
-    const addContainer = (node: Netns) => {
+    const addContainer = (node: Netns, number = names.length + 1) => {
       const name = `${base}-c${names.length}`;
       names.push(name);
-      return joinBridge(name, node, names.length, children);
+      return joinBridge(name, node, number, children);
     };
     return { spaces, addContainer, close: () => closeLab(names, children) };
   } catch (error) {
@@ -75,14 +79,16 @@ export function openNetnsLab(count: number): NetnsLab {
 export interface PeerOptions {
   /** It can run a node's ingress too. */
   readonly ingress?: boolean;
+  /** It is a mesh-peer.mjs. */
+  readonly mesh?: boolean;
   /** As this user, without privileges. */
   readonly uid?: number;
 }
 
 /** Starts a peer in a namespace. */
-export async function startPeer(space: Netns, { ingress, uid }: PeerOptions = {}): Promise<NetnsPeer> {
-  const program = fileURLToPath(new URL('netns-peer.mjs', import.meta.url));
-  const command = [process.execPath, ...(ingress ? ['--conditions=source', '--import', 'tsx'] : []), program];
+export async function startPeer(space: Netns, { ingress, mesh, uid }: PeerOptions = {}): Promise<NetnsPeer> {
+  const program = fileURLToPath(new URL(mesh ? 'mesh-peer.mjs' : 'netns-peer.mjs', import.meta.url));
+  const command = [process.execPath, ...(ingress || mesh ? ['--conditions=source', '--import', 'tsx'] : []), program];
   if (uid !== undefined) command.unshift('setpriv', `--reuid=${uid}`, '--clear-groups');
   const child = space.spawn(command[0] as string, command.slice(1), {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -130,9 +136,11 @@ function join(name: string, network: string, number: number, children: Set<Child
   const port = `p${number}`;
   inside(network, 'ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name);
   inside(network, 'ip', 'link', 'set', port, 'master', 'br0', 'up');
+  const addr6 = `fd77::${number}`;
   inside(name, 'ip', 'addr', 'add', `${addr}/24`, 'dev', 'eth0');
+  inside(name, 'ip', 'addr', 'add', `${addr6}/64`, 'dev', 'eth0', 'nodad');
   inside(name, 'ip', 'link', 'set', 'eth0', 'up');
-  return space(name, addr, children);
+  return space(name, addr, addr6, children);
 }
 
 const containerBridge = 'ctr0';
@@ -143,20 +151,25 @@ function joinBridge(name: string, node: Netns, number: number, children: Set<Chi
   if (!node.run('ip', '-o', 'link').includes(`${containerBridge}:`)) {
     node.run('ip', 'link', 'add', containerBridge, 'type', 'bridge');
     node.run('ip', 'addr', 'add', '172.30.0.1/16', 'dev', containerBridge);
+    node.run('ip', 'addr', 'add', 'fd30::1/64', 'dev', containerBridge, 'nodad');
     node.run('ip', 'link', 'set', containerBridge, 'up');
   }
   const port = `c${number}`;
   node.run('ip', 'link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name);
   node.run('ip', 'link', 'set', port, 'master', containerBridge, 'up');
+  const addr6 = `fd30::${number}`;
   inside(name, 'ip', 'addr', 'add', `${addr}/16`, 'dev', 'eth0');
+  inside(name, 'ip', 'addr', 'add', `${addr6}/64`, 'dev', 'eth0', 'nodad');
   inside(name, 'ip', 'link', 'set', 'eth0', 'up');
   inside(name, 'ip', 'route', 'add', 'default', 'via', '172.30.0.1');
-  return space(name, addr, children);
+  inside(name, 'ip', 'route', 'add', 'default', 'via', 'fd30::1');
+  return space(name, addr, addr6, children);
 }
 
-const space = (name: string, addr: string, children: Set<ChildProcess>): Netns => ({
+const space = (name: string, addr: string, addr6: string, children: Set<ChildProcess>): Netns => ({
   name,
   addr,
+  addr6,
   run: (program, ...args) => inside(name, program, ...args),
   spawn(program, args, options = {}) {
     // Not `ip netns exec`, which mounts another /sys.

@@ -91,7 +91,6 @@ const listing = (): Record<string, Record<string, unknown>>[] => [
       chain: 's_udp_53',
       handle: 17,
       expr: [
-        is(4),
         {
           match: {
             op: '==',
@@ -135,7 +134,7 @@ describe('drift', () => {
     ['near4 was changed', (objects) => (objects[5]!['set']!['elem'] = ['10.0.0.0'])],
     ['chain s_udp_53 was changed', (objects) => objects.splice(10, 1)],
     ['chain s_tcp_80 was changed', (objects) => objects.push(objects[9]!)],
-    ['chain s_udp_53 was changed', (objects) => (objects[10]!['rule']!['expr'] as unknown[]).splice(1, 1)],
+    ['chain s_udp_53 was changed', (objects) => (objects[10]!['rule']!['expr'] as unknown[]).splice(0, 1)],
     ['chain s_udp_53 was changed', (objects) => (objects[10]!['rule']!['expr'] as unknown[]).push({ counter: null })],
     ['chain s_tcp_80 was changed', (objects) => objects.splice(11, 1)],
     ['door4 was changed', (objects) => objects.splice(13, 1)],

@@ -87,19 +87,18 @@ interface Match {
 
 /** Anything that we do not write makes a text that we do not expect. */
 function ruleText(expressions: readonly Json[]): string {
-  let [protocol, allow, targets]: [string, string[], string[] | undefined] = ['', [], undefined];
-  let family = '';
+  let [family, protocol, allow, targets]: [number, string, string[], string[]] = [0, '', [], []];
   const others: string[] = [];
   for (const expression of expressions) {
     const match = expression['match'] as Match | undefined;
+    const dnat = expression['dnat'] as Json | undefined;
     if (match?.op === '==' && match.left?.meta?.key === 'l4proto') protocol = String(match.right);
-    else if (match?.op === '==' && match.left?.meta?.key === 'nfproto')
-      family ||= String(match.right).replace(/^ipv/, '');
     else if (match?.op === '==' && match.left?.payload?.field === 'saddr') allow = rangesIn(match.right);
-    else if (expression['dnat'] && !targets) targets = targetsIn(expression['dnat'] as Json);
-    else others.push(JSON.stringify(expression));
+    else if (dnat && family === 0) [family, targets] = [dnat['family'] === 'ip6' ? 6 : 4, targetsIn(dnat)];
+    // Left out of the listing where an address says the same.
+    else if (match?.left?.meta?.key !== 'nfproto') others.push(JSON.stringify(expression));
   }
-  return [text(Number(family), allow, protocol, targets ?? []), ...others].join(' ');
+  return [text(family, allow, protocol, targets), ...others].join(' ');
 }
 
 /** An address and a port, or a map from slots to both. */

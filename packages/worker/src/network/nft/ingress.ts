@@ -304,23 +304,30 @@ export class NftIngress implements Ingress {
   }
 
   async #forgetUdp(ports: ReadonlySet<number>): Promise<void> {
-    if (!this.#hasConntrack) return;
-    const [table, { own }] = [this.#table ?? emptyTable, this.#local()];
+    // What was listed may be of a table that is just being written; then it is looked at once more.
+    for (let attempt = 0, isUnsure = true; attempt < 3 && isUnsure && this.#hasConntrack; attempt++) {
+      isUnsure = false;
+      const { own } = this.#local();
+      this.#hasConntrack = await forgetStaleUdp(this.#run, ports, (asked) => {
+        if (!this.#writing && this.#table) return this.#wantedUdp(asked, this.#table, own);
+        isUnsure = true;
+        return undefined;
+      });
+      if (!this.#hasConntrack)
+        this.#log.warn('conntrack is not installed: UDP clients may go on talking to backends that are gone');
+    }
+  }
+
+  #wantedUdp({ addr, port }: Target, table: NodeTable, own: ReadonlySet<string>): readonly Target[] | undefined {
     const { addresses, mesh } = this.#names;
-    const isOurs = (addr: string) =>
-      addresses.length > 0 ? addresses.includes(addr) : own.has(addr) || isLoopback(addr);
-    const wanted = ({ addr, port }: Target): readonly Target[] | undefined => {
-      const family = familyOf(addr) ?? 4;
-      if (mesh && (addr === mesh.v4 || addr === mesh.v6)) return doorTargets(table.doors[family].get(`udp . ${port}`));
-      const bound = table.ports.get(`udp/${port}@${addr}`);
-      if (!bound && (!isOurs(addr) || this.#taken.has(`udp/${port}`))) return undefined;
-      const { targets } = bound ?? table.ports.get(`udp/${port}`) ?? noTargets;
-      // One family alone has targets: who asks by the other is somebody else's.
-      return targets[family].length === 0 && targets[family === 4 ? 6 : 4].length > 0 ? undefined : targets[family];
-    };
-    this.#hasConntrack = await forgetStaleUdp(this.#run, ports, wanted);
-    if (!this.#hasConntrack)
-      this.#log.warn('conntrack is not installed: UDP clients may go on talking to backends that are gone');
+    const family = familyOf(addr) ?? 4;
+    if (mesh && (addr === mesh.v4 || addr === mesh.v6)) return doorTargets(table.doors[family].get(`udp . ${port}`));
+    const isOurs = addresses.length > 0 ? addresses.includes(addr) : own.has(addr) || isLoopback(addr);
+    const bound = table.ports.get(`udp/${port}@${addr}`);
+    if (!bound && (!isOurs || this.#taken.has(`udp/${port}`))) return undefined;
+    const { targets } = bound ?? table.ports.get(`udp/${port}`) ?? noTargets;
+    // One family alone has targets: who asks by the other is somebody else's.
+    return targets[family].length === 0 && targets[family === 4 ? 6 : 4].length > 0 ? undefined : targets[family];
   }
 
   async #reflect({ nearNets }: NodeTable): Promise<void> {
