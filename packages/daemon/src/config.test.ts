@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type DaemonConfig, readConfig } from './config.ts';
+import { type DaemonConfig, markOf, readConfig } from './config.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -33,6 +33,9 @@ describe('configuration', () => {
       dockerHost: 'unix:///var/run/docker.sock',
       ingress: 'auto',
       ingressAddr: [],
+      mesh: 'auto',
+      dataPathAddr: undefined,
+      meshMark: '0x5377',
       processAllowRoot: false,
       restartGrace: 30_000,
       logLevel: 'info',
@@ -64,6 +67,13 @@ describe('configuration', () => {
     expect(await read([], { SWARMD_LABEL: 'a=1, b=2' })).toMatchObject({ label: ['a=1', 'b=2'] });
   });
 
+  test.each([
+    ['0x5377', 0x5377_0000],
+    ['65535', 0xffff_0000],
+    ['0x', undefined],
+    ['99999', undefined],
+  ])('the mark %s', (text, mark) => expect(markOf(text)).toBe(mark));
+
   test('is frozen', async () => {
     expect(Object.isFrozen(await read([]))).toBe(true);
   });
@@ -91,6 +101,10 @@ describe('configuration', () => {
     [['--listen-addr', '1.2.3.4:70000'], "--listen-addr: '1.2.3.4:70000' is not an address"],
     [['--data-dir'], '--data-dir: a value is missing'],
     [['--ingress-addr', '10.0.0.1:80'], "--ingress-addr: '10.0.0.1:80' is not an address without a port"],
+    [['--data-path-addr', 'eth0'], "--data-path-addr: 'eth0' is not an IP address"],
+    [['--mesh-mark', '0x10000'], "--mesh-mark: '0x10000' is not a number from 0x1 to 0xffff"],
+    [['--mesh-mark', '0'], "--mesh-mark: '0' is not a number"],
+    [['--mesh', 'on'], "--mesh: 'on' is not one of auto, off"],
     [['--docker-host', '/var/run/docker.sock'], 'should look like unix:///var/run/docker.sock'],
     [['--label', '=x'], "--label: '=x' is not of the form name=value"],
     [['--hostname', 'a b'], "--hostname: 'a b' is not a host name"],

@@ -15,6 +15,7 @@ import {
   text,
   texts,
 } from '@swarmctl/shared/kit';
+import { parseIp } from '@swarmctl/shared/model';
 import { parse as parseYaml } from 'yaml';
 import yargs from 'yargs';
 
@@ -47,6 +48,20 @@ const anIp = (given: string, where: string) => {
   if (host !== given) throw invalid(`${where}: '${given}' is not an address without a port`);
 };
 
+const aRealIp = (given: string, where: string) => {
+  if (!parseIp(given)) throw invalid(`${where}: '${given}' is not an IP address`);
+};
+
+const aMark = (given: string, where: string) => {
+  if (markOf(given) === undefined) throw invalid(`${where}: '${given}' is not a number from 0x1 to 0xffff`);
+};
+
+/** The upper half of a packet's mark. */
+export function markOf(text: string): number | undefined {
+  const value = /^(0x[0-9a-f]{1,4}|\d{1,5})$/i.test(text) ? Number(text) : 0;
+  return value > 0 && value <= 0xffff ? (value << 16) >>> 0 : undefined;
+}
+
 const settingsOf = (env: Environment, isRoot: boolean) => ({
   'data-dir': text('Folder of everything this node keeps', 'DIR', defaultDataDir(env, isRoot)),
   'listen-addr': text('Where a manager listens for other nodes', 'HOST:PORT', defaultListenAddr, anAddress),
@@ -55,6 +70,14 @@ const settingsOf = (env: Environment, isRoot: boolean) => ({
   'docker-host': text('Engine of the docker runtime', 'URL', 'unix:///var/run/docker.sock', aDockerHost),
   ingress: choice('How published ports are served', ['auto', 'nftables', 'proxy', 'off'], 'auto'),
   'ingress-addr': texts('Address that published ports answer on; every local one if not given', 'ADDR', anIp),
+  mesh: choice('How tasks of other nodes see the clients of published ports', ['auto', 'off'], 'auto'),
+  'data-path-addr': text(
+    'Where other nodes send that traffic; the advertised one if not given',
+    'IP',
+    undefined,
+    aRealIp,
+  ),
+  'mesh-mark': text('Upper 16 bits of the marks on its packets', 'NUMBER', '0x5377', aMark),
   'reserved-cpus': amount('CPUs that tasks may not have', 'CPUS'),
   'reserved-memory': sizeBytes('Memory that tasks may not have'),
   'process-allow-root': onOff('As root, also run processes that name no other user'),

@@ -6,13 +6,16 @@ import {
   Agent,
   createDockerRuntime,
   createIngress,
+  createMesh,
   createProcessRuntime,
   type Ingress,
+  type KernelMesh,
   type Runtime,
 } from '@swarmctl/worker';
+import { markOf } from './config.ts';
 import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './ports.ts';
 
-// The worker side of a node: the agent over the runtime and the ingress that the configuration names.
+// The worker side of a node: the agent over the runtime, the ingress and the mesh that the configuration names.
 
 export const startWorker: StartWorker = async (options, modules) => {
   const { config, nodeId, addr } = options;
@@ -22,16 +25,26 @@ export const startWorker: StartWorker = async (options, modules) => {
     { nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr },
     { clock, log: log.child({ module: 'ingress' }) },
   );
-  return workerOf({ ingress, runtime: createRuntime(options, modules) }, options, modules);
+  const mesh = await createMesh(
+    config.mesh,
+    {
+      nodeId,
+      dataPathAddr: config.dataPathAddr ?? addr,
+      mark: markOf(config.meshMark) ?? 0,
+      ingress: ingress.kind,
+    },
+    { clock, log: log.child({ module: 'mesh' }) },
+  );
+  return workerOf({ ingress, ...(mesh && { mesh }), runtime: createRuntime(options, modules) }, options, modules);
 };
 
 export function workerOf(
-  parts: { readonly ingress: Ingress; readonly runtime: Runtime },
+  parts: { readonly ingress: Ingress; readonly mesh?: KernelMesh; readonly runtime: Runtime },
   options: WorkerOptions,
   modules: WorkerModules,
 ): WorkerHandle {
   const { config, dataDir, nodeId, addr } = options;
-  const { ingress, runtime } = parts;
+  const { ingress, mesh, runtime } = parts;
   const { link, clock, random, newId, log } = modules;
   const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
@@ -47,6 +60,7 @@ export function workerOf(
     {
       runtimes: new Map<RuntimeName, Runtime>([[runtime.name, runtime]]),
       ingress,
+      ...(mesh && { mesh }),
       link,
       clock,
       random,
@@ -57,9 +71,11 @@ export function workerOf(
         removed: modules.onRemoved,
         tlsInfo: () => tlsInfo,
         engineLabels: () => labels,
+        mesh: () => mesh?.describe(),
       },
     },
   );
+  mesh?.onDescribe(() => agent.redescribe());
   const ended = agent.run(new AbortController().signal);
   ended.catch((error) => modules.onFatal(new Error(`the agent failed: ${messageOf(error)}`, { cause: error })));
   let closed = false;
@@ -67,6 +83,7 @@ export function workerOf(
     if (closed) return;
     closed = true;
     await ingress.close(how);
+    await mesh?.close(how);
     await runtime.close();
   };
   return {

@@ -7,7 +7,7 @@ import { Connector } from './connector.ts';
 import { describeNode } from './describe.ts';
 import { JournalKeeper, readJournal, writeJournal } from './journal.ts';
 import { Outbox } from './outbox.ts';
-import { Routing } from './routing.ts';
+import { Routing, type RoutingStart } from './routing.ts';
 import type { AgentSession } from './session.ts';
 import { TaskBoard } from './task-board.ts';
 import type { AgentModules, AgentOptions } from './types.ts';
@@ -55,7 +55,7 @@ export class Agent {
     this.#modules = modules;
     this.#instance = modules.newId();
     this.#restartGraceMs = this.#options.restartGraceMs;
-    this.#routing = this.#routingFrom([], 0);
+    this.#routing = this.#routingFrom({ entries: [], revision: 0 });
     this.#tasks = this.#taskBoard();
     this.#journal = this.#journalKeeper();
     this.#logs = new LogServer({
@@ -97,6 +97,7 @@ export class Agent {
         revision: this.#routing.wanted,
         tasks: this.#tasks.records,
         ingress: this.#routing.entries,
+        ...(this.#routing.mesh && { mesh: this.#routing.mesh }),
       }),
     });
   }
@@ -132,6 +133,7 @@ export class Agent {
       return await Promise.race([this.#connector().run(ending), failed]);
     } finally {
       watching.abort();
+      this.#routing.end();
       this.#tasks.end();
       this.#logs.clear();
       this.#statusTimer?.timer.cancel();
@@ -142,7 +144,7 @@ export class Agent {
   /** Stops and removes every container of this node, for a node that has left. Only after `run` has ended. */
   async purge(): Promise<void> {
     await this.#tasks.purge();
-    this.#routing = this.#routingFrom([], 0);
+    this.#routeFrom({ entries: [], revision: 0 });
     this.#journal.touch();
     await this.#journal.flush();
   }
@@ -175,16 +177,22 @@ export class Agent {
     const { journalPath, nodeId } = this.#options;
     const journal = await readJournal(journalPath, nodeId, this.#modules.log);
     if (!journal) return;
-    this.#routing = this.#routingFrom(journal.ingress, journal.revision);
+    const { ingress: entries, revision, mesh } = journal;
+    this.#routeFrom({ entries, revision, ...(mesh && { mesh }) });
     this.#routing.restore();
     for (const record of journal.tasks) this.#tasks.begin(record);
     this.#modules.log.info({ tasks: journal.tasks.length, revision: journal.revision }, 'journal read');
   }
 
-  #routingFrom(entries: ConstructorParameters<typeof Routing>[0]['entries'], revision: number): Routing {
-    const { ingress, clock, log } = this.#modules;
+  #routeFrom(start: RoutingStart): void {
+    this.#routing.end();
+    this.#routing = this.#routingFrom(start);
+  }
+
+  #routingFrom(start: RoutingStart): Routing {
+    const { ingress, mesh, clock, log } = this.#modules;
     const applied = (reached: number) => this.#session?.send({ type: 'applied', revision: reached });
-    return new Routing({ entries, revision }, { ingress, clock, log, applied });
+    return new Routing(start, { ingress, ...(mesh && { mesh }), clock, log, applied });
   }
 
   // --- statuses ---
@@ -302,10 +310,10 @@ export class Agent {
   #update(update: Update): void {
     if (update.full) {
       this.#checkBelief(update.revision);
-      this.#routing.replace(update.ingress, update.revision);
+      this.#routing.replace(update.ingress, update.revision, update.mesh);
     } else {
       if (!this.#informed) throw new Error('a delta came before the whole');
-      this.#routing.change(update.ingress, update.removedIngress, update.revision);
+      this.#routing.change(update.ingress, update.removedIngress, update.revision, update.mesh);
     }
     this.#tasks.assign(update.tasks);
     this.#tasks.forget(update.removedTasks);

@@ -5,6 +5,8 @@ import type { Runtime } from '../runtime/types.ts';
 
 export interface Extras {
   tlsInfo?(): TlsInfo | undefined;
+  /** The node's end of the mesh. */
+  mesh?(): NodeDescription['Mesh'] | undefined;
   /** Of the engine; laid over those that the runtime tells of. */
   engineLabels?(): Readonly<Record<string, string>>;
 }
@@ -20,6 +22,7 @@ export async function describeNode(
   const { Engine } = first.description;
   const Labels = { ...Engine.Labels, ...extras.engineLabels?.() };
   const TLSInfo = extras.tlsInfo?.();
+  const Mesh = extras.mesh?.();
   return {
     description: {
       Hostname: hostname,
@@ -28,6 +31,7 @@ export async function describeNode(
       ...(TLSInfo && { TLSInfo }),
       Runtimes: [...runtimes.keys()],
       RuntimeReady: described.every(({ ready }) => ready),
+      ...(Mesh && { Mesh }),
     },
     reasons: described.flatMap(({ ready, reason }) => (ready ? [] : [reason ?? 'the runtime is not ready'])),
   };

@@ -1,10 +1,10 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
-import type { IngressEntry } from '@swarmctl/shared/wire';
+import type { IngressEntry, MeshView } from '@swarmctl/shared/wire';
 import type { TaskRecord } from './task-runner.ts';
 
-// What an agent remembers over its own end: its tasks as they were last wanted and seen, and the ingress table. With it a restarted daemon
+// What an agent remembers over its own end: its tasks as they were last wanted and seen, and the ingress table and the mesh. With it a restarted daemon
 // knows its containers and goes on routing before it reaches a manager. Losing it loses nothing that the managers and the runtime do not know.
 
 export interface Journal {
@@ -14,6 +14,8 @@ export interface Journal {
   readonly revision: number;
   readonly tasks: readonly TaskRecord[];
   readonly ingress: readonly IngressEntry[];
+  /** Earlier versions knew none. */
+  readonly mesh?: MeshView;
 }
 
 /** Undefined when there is none for this node, or none that can be read. */

@@ -1,8 +1,9 @@
 import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
-import type { IngressEntry } from '@swarmctl/shared/wire';
-import { expect, test } from 'vitest';
+import type { IngressBackend, IngressEntry, MeshView } from '@swarmctl/shared/wire';
+import { describe, expect, test } from 'vitest';
 import { FakeIngress } from '../../../../test/kit/fake-ingress.ts';
-import { Routing } from './routing.ts';
+import type { Mesh, MeshState } from '../network/types.ts';
+import { Routing, type RoutingStart } from './routing.ts';
 
 const entry = (publishedPort: number): IngressEntry => ({
   key: `tcp/${publishedPort}`,
@@ -68,4 +69,129 @@ test('a table that is refused is tried again, and not told of before', async () 
   ingress.apply = apply;
   await clock.advance(1_000);
   expect(told).toEqual([5]);
+});
+
+describe('with a mesh', () => {
+  const view = (self: number): MeshView => ({
+    ...{ self, vni: 77, port: 4_789, pool4: '198.18.0.0/16', pool6: 'fd11::/64', peers: [] },
+  });
+  const backend = (nodeId: string): IngressBackend => ({
+    ...{ taskId: nodeId, nodeId, protocol: 'tcp', targetPort: 80, localAddr: '172.17.0.2', localPort: 80 },
+    ...{ nodeAddr: '10.0.0.1', nodePort: 32_768 },
+  });
+
+  class FakeMesh implements Mesh {
+    readonly views: MeshView[] = [];
+    current: MeshState | undefined;
+    readonly listeners = new Set<(state: MeshState) => void>();
+    refuses = false;
+    gate: Promise<void> = Promise.resolve();
+
+    async apply(wanted: MeshView): Promise<MeshState> {
+      this.views.push(wanted);
+      await this.gate;
+      if (this.refuses) throw new Error('no device');
+      this.current = this.stateOf(wanted.self);
+      return this.current;
+    }
+    stateOf(self: number, gone: string[] = []): MeshState {
+      return {
+        ...{ device: 'swm', self, addresses: { v4: '198.18.0.1', v6: 'fd11::1' }, mark: 0x5377_0000 },
+        ...{ wayTo: () => ({ kind: 'mesh', v4: '' }), marks: new Map(), senders: [], own: [], gone: new Set(gone) },
+      };
+    }
+    change(gone: string[]): void {
+      this.current = this.stateOf(1, gone);
+      for (const listener of this.listeners) listener(this.current);
+    }
+    state = () => this.current;
+    onChange(listener: (state: MeshState) => void): () => void {
+      this.listeners.add(listener);
+      return () => this.listeners.delete(listener);
+    }
+    problems = () => [];
+    async close(): Promise<void> {}
+  }
+
+  function meshed(start: Partial<RoutingStart> = {}) {
+    const ingress = new FakeIngress();
+    const states: (MeshState | undefined)[] = [];
+    const apply = ingress.apply.bind(ingress);
+    ingress.apply = (entries, state?: MeshState) => {
+      states.push(state);
+      return apply(entries);
+    };
+    const mesh = new FakeMesh();
+    const told: number[] = [];
+    const routing = new Routing(
+      { entries: [], revision: 0, ...start },
+      { ingress, mesh, clock: new ManualClock(), log: silentLogger, applied: (reached) => told.push(reached) },
+    );
+    return { routing, ingress, mesh, states, told };
+  }
+
+  test('a view is in force before the table that came with it, and the revision counts when both are', async () => {
+    const { routing, ingress, mesh, states, told } = meshed();
+    let open = () => {};
+    mesh.gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    routing.replace([entry(1)], 5, view(1));
+    await settle();
+    expect([ingress.applies, told]).toEqual([0, []]);
+    open();
+    await settle();
+    expect(states.at(-1)?.self).toBe(1);
+    expect([...ingress.table.keys()]).toEqual(['tcp/1']);
+    expect(told).toEqual([5]);
+    routing.change([entry(2)], [], 6);
+    await settle();
+    expect(mesh.views).toHaveLength(1);
+    expect([states.at(-1), [...ingress.table.keys()]]).toEqual([mesh.current, ['tcp/1', 'tcp/2']]);
+    routing.change([], [], 7, view(2));
+    await settle();
+    expect([mesh.views.length, states.at(-1)?.self, told.at(-1)]).toEqual([2, 2, 7]);
+  });
+
+  test('the journal’s view comes before any manager', async () => {
+    const { routing, mesh, states } = meshed({ entries: [entry(1)], revision: 9, mesh: view(3) });
+    expect(routing.mesh).toEqual(view(3));
+    routing.restore();
+    await settle();
+    expect([mesh.views, states.at(-1)?.self]).toEqual([[view(3)], 3]);
+  });
+
+  test('a mesh that cannot be had leaves the table in force without it', async () => {
+    const { routing, ingress, mesh, states, told } = meshed();
+    mesh.refuses = true;
+    routing.replace([entry(1)], 5, view(1));
+    await settle();
+    expect([...ingress.table.keys()]).toEqual(['tcp/1']);
+    expect([states.at(-1), told]).toEqual([undefined, [5]]);
+  });
+
+  test('no part in the mesh any more: the table goes without it', async () => {
+    const { routing, states } = meshed();
+    routing.replace([entry(1)], 5, view(1));
+    await settle();
+    routing.replace([entry(1)], 6);
+    await settle();
+    expect([routing.mesh, states.at(-1)]).toEqual([undefined, undefined]);
+  });
+
+  test('tasks of a node that went silent are left out until it is back; after the end nothing is done', async () => {
+    const { routing, ingress, mesh } = meshed();
+    routing.replace([{ ...entry(1), backends: [backend('a'), backend('b')] }], 5, view(1));
+    await settle();
+    mesh.change(['b']);
+    await settle();
+    expect(ingress.backends('tcp/1')).toEqual(['a']);
+    mesh.change([]);
+    await settle();
+    expect(ingress.backends('tcp/1')).toEqual(['a', 'b']);
+    routing.end();
+    mesh.change(['b']);
+    await settle();
+    expect(ingress.backends('tcp/1')).toEqual(['a', 'b']);
+  });
 });

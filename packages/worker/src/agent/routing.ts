@@ -1,40 +1,61 @@
 import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
-import type { IngressEntry } from '@swarmctl/shared/wire';
-import type { Ingress } from '../network/types.ts';
+import type { IngressEntry, MeshView } from '@swarmctl/shared/wire';
+import { type GoneCache, withoutGone } from '../network/mesh/gone.ts';
+import type { Ingress, Mesh, MeshState } from '../network/types.ts';
 
-// The ingress table as the managers want it, and how far this node has come with it.
+// The ingress table and the mesh as the managers want them, and how far this node has come with them.
 
 const retryMs = 1_000;
 
 export interface RoutingModules {
   readonly ingress: Ingress;
+  readonly mesh?: Mesh;
   readonly clock: Clock;
   readonly log: Logger;
   /** The node routes by a newer revision. */
   readonly applied: (revision: number) => void;
 }
 
+export interface RoutingStart {
+  readonly entries: readonly IngressEntry[];
+  readonly mesh?: MeshView;
+  readonly revision: number;
+}
+
 export class Routing {
   readonly #modules: RoutingModules;
+  readonly #unsubscribe: () => void;
+  readonly #cache: GoneCache = new WeakMap();
   #table = new Map<string, IngressEntry>();
+  /** Of the mesh. */
+  #view: MeshView | undefined;
+  /** That view in force, or what came of it. */
+  #viewed: Promise<void> = Promise.resolve();
   #wanted: number;
   #applied = 0;
   /** True when `#table` is in force. */
   #latest: Promise<boolean> = Promise.resolve(true);
   #retrying = false;
+  #isEnded = false;
 
   /** From the journal: nothing is in force yet. */
-  constructor(
-    start: { readonly entries: readonly IngressEntry[]; readonly revision: number },
-    modules: RoutingModules,
-  ) {
+  constructor(start: RoutingStart, modules: RoutingModules) {
     this.#modules = modules;
     this.#table = new Map(start.entries.map((entry) => [entry.key, entry]));
+    this.#view = start.mesh;
     this.#wanted = start.revision;
+    this.#unsubscribe =
+      modules.mesh?.onChange(() => {
+        if (this.#view) this.#force();
+      }) ?? (() => undefined);
   }
 
   get entries(): IngressEntry[] {
     return [...this.#table.values()];
+  }
+
+  get mesh(): MeshView | undefined {
+    return this.#view;
   }
 
   /** The newest revision that was asked for, and the one that is in force. */
@@ -48,18 +69,23 @@ export class Routing {
 
   /** Puts what is known into force. */
   restore(): void {
+    this.#showMesh();
     this.#force();
   }
 
-  replace(entries: readonly IngressEntry[], revision: number): void {
+  /** Without a mesh: this node has no part in one. */
+  replace(entries: readonly IngressEntry[], revision: number, mesh?: MeshView): void {
     this.#table = new Map(entries.map((entry) => [entry.key, entry]));
     this.#wanted = revision;
+    this.#view = mesh;
+    this.#showMesh();
     this.#force();
   }
 
-  change(entries: readonly IngressEntry[], removed: readonly string[], revision: number): void {
+  /** Without a mesh: it is as it was. */
+  change(entries: readonly IngressEntry[], removed: readonly string[], revision: number, mesh?: MeshView): void {
     this.#wanted = Math.max(this.#wanted, revision);
-    if (entries.length === 0 && removed.length === 0) {
+    if (entries.length === 0 && removed.length === 0 && !mesh) {
       this.#settle();
       return;
     }
@@ -67,13 +93,32 @@ export class Routing {
     for (const key of removed) table.delete(key);
     for (const entry of entries) table.set(entry.key, entry);
     this.#table = table;
+    if (mesh) {
+      this.#view = mesh;
+      this.#showMesh();
+    }
     this.#force();
   }
 
+  /** Puts nothing into force by itself any more. */
+  end(): void {
+    this.#isEnded = true;
+    this.#unsubscribe();
+  }
+
+  #showMesh(): void {
+    const { mesh, log } = this.#modules;
+    const view = this.#view;
+    if (!mesh || !view) return;
+    this.#viewed = mesh.apply(view).then(
+      () => undefined,
+      (error: unknown) => log.warn({ problem: messageOf(error) }, 'going on without the mesh'),
+    );
+  }
+
   #force(): void {
-    const table = this.#table;
-    const apply = async () => this.#modules.ingress.apply(table);
-    this.#latest = apply().then(
+    if (this.#isEnded) return;
+    this.#latest = this.#apply().then(
       () => true,
       (error: unknown) => {
         this.#modules.log.error({ error: messageOf(error) }, 'the ingress table is not in force');
@@ -82,6 +127,19 @@ export class Routing {
       },
     );
     this.#settle();
+  }
+
+  async #apply(): Promise<void> {
+    const { ingress, mesh } = this.#modules;
+    if (!mesh || !this.#view) return ingress.apply(this.#table);
+    await this.#viewed;
+    // The table that is the latest by now, so that none comes after a newer one.
+    const state = this.#view && mesh.state();
+    return ingress.apply(this.#without(state), state);
+  }
+
+  #without(state: MeshState | undefined): ReadonlyMap<string, IngressEntry> {
+    return state?.gone ? withoutGone(this.#table, state.gone, this.#cache) : this.#table;
   }
 
   /** Tells once the latest table, which answers for every earlier one, is in force. */

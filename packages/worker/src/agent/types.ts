@@ -1,7 +1,7 @@
 import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
-import type { NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
+import type { NodeDescription, NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
 import type { Peer } from '@swarmctl/shared/wire';
-import type { Ingress } from '../network/types.ts';
+import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
 import type { Link } from './link.ts';
 import type { Probe } from './probe.ts';
@@ -32,6 +32,8 @@ export interface AgentHooks {
   removed?(reason: string): void;
   certificate?(certificate: string, ca: string): void;
   tlsInfo?(): TlsInfo | undefined;
+  /** What the node says of its end of the mesh; `redescribe` when it is another. */
+  mesh?(): NodeDescription['Mesh'] | undefined;
   /** `name=value` labels of the engine, as the daemon was given them. */
   engineLabels?(): Readonly<Record<string, string>>;
 }
@@ -40,6 +42,8 @@ export interface AgentModules {
   /** By name; the first describes the machine. */
   readonly runtimes: ReadonlyMap<RuntimeName, Runtime>;
   readonly ingress: Ingress;
+  /** Absent where there can be none. */
+  readonly mesh?: Mesh;
   readonly link: Link;
   readonly clock: Clock;
   readonly random: Random;
