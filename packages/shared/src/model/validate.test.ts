@@ -77,19 +77,11 @@ describe('completeServiceSpec', () => {
       spec({}, { Privileges: { CredentialSpec: { File: 'f' } } }),
       'unimplemented: credential specs are not supported yet',
     ],
-    [
-      spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp' }] } }),
-      'unimplemented: sctp ports in ingress mode are not supported yet',
-    ],
+    [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp' }] } }), 'accepted'],
     [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp', PublishMode: 'host' }] } }), 'accepted'],
-    [
-      spec({ Labels: { 'swarmctl.ingress.address.80/tcp': '10.0.0.5' } }),
-      "unimplemented: label 'swarmctl.ingress.address.80/tcp' is not supported yet; leave it out",
-    ],
-    [
-      spec({ Labels: { 'swarmctl.ingress.allow': '10.0.0.0/8' } }),
-      "unimplemented: label 'swarmctl.ingress.allow' is not supported yet; leave it out",
-    ],
+    [spec({ Labels: { 'swarmctl.ingress.address': '10.0.0.5', 'swarmctl.ingress.allow': '10.0.0.0/8' } }), 'accepted'],
+    [spec({ Labels: { 'swarmctl.ingress.client-address': 'masquerade' } }), 'accepted'],
+    [spec({ Labels: { 'swarmctl.ingress.client-address': 'keep' } }), 'accepted'],
     [
       spec({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }),
       "unimplemented: label 'swarmctl.ingress.client-address' with the value 'proxy-v1' is not supported yet; leave it out",

@@ -37,17 +37,11 @@ const absentFeatures: readonly { readonly what: string; readonly asked: (spec: S
   { what: 'configs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Configs?.length },
   { what: 'jobs', asked: (spec) => spec.Mode?.ReplicatedJob ?? spec.Mode?.GlobalJob },
   { what: 'credential specs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Privileges?.CredentialSpec },
-  {
-    what: 'sctp ports in ingress mode',
-    asked: (spec) => spec.EndpointSpec?.Ports?.some((port) => port.Protocol === 'sctp' && port.PublishMode !== 'host'),
-  },
 ];
 
 /** Labels that nothing honours yet, and the values that ask for what is not there. */
 const absentLabels: { readonly [label in ReservedLabel]?: 'any' | readonly string[] } = {
-  'swarmctl.ingress.address': 'any',
-  'swarmctl.ingress.allow': 'any',
-  'swarmctl.ingress.client-address': ['keep', 'masquerade', 'proxy-v1', 'proxy-v2'],
+  'swarmctl.ingress.client-address': ['proxy-v1', 'proxy-v2'],
   'swarmctl.publish-not-ready': ['true'],
   'swarmctl.stable-address': ['true'],
 };

@@ -1,6 +1,5 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { type Logger, messageOf } from '@swarmctl/shared/kit';
-import type { Family } from '../address.ts';
 import type { RunCommand } from '../command.ts';
 
 // What the node needs around its table: the kernel's switches, and a word in the firewall of Docker or of the host.
@@ -19,15 +18,6 @@ export interface NodeHost {
   reflect(bridges: readonly string[]): Promise<void>;
   /** Takes back what `admit` did. */
   dismiss(): Promise<void>;
-  /** What only the kernel knows of the mesh's device; never throws. */
-  meshDevice(device: string): Promise<MeshDevice>;
-}
-
-export interface MeshDevice {
-  readonly mtu?: number;
-  readonly vxlan?: { readonly vni: number; readonly port: number };
-  /** As in MeshNames. */
-  readonly routedByMain: readonly Family[];
 }
 
 const sysctls = '/proc/sys/net';
@@ -114,32 +104,6 @@ export class LinuxHost implements NodeHost {
       for (const chain of ['DOCKER-USER', 'FORWARD']) while (await this.#iptables(tool, '-D', chain));
   }
 
-  async meshDevice(device: string): Promise<MeshDevice> {
-    const routedByMain: Family[] = [];
-    try {
-      for (const family of [4, 6] as const) {
-        const rules = await this.#json<Rule>(`-${family}`, 'rule', 'show');
-        const isSafe = (rule: Rule) => rule.iif === device && rule.table === 'main' && !rule.fwmark && !rule.not;
-        if (rules.some(isSafe)) routedByMain.push(family);
-      }
-      const [link] = await this.#json<Link>('-d', 'link', 'show', 'dev', device);
-      const { id: vni, port } = link?.linkinfo?.info_data ?? {};
-      return { routedByMain, ...(link && { mtu: link.mtu }), ...(vni && port && { vxlan: { vni, port } }) };
-    } catch (error) {
-      this.#log.warn(
-        { device, error: messageOf(error) },
-        'the mesh’s device cannot be read; strangers’ packets to it pass',
-      );
-      return { routedByMain };
-    }
-  }
-
-  async #json<T>(...args: string[]): Promise<T[]> {
-    const { code, stdout, stderr } = await this.#run('ip', ['-j', ...args]);
-    if (code !== 0) throw new Error(stderr.trim());
-    return JSON.parse(stdout || '[]') as T[];
-  }
-
   /** False when the rule or the chain is not there. */
   async #iptables(tool: Iptables, verb: '-C' | '-I' | '-D', chain: string): Promise<boolean> {
     return (await this.#call(tool, verb, chain, ...this.#rule)) !== undefined;
@@ -170,18 +134,6 @@ export class LinuxHost implements NodeHost {
       this.#log.warn({ name, value, error: messageOf(error) }, `kernel setting cannot be changed: ${otherwise}`);
     }
   }
-}
-
-interface Rule {
-  readonly iif?: string;
-  readonly table?: string;
-  readonly fwmark?: string;
-  readonly not?: unknown;
-}
-
-interface Link {
-  readonly mtu: number;
-  readonly linkinfo?: { readonly info_data?: { readonly id?: number; readonly port?: number } };
 }
 
 const readSwitch = (name: string): Promise<string> =>

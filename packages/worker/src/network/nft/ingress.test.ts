@@ -2,7 +2,7 @@ import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Listener } from '../listeners.ts';
-import type { MeshDevice, NodeHost } from './host.ts';
+import type { NodeHost } from './host.ts';
 import { NftIngress } from './ingress.ts';
 import { removal } from './rules.ts';
 import type { Nft, TableId } from './tool.ts';
@@ -42,8 +42,6 @@ class FakeHost implements NodeHost {
   reflect = async () => void this.calls.push('reflect');
   dismiss = async () => void this.calls.push('dismiss');
   prepareIPv6 = async () => void this.calls.push('prepareIPv6');
-  meshDevice = async () => this.mesh;
-  mesh: MeshDevice = { mtu: 1_450, vxlan: { vni: 7, port: 4789 }, routedByMain: [] };
 }
 
 const entries = (...ports: [number, string[]][]): Map<string, IngressEntry> =>

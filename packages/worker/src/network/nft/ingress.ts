@@ -192,7 +192,7 @@ export class NftIngress implements Ingress {
     if (version === 0) return;
     const [wanted, mesh] = [this.#wanted, this.#mesh];
     await this.#lookForOthers(wanted);
-    if (mesh !== this.#plannedMesh) await this.#learn(mesh);
+    if (mesh !== this.#plannedMesh) this.#learn(mesh);
     const { nodeId } = this.#options;
     const { addresses } = this.#names;
     const around = { nodeId, addresses, local: this.#local(), taken: this.#taken, mesh, cache: this.#cache };
@@ -211,14 +211,9 @@ export class NftIngress implements Ingress {
     });
   }
 
-  /** Of another state of the mesh, what the kernel knows of it is read again. */
-  async #learn(mesh: MeshState | undefined): Promise<void> {
+  #learn(mesh: MeshState | undefined): void {
     const { mesh: _before, ...names } = this.#names;
-    if (mesh) {
-      const { device, addresses, mark } = mesh;
-      const { mtu = usualMtu, vxlan, routedByMain } = await this.#host.meshDevice(device);
-      this.#names = { ...names, mesh: { device, ...addresses, mark, mtu: mesh.mtu ?? mtu, vxlan, routedByMain } };
-    } else this.#names = names;
+    this.#names = { ...names, mesh: mesh && namesOf(mesh) };
     this.#cache = new WeakMap();
     this.#plannedMesh = mesh;
   }
@@ -415,6 +410,15 @@ const noTargets: Pick<PortRule, 'targets'> = { targets: { 4: [], 6: [] } };
 
 /** Of a VXLAN device on Ethernet. */
 const usualMtu = 1_450;
+
+const namesOf = ({ device, addresses, mark, mtu = usualMtu, vxlan, routedByMain = [] }: MeshState): MeshNames => ({
+  device,
+  ...addresses,
+  mark,
+  mtu,
+  vxlan,
+  routedByMain,
+});
 
 const sameMesh = (a: MeshNames | undefined, b: MeshNames | undefined): boolean =>
   JSON.stringify(a) === JSON.stringify(b);

@@ -61,6 +61,7 @@ describe.skipIf(why)(`nftables ingress over a mesh${why ? ` (skipped: ${why} is 
     const others = nodes.filter((other) => other.number !== number);
     return {
       ...{ device: 'swm', self: number, addresses: { v4: mesh4(number), v6: mesh6(number) }, mark, mtu: 1_450 },
+      ...{ vxlan: { vni: 7, port: 4789 }, routedByMain: [4, 6] },
       marks: others.map((other) => [mac(other.number), mark + other.number]),
       senders: others.map(({ space }) => space.addr),
       own: nodes.flatMap((one) => [

@@ -1,4 +1,4 @@
-import { type Family, families, familyOf } from '../address.ts';
+import { canonical, type Family, families, familyOf } from '../address.ts';
 import { type NodeTable, type PortRule, sameWays, slots } from '../plan.ts';
 import { meshMarkMask } from '../types.ts';
 
@@ -162,8 +162,9 @@ function computeSets(table: NodeTable): Sets {
     if (table.mesh) sets[`door${family}`] = new Map(table.doors[family]);
   }
   for (const [mac, mark] of table.mesh?.marks ?? []) sets.peers.set(mac.toLowerCase(), hex(mark));
-  for (const addr of table.mesh?.senders ?? []) sets[`senders${familyOf(addr) ?? 4}`].set(addr, '');
-  for (const { node, mesh } of table.mesh?.own ?? []) sets[`own${familyOf(node) ?? 4}`].set(`${node} . ${mesh}`, '');
+  for (const addr of table.mesh?.senders ?? []) sets[`senders${familyOf(addr) ?? 4}`].set(canonical(addr), '');
+  for (const { node, mesh } of table.mesh?.own ?? [])
+    sets[`own${familyOf(node) ?? 4}`].set(`${canonical(node)} . ${canonical(mesh)}`, '');
   return sets;
 }
 
