@@ -117,11 +117,12 @@ export class NodeOverlay implements Overlay {
   }
 
   /** Compares all with what is, and repairs it. Runs by itself each minute. */
-  sweep(): Promise<void> {
+  async sweep(): Promise<void> {
     this.#isUnsure = true;
     // The engine is asked again, too.
     for (const slot of this.#slots.values()) slot.isChecked = false;
-    return this.apply(this.#views);
+    await this.apply(this.#views);
+    await Promise.all([...this.#slots.values()].map(({ work }) => work));
   }
 
   /** A sentence each. */

@@ -159,6 +159,27 @@ describe('what a container is made from', () => {
     });
   });
 
+  it('networks: on the first one, with the resolvers of all', () => {
+    const task = makeTask({ node, container: {} }, '', {});
+    const spec = { Image: 'web:1', DNSConfig: { Nameservers: ['9.9.9.9'], Search: ['example.com'] } };
+    const endpoint = { IPAMConfig: { IPv4Address: '10.0.1.5' }, MacAddress: '02:42:0a:00:01:05' };
+    const endpoints = {
+      networks: { a: endpoint, b: { IPAMConfig: { IPv4Address: '10.0.2.5' } } },
+      dns: ['10.0.1.1', '10.0.2.1'],
+    };
+    const config = containerConfig({ ...task, Spec: { ContainerSpec: spec } }, node, endpoints);
+    expect(config.NetworkingConfig).toEqual({ EndpointsConfig: { a: endpoint } });
+    expect(config.HostConfig).toMatchObject({
+      NetworkMode: 'a',
+      // The resolver passes other names on to the nameservers of the task.
+      Dns: ['10.0.1.1', '10.0.2.1'],
+      DnsSearch: ['example.com'],
+    });
+    const none = containerConfig({ ...task, Spec: { ContainerSpec: spec } }, node, { networks: {}, dns: [] });
+    expect(none).toMatchObject({ HostConfig: { Dns: ['9.9.9.9'] } });
+    expect(none).not.toHaveProperty('NetworkingConfig');
+  });
+
   it.each<[ContainerSpec, string]>([
     [{ Image: '' }, 'Image is empty'],
     [{ Secrets: [{ SecretName: 's' }] }, 'secrets are not supported yet'],

@@ -1,16 +1,24 @@
 import type { ContainerSpec, Mount, PortConfig, Task, TaskSpec } from '@swarmctl/shared/model';
 import { hostPorts, ingressPorts } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
+import type { EngineEndpoints } from '../../network/types.ts';
 import { orchestratorLabels, taskName } from '../identity.ts';
 import { expandContainerSpec } from '../template.ts';
 import { RuntimeError, type RuntimeNode } from '../types.ts';
+import { networkConfig } from './networks.ts';
 import { encodePorts, portKey, portsLabel } from './ports.ts';
 
 // The one translator: a task's spec to what the engine makes a container from. Pure.
 
 type HostConfig = NonNullable<Docker.ContainerCreateOptions['HostConfig']>;
 
-export function containerConfig(task: Task, node: RuntimeNode): Docker.ContainerCreateOptions {
+/** `endpoints`: where it is on overlay networks; the first one only, see `connectOthers`. */
+export function containerConfig(
+  task: Task,
+  node: RuntimeNode,
+  endpoints?: EngineEndpoints,
+): Docker.ContainerCreateOptions {
+  const network = endpoints && networkConfig(endpoints);
   const spec = expandContainerSpec(task.Spec.ContainerSpec ?? {}, task, node);
   if (!spec.Image) throw refuse('ContainerSpec.Image is empty');
   if (spec.Secrets?.length) throw refuse('secrets are not supported yet');
@@ -29,7 +37,8 @@ export function containerConfig(task: Task, node: RuntimeNode): Docker.Container
     Healthcheck: spec.Healthcheck,
     Labels: { ...spec.Labels, ...orchestratorLabels(task, node), [portsLabel]: encodePorts(task) },
     ExposedPorts: Object.fromEntries((task.Ports ?? []).map((port) => [portKey(port), {}])),
-    HostConfig: hostConfig(task, spec, node),
+    HostConfig: { ...hostConfig(task, spec, node), ...(network && { NetworkMode: network.mode, Dns: network.dns }) },
+    NetworkingConfig: network?.networking,
   });
 }
 
