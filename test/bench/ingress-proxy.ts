@@ -8,11 +8,12 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { realClock, silentLogger } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
-import { ProxyIngress } from '../../packages/worker/src/network/proxy/ingress.ts';
+import type { ProxyIngress } from '../../packages/worker/src/network/proxy/ingress.ts';
+import type { ProxyPool } from '../../packages/worker/src/network/proxy/pool.ts';
 import { median, print } from './stats.ts';
 
 // `npm run bench:ingress-proxy [-- --rounds N --seconds S --clients C]`: the userspace ingress against HAProxy in TCP mode with a thread for each
-// core, and a plain Node pipe, by turns on loopback. Two backends behind each; they are HAProxy's too, which costs little, and so does wrk, the
+// core, and a plain Node pipe, by turns on loopback; as built, in one process and (`pool`) with a process for each core. Two backends behind each; they are HAProxy's too, which costs little, and so does wrk, the
 // load. Printed are medians over the rounds of the ratio to HAProxy in the same round, with the range of the middle half, and the time that the
 // process itself took for one request: all share the cores, so a ratio alone says less. Needs haproxy and wrk (`apt-get install haproxy wrk`).
 
@@ -21,7 +22,7 @@ const behind = '127.31.9.2';
 const backendPorts = [19_000, 19_001];
 const bulkPorts = [19_010, 19_011];
 /** The second serves the bulk. */
-const contestants = { haproxy: 19_100, proxy: 19_110, pipe: 19_120 };
+const contestants = { haproxy: 19_100, pool: 19_130, proxy: 19_110, pipe: 19_120 };
 type Contestant = keyof typeof contestants;
 const target = 0.7;
 const bulkBytes = 1_048_576;
@@ -58,7 +59,9 @@ async function main(): Promise<void> {
       print(`round ${round + 1} of ${rounds} done`);
     }
     let good = true;
-    print('\n                         haproxy                  proxy                    plain Node pipe');
+    print(
+      '\n                         haproxy                  pool                     proxy                    plain Node pipe',
+    );
     for (const one of cases) {
       const of = (name: Contestant) => samples.get(`${one.name} ${name}`) ?? [];
       const ratios = (name: Contestant) =>
@@ -67,7 +70,7 @@ async function main(): Promise<void> {
         `${median(of(name).map(({ speed }) => speed)).toFixed(0)} (${median(of(name).map(({ costUs }) => costUs)).toFixed(0)} us)`;
       print(`${one.name.padEnd(24)} ${names.map((name) => show(name).padEnd(24)).join(' ')}`);
       print(`  ratio to haproxy       ${names.map((name) => middle(ratios(name)).padEnd(24)).join(' ')}`);
-      if (!one.bulk) good &&= median(ratios('proxy')) >= target;
+      if (!one.bulk) good &&= median(ratios('pool')) >= target;
     }
     print(
       `\n(us: processor time of the process a request${' '}of ${bulkBytes / 1024} KiB in bulk; target for kept alive and new: >= ${target})`,
@@ -75,6 +78,7 @@ async function main(): Promise<void> {
     process.exitCode = good ? 0 : 1;
   } finally {
     for (const child of children) child.kill('SIGKILL');
+    // The processes of the pool end with it.
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -104,17 +108,16 @@ async function start(folder: string, children: ChildProcess[]): Promise<Record<C
   );
   const serve = (what: string, port: number) =>
     child(
-      spawn(
-        process.execPath,
-        ['--no-warnings', '--conditions=source', '--import', 'tsx', fileURLToPath(import.meta.url), what],
-        { stdio: ['ignore', 'inherit', 'inherit'] },
-      ),
+      spawn(process.execPath, ['--no-warnings', '--import', 'tsx', fileURLToPath(import.meta.url), what], {
+        stdio: ['ignore', 'inherit', 'inherit'],
+      }),
       children,
       port,
     );
   return {
     haproxy: await haproxy('front', frontConfig(), contestants.haproxy),
     proxy: await serve('--serve-proxy', contestants.proxy),
+    pool: await serve('--serve-pool', contestants.pool),
     pipe: await serve('--serve-pipe', contestants.pipe),
   };
 }
@@ -193,19 +196,28 @@ async function measure(one: Case, name: Contestant, seconds: number, pid: number
   };
 }
 
-/** Of all its threads. */
+/** Of all threads, and of the processes that it started. */
 function processorUs(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /, '')
     .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10_000;
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+  const own = (Number(fields[11]) + Number(fields[12])) * 10_000;
+  return children.reduce((total, child) => total + processorUs(Number(child)), own);
 }
 
-async function serveProxy(): Promise<void> {
-  const ingress = new ProxyIngress(
-    { nodeId: 'n1', ingressAddrs: [], advertiseAddr: front },
-    { log: silentLogger, clock: realClock },
-  );
+/** What `npm run build` made: the sources would be measured with what translates them. */
+async function serveProxy(port: number, processes: number): Promise<void> {
+  const built = async <T>(file: string) =>
+    (await import(new URL(`../../packages/worker/dist/network/proxy/${file}.js`, import.meta.url).href)) as T;
+  const options = { nodeId: 'n1', ingressAddrs: [], advertiseAddr: front };
+  const modules = { log: silentLogger, clock: realClock };
+  const { ProxyIngress } = await built<{ ProxyIngress: new (...of: unknown[]) => ProxyIngress }>('ingress');
+  const { ProxyPool } = await built<{ ProxyPool: new (...of: unknown[]) => ProxyPool }>('pool');
+  const ingress =
+    processes > 0
+      ? new ProxyPool({ ...options, processes, execArgv: ['--no-warnings'] }, modules)
+      : new ProxyIngress(options, modules);
   const entry = (publishedPort: number, ports: readonly number[]): [string, IngressEntry] => {
     const key = `tcp/${publishedPort}`;
     const backends = ports.map((localPort) => ({
@@ -222,7 +234,7 @@ async function serveProxy(): Promise<void> {
     const service = { serviceId: 's', serviceName: 'web' };
     return [key, { ...service, key, protocol: 'tcp', publishedPort, targetPort: 80, backends }];
   };
-  await ingress.apply(new Map([entry(contestants.proxy, backendPorts), entry(contestants.proxy + 1, bulkPorts)]));
+  await ingress.apply(new Map([entry(port, backendPorts), entry(port + 1, bulkPorts)]));
 }
 
 function servePipe(): void {
@@ -241,6 +253,7 @@ function servePipe(): void {
 }
 
 const [mode] = process.argv.slice(2);
-if (mode === '--serve-proxy') await serveProxy();
+if (mode === '--serve-proxy') await serveProxy(contestants.proxy, 0);
+else if (mode === '--serve-pool') await serveProxy(contestants.pool, availableParallelism());
 else if (mode === '--serve-pipe') servePipe();
 else await main();

@@ -64,6 +64,8 @@ export class ProxyIngress implements Ingress {
   #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
   #problems: ReadonlyMap<string, string> = new Map();
   #retry: Timer | undefined;
+  /** For an address that this machine does not have, or not yet. */
+  #isWaiting = false;
   #isClosed = false;
   readonly #work: Promise<void>;
 
@@ -155,6 +157,7 @@ export class ProxyIngress implements Ingress {
       this.#ports.delete(key);
     }
     const problems = new Map<string, string>();
+    this.#isWaiting = false;
     await Promise.all([...wanted.values()].map((entry) => this.#serve(entry, problems)));
     this.#report(problems);
   }
@@ -177,7 +180,10 @@ export class ProxyIngress implements Ingress {
         const listener = await this.#listen(protocol, addr, publishedPort, modules);
         if (listener) port.listeners.set(addr, listener);
       } catch (error) {
-        problems.set(key, bindProblem(addr, publishedPort, error as NodeJS.ErrnoException));
+        const { code } = error as NodeJS.ErrnoException;
+        // An address of its own may well be another node's.
+        if (code === 'EADDRNOTAVAIL' && entry.address !== undefined) this.#isWaiting = true;
+        else problems.set(key, bindProblem(addr, publishedPort, error as NodeJS.ErrnoException));
       }
     }
   }
@@ -238,7 +244,7 @@ export class ProxyIngress implements Ingress {
       if (!problems.has(key)) this.#log.info({ port: key }, 'published port is all right again');
     this.#problems = problems;
     this.#retry?.cancel();
-    if (problems.size === 0 || this.#isClosed) return;
+    if ((problems.size === 0 && !this.#isWaiting) || this.#isClosed) return;
     this.#retry = this.#clock.after(retryMs, () => this.#bell.ring(), { unref: true });
   }
 }

@@ -139,10 +139,10 @@ function broken(end: HandleStream): void {
   if (peer) settle(end, peer, true);
 }
 
-/** Undefined where Node's handles are not as they are known. */
-export function handleStreams(): Streams | undefined {
+/** Undefined where Node's handles are not as they are known. A listener that is not `exclusive` is shared with the other workers of a cluster. */
+export function handleStreams(exclusive = true): Streams | undefined {
   const bindings = bindingsOf(process as unknown as { binding?: (name: string) => Record<string, unknown> });
-  return bindings && makeStreams(bindings);
+  return bindings && makeStreams(bindings, exclusive);
 }
 
 function bindingsOf(from: { binding?: (name: string) => Record<string, unknown> }): Bindings | undefined {
@@ -172,7 +172,7 @@ function bindingsOf(from: { binding?: (name: string) => Record<string, unknown> 
   }
 }
 
-function makeStreams(bindings: Bindings): Streams {
+function makeStreams(bindings: Bindings, exclusive: boolean): Streams {
   const { TCP, TCPConnectWrap, WriteWrap, ShutdownWrap, streamBaseState, nameOf } = bindings;
   const { kReadBytesOrError, kLastWriteWasAsync, endOfFile } = bindings;
   const common = Buffer.allocUnsafeSlow(bufferBytes);
@@ -251,7 +251,7 @@ function makeStreams(bindings: Bindings): Streams {
   return {
     async listen({ addr, port }, { ipv6Only, backlog, keepAliveMs }, events): Promise<Listening> {
       const server = createServer();
-      await listening(server, { host: addr, port, ipv6Only, backlog, exclusive: true });
+      await listening(server, { host: addr, port, ipv6Only, backlog, exclusive });
       server.on('error', (error: NodeJS.ErrnoException) => events.error(error.code ?? error.message));
       const handle = (server as unknown as { _handle: ServerHandle })._handle;
       // Accepted connections inherit both.

@@ -30,7 +30,8 @@ class SocketStream implements Stream {
 const endpoint = (addr: string | undefined, port: number | undefined): Endpoint | undefined =>
   addr === undefined || port === undefined ? undefined : { addr, port };
 
-export const socketStreams: Streams = {
+/** A listener that is not `exclusive` is shared with the other workers of a cluster. */
+export const makeSocketStreams = (exclusive: boolean): Streams => ({
   listen({ addr, port }, { ipv6Only, backlog, keepAliveMs }, events) {
     const server = createServer({
       ...{ allowHalfOpen: true, pauseOnConnect: true, noDelay: true },
@@ -38,7 +39,7 @@ export const socketStreams: Streams = {
     });
     return new Promise((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ host: addr, port, ipv6Only, backlog, exclusive: true }, () => {
+      server.listen({ host: addr, port, ipv6Only, backlog, exclusive }, () => {
         server.off('error', reject);
         server.on('error', (error: NodeJS.ErrnoException) => events.error(error.code ?? error.message));
         server.on('connection', (socket) => events.client(new SocketStream(socket)));
@@ -94,7 +95,9 @@ export const socketStreams: Streams = {
     a.pipe(b);
     b.pipe(a);
   },
-};
+});
+
+export const socketStreams = makeSocketStreams(true);
 
 function socketOf(stream: Stream): Socket {
   if (!(stream instanceof SocketStream)) throw new TypeError('a stream of another kind');
