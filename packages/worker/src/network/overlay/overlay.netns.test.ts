@@ -1,4 +1,4 @@
-import { realClock, silentLogger } from '@swarmctl/shared/kit';
+import { ClusterError, realClock, silentLogger } from '@swarmctl/shared/kit';
 import type { Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -210,6 +210,17 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     expect(reaches(space, '10.0.1.20')).toBe(true);
   });
 
+  it('that come back while a container has them are answered for again', async () => {
+    const [{ overlay, names }] = nodes;
+    await overlay.apply(viewsOf(full(1)));
+    await overlay.attach(task('t1', addressed(id, '10.0.1.10')));
+    await overlay.apply(new Map());
+    names.length = 0;
+    await overlay.apply(viewsOf(full(1)));
+    await overlay.attach(task('t2', addressed(id, '10.0.1.11')));
+    expect(names).toContain(`${id} 10.0.1.1`);
+  });
+
   it('are repaired', async () => {
     await join();
     const { overlay, space } = nodes[0];
@@ -250,6 +261,23 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     await overlay.attach(task('t1', addressed(id, '10.0.1.10')));
     expect(engine.networks.get(`swarmd_${id}`)?.mtu).toBe(1350);
     expect(space.run('ip', 'link', 'show', bridge)).toContain('mtu 1350');
+  });
+
+  it('cannot be had without the tools, and whoever wants none is not held up by that', async () => {
+    const { space } = nodes[0];
+    const run: RunCommand = () => Promise.reject(new ClusterError('unavailable', 'ip is not installed'));
+    const overlay = new NodeOverlay(
+      { nodeId: 'x', dataPathAddr: space.addr, port: 4789 },
+      {
+        ...{ log: silentLogger, clock: realClock, engine: new FakeEngine(), run },
+        resolver: { listen: async () => {}, attached: () => {}, detached: () => {} },
+      },
+    );
+    await overlay.apply(new Map());
+    expect(overlay.problems()).toEqual([]);
+    await overlay.apply(viewsOf(full(1)));
+    await expect(overlay.attach(task('t1', addressed(id, '10.0.1.10')))).rejects.toThrow('ip is not installed');
+    await overlay.close();
   });
 
   it('that cannot be had fail their tasks, and no others', async () => {

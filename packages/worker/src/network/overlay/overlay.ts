@@ -165,7 +165,11 @@ export class NodeOverlay implements Overlay {
   async #converge(): Promise<void> {
     const version = this.#version;
     this.#takeViews(this.#views);
-    if (this.#isUnsure) await this.#look();
+    // Without the tools there may be no networks, and whoever wants one is told so below.
+    if (this.#isUnsure)
+      await this.#look().catch((error) =>
+        this.#modules.log.debug({ error: messageOf(error) }, 'no look at the network'),
+      );
     for (const slot of this.#slots.values()) {
       const isWanted = this.#isWanted(slot);
       if (isWanted && !slot.isClosing) await this.#hold(slot);
@@ -179,7 +183,11 @@ export class NodeOverlay implements Overlay {
   }
 
   #takeViews(views: ReadonlyMap<string, NetworkView>): void {
-    for (const slot of this.#slots.values()) slot.isListed = views.has(slot.id);
+    for (const slot of this.#slots.values()) {
+      // The resolver has forgotten one that comes back.
+      if (!slot.isListed && views.has(slot.id)) slot.isOpen = false;
+      slot.isListed = views.has(slot.id);
+    }
     for (const [id, view] of views) {
       const slot = this.#slots.get(id);
       if (!slot) this.#slots.set(id, { id, view, isListed: true, isOpen: false, isChecked: false, isClosing: false });

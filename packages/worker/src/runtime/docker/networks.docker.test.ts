@@ -19,6 +19,7 @@ import { createDockerNetworks } from './networks.ts';
 const missing = noEngine();
 const front = 'front1234567890';
 const back = 'back1234567890';
+const dual = 'dual1234567890';
 const program = fileURLToPath(new URL('test-overlay-node.ts', import.meta.url));
 
 interface Node {
@@ -79,6 +80,31 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     return { id, space, engine, ask };
   }
 
+  const addrOf = (task: Placed, network: string, family: number) => task.addrs[network]?.split(',')[family] as string;
+
+  /** A network of two families. */
+  function dualView(node: number): NetworkView {
+    const here = placed.filter(({ addrs }) => addrs[dual] !== undefined);
+    const prefixes = ['10.50.3.', 'fd50:3::'];
+    const far = prefixes.flatMap((prefix, family) =>
+      [
+        `${prefix}${4 - node}`,
+        ...here.filter((task) => task.node !== node).map((task) => addrOf(task, dual, family)),
+      ].map((addr) => ({ addr, mac: macOf(`10.50.3.${addr.split(/[.:]/).at(-1)}`), nodeAddr: `10.77.0.${3 - node}` })),
+    );
+    return {
+      ...{ id: dual, name: 'dual', vni: 4099, encrypted: false, internal: false, far },
+      subnets: [
+        { subnet: '10.50.3.0/24', gateway: `10.50.3.${1 + node}` },
+        { subnet: 'fd50:3::/64', gateway: `fd50:3::${1 + node}` },
+      ],
+      names: ['10.50.3.200', 'fd50:3::200'].map((vip, family) => ({
+        ...{ name: 'six', vip },
+        tasks: here.map((task) => ({ taskId: task.id, slot: task.slot, addr: addrOf(task, dual, family) })),
+      })),
+    };
+  }
+
   /** As the managers make it; the last number of each service's virtual address is 100 and up. */
   function view(network: string, node: number, internal = false): NetworkView {
     const third = network === front ? 1 : 2;
@@ -102,7 +128,9 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
   }
 
   const apply = () =>
-    Promise.all(nodes.map(({ ask }, i) => ask<number>('apply', [view(front, i + 1), view(back, i + 1, true)])));
+    Promise.all(
+      nodes.map(({ ask }, i) => ask<number>('apply', [view(front, i + 1), view(back, i + 1, true), dualView(i + 1)])),
+    );
 
   async function start(task: Placed, image = 'web:1', ports: PortConfig[] = []): Promise<void> {
     placed = [...placed, task];
@@ -120,7 +148,7 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
       ...{ ID: task.id, Spec: { ContainerSpec }, ServiceAnnotations: { Name: task.service, Labels: {} } },
       NetworksAttachments: Object.entries(task.addrs).map(([network, addr]) => ({
         Network: { ID: network },
-        Addresses: [`${addr}/24`],
+        Addresses: addr.split(',').map((one) => `${one}/${one.includes(':') ? 64 : 24}`),
       })),
     };
     const info = await ask<Docker.ContainerInspectInfo>('start', whole);
@@ -250,6 +278,27 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     expect(await shares('c1', 'web', 4)).toEqual({ w1: 2, w3: 2 });
   });
 
+  it('outlive the engine', async () => {
+    const { engine } = nodes[1] as Node;
+    await engine.down();
+    await engine.up();
+    await start({ id: 'w4', service: 'web', slot: 2, node: 2, addrs: { [front]: '10.50.1.14' } });
+    gone.add('w3');
+    await apply();
+    expect(await shares('c1', 'web', 4)).toEqual({ w1: 2, w4: 2 });
+    expect(await get('w4', '1.web')).toBe('w1');
+  });
+
+  it('have IPv6 where they are given it', async () => {
+    for (const node of [1, 2]) {
+      const addrs = { [dual]: `10.50.3.1${node},fd50:3::1${node}` };
+      await start({ id: `v${node}`, service: 'six', slot: node, node, addrs }, 'bb:1');
+    }
+    for (const addr of ['10.50.3.12', 'fd50:3::12', 'fd50:3::3', 'fd50:3::200'])
+      expect([addr, (await exec('v1', 'ping', '-c', '1', '-W', '2', addr)).code]).toEqual([addr, 0]);
+    expect((await exec('v1', 'nslookup', 'six')).out).toContain('fd50:3::200');
+  });
+
   it('that the engine refuses say why', async () => {
     const { engine } = nodes[0] as Node;
     const node = { nodeId: 'node1', clusterId: 'c1', hostname: 'node1', addr: '10.77.0.1' };
@@ -272,7 +321,7 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     placed = [];
     await Promise.all(nodes.map(({ ask }) => ask('apply', [])));
     for (const node of nodes) {
-      await expect.poll(() => before(node), { timeout: 5_000 }).not.toMatch(/sw[bx](front|back)/);
+      await expect.poll(() => before(node), { timeout: 5_000 }).not.toMatch(/sw[bx](front|back|dual)/);
       const networks = await node.engine.docker.listNetworks();
       expect(networks.map(({ Name }) => Name).sort()).toEqual(['bridge', 'host', 'none']);
       expect(await node.ask('problems')).toEqual([]);
