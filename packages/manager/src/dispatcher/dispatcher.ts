@@ -14,6 +14,7 @@ import type { LogOptions } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { IngressTracker, isServing } from './ingress-table.ts';
 import { LogHub } from './log-hub.ts';
+import { mayHaveServed, NetworkTracker } from './network-view.ts';
 import { concernsMesh, MeshTracker } from './peers.ts';
 import { Presence } from './presence.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
@@ -45,6 +46,7 @@ export class Dispatcher {
   readonly #gate: StopGate;
   readonly #ingress = new IngressTracker();
   readonly #mesh = new MeshTracker();
+  readonly #networks = new NetworkTracker();
   readonly #writer: Writer;
   readonly #logs: LogHub;
   /** Tasks to look at again, by node. */
@@ -110,12 +112,14 @@ export class Dispatcher {
     const times = timesOf(this.#modules.clock);
     for (const node of view.list('nodes')) this.#presence.add(node, times);
     for (const task of view.list('tasks')) {
-      if (isServing({ ...task, DesiredState: 'running' }) && !wantsLife(task.DesiredState)) {
+      if (wantsLife(task.DesiredState)) continue;
+      if (isServing({ ...task, DesiredState: 'running' }) || mayHaveServed(task)) {
         this.#gate.hold({ ...task, DesiredState: 'running' }, view.index, times.monotonic);
       }
     }
     this.#ingress.touchAll(view);
     this.#mesh.touch();
+    this.#networks.touchAll(view);
     this.#flush();
   }
 
@@ -126,6 +130,7 @@ export class Dispatcher {
   }
 
   #changed(event: StoreEvent, view: View): void {
+    this.#networks.touch(event, view);
     if (event.table === 'tasks') this.#taskChanged(event.before, event.after, event.index);
     else if (event.table === 'nodes') this.#nodeChanged(event.before, event.after, view);
     else if (event.table === 'services') this.#ingress.touch(event.id);
@@ -155,7 +160,8 @@ export class Dispatcher {
     if (before?.Status.Endpoints || after?.Status.Endpoints) this.#ingress.touch(task.ServiceID);
     if (after && isTerminal(after.Status.State)) this.#gate.drop(task.ID);
     else if (before && wantsLife(before.DesiredState) && !(after && wantsLife(after.DesiredState))) {
-      if (this.#ingress.has(before)) this.#gate.hold(before, index, this.#modules.clock.monotonic());
+      if (this.#ingress.has(before) || this.#networks.has(before))
+        this.#gate.hold(before, index, this.#modules.clock.monotonic());
     }
     if (before?.NodeID !== undefined) this.#mark(before.NodeID, before.ID);
     if (after?.NodeID !== undefined) this.#mark(after.NodeID, after.ID);
@@ -209,17 +215,20 @@ export class Dispatcher {
     const { entries, removed } = this.#ingress.refresh(view);
     const rerouted = entries.length > 0 || removed.length > 0;
     this.#mesh.refresh(view);
+    for (const low of this.#networks.refresh(view)) this.#modules.log.warn(low, 'addresses of a network run low');
     const wantedRevision = this.#gate.wantedRevision;
     for (const session of this.#sessions.values()) {
       if (!session.open || session.behind) continue;
       const { tasks, removedTasks } = this.#taskDelta(session, view);
       const moved = tasks.length > 0 || removedTasks.length > 0;
       const mesh = this.#mesh.unshown(session, session.nodeId);
-      if (!moved && !rerouted && !mesh && session.sentRevision >= wantedRevision) continue;
+      const networks = this.#networks.unshown(session, session.nodeId);
+      if (!moved && !rerouted && !mesh && !networks && session.sentRevision >= wantedRevision) continue;
       if (session.congested) session.behind = true;
       else {
         session.sentRevision = view.index;
         this.#mesh.shown(session);
+        if (networks) this.#networks.shown(session, session.nodeId);
         session.send({
           type: 'update',
           full: false,
@@ -229,6 +238,7 @@ export class Dispatcher {
           ingress: entries,
           removedIngress: removed,
           ...(mesh && { mesh }),
+          ...networks,
         });
       }
     }
@@ -249,6 +259,8 @@ export class Dispatcher {
     session.behind = false;
     const mesh = this.#mesh.view(session.nodeId);
     this.#mesh.shown(session);
+    this.#networks.shown(session, session.nodeId);
+    const networks = this.#networks.views(session.nodeId);
     session.send({
       type: 'update',
       full: true,
@@ -258,6 +270,7 @@ export class Dispatcher {
       ingress: [...this.#ingress.table.values()],
       removedIngress: [],
       ...(mesh && { mesh }),
+      ...(networks.length > 0 && { networks }),
     });
   }
 

@@ -78,6 +78,8 @@ export function allocateNetwork(
     if (!range) return { ok: false, conflict: 'no IPv6 subnet is free' };
     configs.push(configOf(range));
   }
+  // IPv4 first: others derive hardware addresses from it.
+  configs.sort((a, b) => Number(a.Subnet.includes(':')) - Number(b.Subnet.includes(':')));
   return { ok: true, VNI: vni, IPAM: { Configs: configs } };
 }
 

@@ -1,0 +1,324 @@
+import { below, seededRandom } from '@swarmctl/shared/kit';
+import type { Network, NetworkAttachment, Service, StoreChange, Task, TaskState } from '@swarmctl/shared/model';
+import type { NetworkView } from '@swarmctl/shared/wire';
+import { describe, expect, test } from 'vitest';
+import {
+  aNetwork,
+  aNode,
+  aService,
+  aStore,
+  aTask,
+  builtAt,
+  type ServiceWords,
+  type TaskWords,
+} from '../../../../test/kit/builders.ts';
+import type { Store } from '../store/store.ts';
+import { NetworkTracker, viewOf, wholeNetwork } from './network-view.ts';
+
+const subnets = ['10.0.1.0/24', 'fd00:1::/64'];
+const gateways = { n1: ['10.0.1.11', 'fd00:1::11'], n2: ['10.0.1.12', 'fd00:1::12'], n3: ['10.0.1.13', 'fd00:1::13'] };
+const net = (set: Partial<Network> = {}): Network =>
+  aNetwork({ id: 'net', name: 'front', subnets, vni: 4100, set: { Gateways: gateways, ...set } });
+
+const at = (host: number): readonly NetworkAttachment[] => [
+  { Network: { ID: 'net' }, Addresses: [`10.0.1.${host}/24`, `fd00:1::${host}/64`] },
+];
+const on = (id: string, vip: number | undefined, words: ServiceWords = {}): Service => {
+  const service = aService({ id, name: id, networks: ['net'], ...words });
+  const VirtualIPs = [{ NetworkID: 'net', Addr: `10.0.1.${vip}/24` }];
+  return { ...service, Endpoint: { ...service.Endpoint, ...(vip !== undefined && { VirtualIPs }) } };
+};
+const web = on('web', 50);
+const task = (id: string, host: number, words: TaskWords = {}): Task =>
+  aTask({ id, service: web, node: 'n1', ...words, set: { NetworksAttachments: at(host), ...words.set } });
+
+const nodes = [
+  aNode({ id: 'n1', addr: '192.168.0.1' }),
+  aNode({ id: 'n2', addr: '192.168.0.2' }),
+  aNode({ id: 'n3', addr: '192.168.0.3' }),
+];
+
+const shownTo = (nodeId: string, store: Store): NetworkView | undefined => {
+  const network = store.view().get('networks', 'net');
+  const whole = network && wholeNetwork(store.view(), network);
+  return whole && viewOf(whole, nodeId);
+};
+
+test('a node sees its own address, who is elsewhere, and the names', () => {
+  const store = aStore({
+    nodes,
+    networks: [net()],
+    services: [web],
+    tasks: [task('t1', 2, { slot: 1 }), task('t2', 3, { slot: 2, node: 'n2' })],
+  });
+  const names = [
+    {
+      name: 'web',
+      vip: '10.0.1.50',
+      tasks: [
+        { taskId: 't1', slot: 1, addr: '10.0.1.2' },
+        { taskId: 't1', slot: 1, addr: 'fd00:1::2' },
+        { taskId: 't2', slot: 2, addr: '10.0.1.3' },
+        { taskId: 't2', slot: 2, addr: 'fd00:1::3' },
+      ],
+    },
+  ];
+  expect(shownTo('n1', store)).toEqual({
+    id: 'net',
+    name: 'front',
+    vni: 4100,
+    encrypted: false,
+    internal: false,
+    subnets: [
+      { subnet: '10.0.1.0/24', gateway: '10.0.1.11' },
+      { subnet: 'fd00:1::/64', gateway: 'fd00:1::11' },
+    ],
+    far: [
+      { addr: '10.0.1.12', mac: '02:42:0a:00:01:0c', nodeAddr: '192.168.0.2' },
+      { addr: '10.0.1.3', mac: '02:42:0a:00:01:03', nodeAddr: '192.168.0.2' },
+      { addr: 'fd00:1::12', mac: '02:42:0a:00:01:0c', nodeAddr: '192.168.0.2' },
+      { addr: 'fd00:1::3', mac: '02:42:0a:00:01:03', nodeAddr: '192.168.0.2' },
+    ],
+    names,
+  });
+  expect(shownTo('n2', store)?.far.map(({ addr }) => addr)).toEqual([
+    '10.0.1.11',
+    '10.0.1.2',
+    'fd00:1::11',
+    'fd00:1::2',
+  ]);
+  // Without a task there, whatever address it still has.
+  expect(shownTo('n3', store)).toBeUndefined();
+});
+
+describe('who is a neighbour, and who has a name', () => {
+  const published = { ports: [{ Protocol: 'tcp' as const, TargetPort: 80, PublishedPort: 8080 }] };
+  test.each<[string, TaskWords, ServiceWords, [boolean, boolean]]>([
+    ['running', {}, {}, [true, true]],
+    ['assigned', { state: 'assigned' }, {}, [true, false]],
+    ['starting, or not healthy yet', { state: 'starting' }, {}, [true, false]],
+    [
+      'starting, where that does not matter',
+      { state: 'starting' },
+      { labels: { 'swarmctl.publish-not-ready': 'true' } },
+      [true, true],
+    ],
+    [
+      'being prepared, where that does not matter',
+      { state: 'preparing' },
+      { labels: { 'swarmctl.publish-not-ready': 'true' } },
+      [true, false],
+    ],
+    ['to stop', { desired: 'shutdown' }, {}, [true, false]],
+    ['ended', { state: 'failed' }, {}, [false, false]],
+    ['on a node that is down', { node: 'lost' }, {}, [false, false]],
+    ['pending', { node: 'n2', state: 'pending' }, {}, [false, false]],
+    ['running with a published port that does not answer yet', {}, published, [true, false]],
+  ])('%s', (_, words, service, [neighbour, named]) => {
+    const own = on('web', 50, service);
+    const store = aStore({
+      nodes: [...nodes, aNode({ id: 'lost', state: 'down' })],
+      networks: [net({ Gateways: { ...gateways, lost: ['10.0.1.14', 'fd00:1::14'] } })],
+      services: [own, on('other', undefined)],
+      tasks: [
+        task('t1', 2, { service: own, node: 'n2', ...words }),
+        task('t9', 9, { service: on('other', undefined), node: 'n1' }),
+      ],
+    });
+    const view = shownTo('n1', store);
+    expect(view?.far.some(({ addr }) => addr === '10.0.1.2')).toBe(neighbour);
+    expect(view?.names.find(({ name }) => name === 'web')?.tasks.length).toBe(named ? 2 : 0);
+    expect(view?.names.find(({ name }) => name === 'web')?.vip).toBe('10.0.1.50');
+  });
+});
+
+test('an address that a lost node came back with is the one of the task that is to live', () => {
+  const store = aStore({
+    nodes,
+    networks: [net()],
+    services: [web],
+    tasks: [
+      task('old', 2, { node: 'n3', desired: 'shutdown' }),
+      task('new', 2, { node: 'n2' }),
+      task('own', 4, { node: 'n1' }),
+    ],
+  });
+  expect(shownTo('n1', store)?.far.find(({ addr }) => addr === '10.0.1.2')?.nodeAddr).toBe('192.168.0.2');
+});
+
+test('aliases come after the names of services, and services without a virtual address have none', () => {
+  const db = on('db', undefined, {
+    set: {},
+  });
+  const Networks = [{ Target: 'net', Aliases: ['database', 'db'] }];
+  const service: Service = {
+    ...db,
+    Spec: {
+      ...db.Spec,
+      EndpointSpec: { Mode: 'dnsrr' },
+      TaskTemplate: { ...db.Spec.TaskTemplate, Networks },
+    },
+  };
+  const store = aStore({
+    nodes,
+    networks: [net()],
+    services: [service, web],
+    tasks: [task('t1', 2, { service })],
+  });
+  const tasks = [
+    { taskId: 't1', slot: 1, addr: '10.0.1.2' },
+    { taskId: 't1', slot: 1, addr: 'fd00:1::2' },
+  ];
+  expect(shownTo('n1', store)?.names).toEqual([
+    { name: 'db', tasks },
+    { name: 'web', vip: '10.0.1.50', tasks: [] },
+    { name: 'database', tasks },
+  ]);
+});
+
+test('neighbours are reached at their data path addresses', () => {
+  const described = aNode({ id: 'n2', addr: '192.168.0.2' });
+  const Description = described.Description && {
+    ...described.Description,
+    Mesh: { up: true, dataPathAddr: '172.20.0.2' },
+  };
+  const second = { ...described, ...(Description && { Description }) };
+  const store = aStore({
+    nodes: [aNode({ id: 'n1' }), second],
+    networks: [net()],
+    services: [web],
+    tasks: [task('t1', 2), task('t2', 3, { node: 'n2' })],
+  });
+  expect(new Set(shownTo('n1', store)?.far.map(({ nodeAddr }) => nodeAddr))).toEqual(new Set(['172.20.0.2']));
+});
+
+describe('the tracker', () => {
+  const start = (tasks: readonly Task[] = [task('t1', 2), task('t2', 3, { node: 'n2' })]) => {
+    const store = aStore({ nodes, networks: [net()], services: [web], tasks });
+    const tracker = new NetworkTracker();
+    store.watch((events, view) => {
+      if (events !== 'reset') for (const event of events) tracker.touch(event, view);
+    });
+    tracker.touchAll(store.view());
+    tracker.refresh(store.view());
+    return { store, tracker };
+  };
+  const apply = (store: Store, ...changes: StoreChange[]) => store.apply(store.index + 1, { now: builtAt, changes });
+  const status = (id: string, State: TaskState, more: Partial<Task> = {}): StoreChange => ({
+    op: 'update',
+    table: 'tasks',
+    id,
+    set: { Status: { Timestamp: '', State }, ...more },
+  });
+
+  test('tells a session of what it has not seen, once', () => {
+    const { store, tracker } = start();
+    const session = {};
+    expect(tracker.unshown(session, 'n1')?.networks?.map(({ id }) => id)).toEqual(['net']);
+    tracker.shown(session, 'n1');
+    expect(tracker.unshown(session, 'n1')).toBeUndefined();
+    expect(tracker.unshown({}, 'n3')).toBeUndefined();
+    apply(store, { op: 'update', table: 'tasks', id: 't2', set: { DesiredState: 'shutdown' } });
+    expect(tracker.has(store.view().get('tasks', 't2') as Task)).toBe(true);
+    tracker.refresh(store.view());
+    expect(tracker.has(store.view().get('tasks', 't2') as Task)).toBe(false);
+    expect(tracker.unshown(session, 'n1')?.networks?.[0]?.names[0]?.tasks).toHaveLength(2);
+    tracker.shown(session, 'n1');
+    apply(store, status('t1', 'shutdown'));
+    tracker.refresh(store.view());
+    expect(tracker.unshown(session, 'n1')).toEqual({ removedNetworks: ['net'] });
+    tracker.shown(session, 'n1');
+    expect(tracker.unshown(session, 'n1')).toBeUndefined();
+  });
+
+  test('says nothing to nodes that a change does not concern', () => {
+    const { store, tracker } = start();
+    const sessions = ['n1', 'n2'].map((id) => ({ id }));
+    for (const session of sessions) tracker.shown(session, session.id);
+    const told = () => {
+      tracker.refresh(store.view());
+      const ids = sessions.filter((session) => tracker.unshown(session, session.id)).map(({ id }) => id);
+      for (const session of sessions) tracker.shown(session, session.id);
+      return ids;
+    };
+    apply(store, status('t1', 'running'));
+    expect(told()).toEqual([]);
+    apply(store, { op: 'create', table: 'tasks', object: task('t3', 4, { state: 'assigned' }) });
+    expect(told()).toEqual(['n2']);
+    apply(store, status('t3', 'running'));
+    expect(told()).toEqual(['n1', 'n2']);
+  });
+
+  test('warns once when addresses run low, and again after there was room', () => {
+    const small = aNetwork({ id: 'net', name: 'small', subnets: ['10.0.1.0/28'] });
+    const store = aStore({ nodes, networks: [small], services: [on('web', undefined)] });
+    const tracker = new NetworkTracker();
+    store.watch((events, view) => {
+      if (events !== 'reset') for (const event of events) tracker.touch(event, view);
+    });
+    const add = (from: number, count: number) =>
+      apply(
+        store,
+        ...Array.from({ length: count }, (_, i): StoreChange => {
+          const NetworksAttachments = [{ Network: { ID: 'net' }, Addresses: [`10.0.1.${from + i}/28`] }];
+          return {
+            op: 'create',
+            table: 'tasks',
+            object: aTask({ id: `t${from + i}`, service: web, set: { NetworksAttachments } }),
+          };
+        }),
+      );
+    const remove = (from: number, count: number) =>
+      apply(
+        store,
+        ...Array.from({ length: count }, (_, i): StoreChange => ({ op: 'remove', table: 'tasks', id: `t${from + i}` })),
+      );
+    add(2, 10);
+    expect(tracker.refresh(store.view())).toEqual([]);
+    add(12, 1);
+    expect(tracker.refresh(store.view())).toEqual([{ network: 'small', used: 12, of: 14 }]);
+    add(13, 1);
+    expect(tracker.refresh(store.view())).toEqual([]);
+    remove(8, 6);
+    tracker.refresh(store.view());
+    add(8, 6);
+    expect(tracker.refresh(store.view())).toEqual([{ network: 'small', used: 13, of: 14 }]);
+  });
+
+  test.each([1, 2, 3, 4, 5, 6])('what sessions were told adds up to what is (seed %i)', (seed) => {
+    const random = seededRandom(seed);
+    const { store, tracker } = start([]);
+    const sessions = nodes.map(({ ID }) => ({ id: ID, has: new Map<string, NetworkView>() }));
+    const states: TaskState[] = ['assigned', 'starting', 'running', 'failed'];
+    for (let step = 0; step < 200; step++) {
+      const id = `t${below(random, 8)}`;
+      const known = store.view().get('tasks', id);
+      const state = states[below(random, states.length)] as TaskState;
+      const dice = below(random, 10);
+      const node = store.view().get('nodes', `n${1 + below(random, 3)}`);
+      if (dice === 0 && node) {
+        const Status = { ...node.Status, State: node.Status.State === 'down' ? ('ready' as const) : ('down' as const) };
+        apply(store, { op: 'update', table: 'nodes', id: node.ID, set: { Status } });
+      } else if (dice === 1) {
+        const removed = below(random, 2) === 0;
+        const Gateways = removed ? { n1: gateways.n1 } : gateways;
+        apply(store, { op: 'update', table: 'networks', id: 'net', set: { Gateways } });
+      } else if (!known) {
+        const words = { node: `n${1 + below(random, 3)}`, state } as const;
+        apply(store, { op: 'create', table: 'tasks', object: task(id, 20 + step, words) });
+      } else if (dice < 4) apply(store, { op: 'remove', table: 'tasks', id });
+      else if (dice < 6) apply(store, { op: 'update', table: 'tasks', id, set: { DesiredState: 'shutdown' } });
+      else apply(store, status(id, state));
+      if (below(random, 3) > 0) continue;
+      tracker.refresh(store.view());
+      for (const session of sessions) {
+        const delta = tracker.unshown(session, session.id);
+        tracker.shown(session, session.id);
+        for (const view of delta?.networks ?? []) session.has.set(view.id, view);
+        for (const gone of delta?.removedNetworks ?? []) session.has.delete(gone);
+        const right = shownTo(session.id, store);
+        expect([...session.has.values()]).toEqual(right ? [right] : []);
+      }
+    }
+  });
+});
