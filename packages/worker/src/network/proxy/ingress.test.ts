@@ -257,6 +257,26 @@ describe.each([
   });
 
   describe('with UDP', () => {
+    it('refuses clients beyond the limit, and takes others when some are quiet', async () => {
+      await ingress.close();
+      const options = {
+        nodeId: 'n1',
+        ingressAddrs: [],
+        advertiseAddr: front,
+        portOptions: () => ({ mostConnections: 1 }),
+      };
+      ingress = new ProxyIngress(options, { log: silentLogger, clock });
+      await ingress.apply(table(26053, [backend('a', await udp('a'))], 'udp'));
+      const [first, second] = [client(), client()];
+      expect(await first('1')).toBe('a 1');
+      const answer = second('lost');
+      await expect.poll(() => ingress.counters().get('udp/26053')?.refused).toBe(1);
+      await clock.advance(30_000);
+      expect(ingress.counters().get('udp/26053')).toMatchObject({ open: 0, idle: 1 });
+      void second('2');
+      expect(await answer).toBe('a 2');
+    });
+
     const udp = async (name: string): Promise<number> => {
       const socket: UdpSocket = createSocket('udp4', (data, from) =>
         socket.send(`${name} ${data}`, from.port, from.address),
@@ -285,6 +305,7 @@ describe.each([
       await ingress.apply(table(26053, [b], 'udp'));
       expect(await first('3')).toBe('b 3');
       expect([...ingress.connections()]).toEqual([['b', 2]]);
+      expect(ingress.counters().get('udp/26053')).toMatchObject({ connections: 3, open: 2, bytesIn: 5, bytesOut: 15 });
       await clock.advance(30_000);
       await settle();
       expect(ingress.connections().size).toBe(0);

@@ -29,12 +29,15 @@ describe.each([
   /** Ports of backends that never answer; `tried` hears of each attempt. */
   let holes: Set<number>;
   let tried: (() => void) | undefined;
+  /** Whether it has dealt with an attempt itself. */
+  let fail: ((...[to, done]: Parameters<Streams['connect']>) => boolean) | undefined;
   const closers: (() => unknown)[] = [];
 
   beforeEach(() => {
     clock = new ManualClock();
     holes = new Set();
     tried = undefined;
+    fail = undefined;
   });
   afterEach(async () => {
     await ingress.close();
@@ -46,6 +49,7 @@ describe.each([
     return {
       ...streams,
       connect: (to, done): Opening => {
+        if (fail?.(to, done)) return { abort: () => {} };
         if (!holes.has(to.port)) return streams.connect(to, done);
         setImmediate(() => tried?.());
         return { abort: () => {} };
@@ -388,6 +392,32 @@ describe.each([
     );
     await expect.poll(() => counters()).toMatchObject({ connections: 28, open: 0, pending: 0 });
     expect(ingress.connections().size).toBe(0);
+  });
+
+  it('keeps what it carries whole when much and little take turns, and after a rest', async () => {
+    await publish([await echo('a')]);
+    const socket = dial();
+    for (const size of [3, 200_000, ...Array<number>(20).fill(5), 100_000, 70_000, 1]) {
+      const data = randomBytes(size);
+      socket.write(data);
+      const chunks: Buffer[] = [];
+      while (chunks.reduce((sum, { length }) => sum + length, 0) < size)
+        chunks.push((await once(socket, 'data'))[0] as Buffer);
+      expect(Buffer.concat(chunks).equals(data)).toBe(true);
+      if (size === 100_000) await clock.advance(60_000);
+    }
+  });
+
+  it.each([
+    ['EMFILE', { failed: 1, retried: 0 }],
+    ['ECONNREFUSED', { failed: 0, retried: 1 }],
+  ])('blames %s on whom it concerns', async (code, expected) => {
+    const working = await named('b');
+    await publish([backend('a', 1), working]);
+    fail = (to, done) => to.port === 1 && setImmediate(done, undefined, code) !== undefined;
+    expect(await first(dial())).toBe(expected.failed ? 'ECONNRESET' : 'b');
+    expect(counters()).toMatchObject(expected);
+    expect(await first(dial())).toBe('b');
   });
 
   it('keeps the client open when its backend has said all', async () => {

@@ -8,6 +8,10 @@ import type { Endpoint, Listening, Opening, Passage, Stream } from './streams/ty
 
 const backlog = 4_096;
 const keepAliveMs = 60_000;
+/** This machine is at its end, not the backend: another would fare no better. */
+const ownFaults: readonly string[] = ['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL', 'EAGAIN'];
+/** Errors of accepting come in floods. */
+const quietMs = 10_000;
 /** A client waits for so many backends that do not answer, before it is refused. */
 const mostTimeouts = 3;
 /** Looks at all connections in each time that they may be idle; and how often where they may be for ever. */
@@ -20,6 +24,7 @@ export class TcpPort implements ProxyPort {
   readonly deadlines: Deadlines<Connection>;
   /** Counts looks. */
   tick = 0;
+  #warnedAt = Number.NEGATIVE_INFINITY;
   #listening: Listening | undefined;
   #look: { cancel(): void } | undefined;
 
@@ -35,7 +40,7 @@ export class TcpPort implements ProxyPort {
       client: (client) => made.#onClient(client),
       error: (error) => {
         modules.shared.counters.refused++;
-        modules.log.warn({ host: at.addr, port: at.port, error }, 'proxy port');
+        made.#warn({ host: at.addr, port: at.port, error });
       },
     });
     return made;
@@ -80,6 +85,14 @@ export class TcpPort implements ProxyPort {
     this.connections.add(connection);
     connection.next();
     this.#watch();
+  }
+
+  #warn(fields: Record<string, unknown>): void {
+    const { clock, log } = this.modules;
+    const now = clock.monotonic();
+    if (now - this.#warnedAt < quietMs) return;
+    this.#warnedAt = now;
+    log.warn(fields, 'proxy port');
   }
 
   #watch(): void {
@@ -128,19 +141,18 @@ class Connection implements Passage {
     const isTired = this.#timeouts >= mostTimeouts;
     const backend = isTired ? undefined : shared.balancer.take(shared.options.balance, this.#tried);
     if (!backend) {
-      shared.counters.failed++;
-      this.#client.reset();
-      this.#finish();
+      this.#refuse();
       return;
     }
     if (this.#tried) shared.counters.retried++;
     this.#backend = backend;
     this.#port.deadlines.add(this, shared.options.connectMs);
-    this.#opening = streams.connect(backend, (server) => {
+    this.#opening = streams.connect(backend, (server, code) => {
       this.#port.deadlines.delete(this);
       this.#opening = undefined;
       // It may have left in the meantime; a connection more would be one that nobody waits for.
       if (server && backend.isHere) this.#join(server, backend);
+      else if (ownFaults.includes(code)) this.#refuse();
       else {
         server?.close();
         this.#passOver(backend, !server);
@@ -172,15 +184,24 @@ class Connection implements Passage {
     if (idleSince !== undefined && this.#tick < idleSince) {
       this.#port.modules.shared.counters.idle++;
       this.destroy();
-    } else if (!this.#isLasting) {
-      this.#isLasting = true;
-      this.#server.keepAlive(keepAliveMs);
+      return;
     }
+    if (!this.#isLasting) this.#server.keepAlive(keepAliveMs);
+    this.#isLasting = true;
+    if (this.#tick >= this.#port.tick - 1) return;
+    this.#client.relax();
+    this.#server.relax();
   }
 
   destroy(): void {
     this.#opening?.abort();
     this.#client.close();
+    this.#finish();
+  }
+
+  #refuse(): void {
+    this.#port.modules.shared.counters.failed++;
+    this.#client.reset();
     this.#finish();
   }
 

@@ -62,8 +62,10 @@ interface Bindings {
 type ServerHandle = Handle & { onconnection: (status: number, client: Handle | undefined) => void };
 
 const bufferBytes = 65_536;
-/** What is copied out of the common buffer; more makes an end have its own. */
+/** What is copied out of the common buffer; more makes an end have its own, until it has read as little some times in a row. */
 const smallBytes = 4_096;
+const smallReads = 16;
+const common = Buffer.allocUnsafeSlow(bufferBytes);
 
 class HandleStream implements Stream {
   readonly handle: Handle;
@@ -72,8 +74,9 @@ class HandleStream implements Stream {
   isClient = false;
   hasEnded = false;
   isClosed = false;
-  /** The handle reads into it. */
+  /** The handle reads into it, else into the common one. */
   own: Buffer | undefined;
+  smallReads = 0;
 
   constructor(handle: Handle) {
     this.handle = handle;
@@ -92,6 +95,13 @@ class HandleStream implements Stream {
 
   keepAlive(afterMs: number): void {
     if (!this.isClosed) this.handle.setKeepAlive(true, afterMs / 1_000);
+  }
+
+  relax(): void {
+    if (!this.own || this.isClosed) return;
+    // A write of it that is not over keeps it.
+    this.own = undefined;
+    this.handle.useUserBuffer(common);
   }
 
   close(): void {
@@ -140,8 +150,8 @@ function broken(end: HandleStream): void {
 }
 
 /** Undefined where Node's handles are not as they are known. A listener that is not `exclusive` is shared with the other workers of a cluster. */
-export function handleStreams(exclusive = true): Streams | undefined {
-  const bindings = bindingsOf(process as unknown as { binding?: (name: string) => Record<string, unknown> });
+export function handleStreams(exclusive = true, from: object = process): Streams | undefined {
+  const bindings = bindingsOf(from as { binding?: (name: string) => Record<string, unknown> });
   return bindings && makeStreams(bindings, exclusive);
 }
 
@@ -175,7 +185,6 @@ function bindingsOf(from: { binding?: (name: string) => Record<string, unknown> 
 function makeStreams(bindings: Bindings, exclusive: boolean): Streams {
   const { TCP, TCPConnectWrap, WriteWrap, ShutdownWrap, streamBaseState, nameOf } = bindings;
   const { kReadBytesOrError, kLastWriteWasAsync, endOfFile } = bindings;
-  const common = Buffer.allocUnsafeSlow(bufferBytes);
   /** Used again and again by writes that are over at once. */
   let spare = new WriteWrap();
 
@@ -189,21 +198,26 @@ function makeStreams(bindings: Bindings, exclusive: boolean): Streams {
       else broken(end);
       return undefined;
     }
-    const before = end.own;
+    const { own } = end;
+    end.smallReads = bytes > smallBytes ? 0 : end.smallReads + 1;
     let data: Buffer;
-    if (before) data = before.subarray(0, bytes);
+    let next: Buffer | undefined;
+    if (own && end.smallReads < smallReads) data = own.subarray(0, bytes);
     else if (bytes <= smallBytes) {
       data = Buffer.allocUnsafe(bytes);
-      common.copy(data, 0, 0, bytes);
+      (own ?? common).copy(data, 0, 0, bytes);
+      if (own) next = common;
+      end.own = undefined;
     } else {
-      end.own = Buffer.allocUnsafeSlow(bufferBytes);
-      common.copy(end.own, 0, 0, bytes);
-      data = end.own.subarray(0, bytes);
+      next = Buffer.allocUnsafeSlow(bufferBytes);
+      common.copy(next, 0, 0, bytes);
+      end.own = next;
+      data = next.subarray(0, bytes);
     }
     end.passage?.moved(end.isClient, bytes);
     write(end, peer, data);
     // What is returned is read into from now on.
-    return before ? undefined : end.own;
+    return next;
   }
 
   /** Reads from `from` go on when `data` is on its way. */

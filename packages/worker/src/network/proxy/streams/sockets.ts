@@ -18,6 +18,8 @@ class SocketStream implements Stream {
     this.socket.setKeepAlive(true, afterMs);
   }
 
+  relax(): void {}
+
   close(): void {
     this.socket.destroy();
   }

@@ -12,6 +12,8 @@ export interface Stream {
   local(): Endpoint | undefined;
   /** Pings it when it has been quiet for so long, so that a peer that vanished is noticed some day. */
   keepAlive(afterMs: number): void;
+  /** Gives memory back, since it is quiet. */
+  relax(): void;
   /** Ends it at once; what was written is still sent. */
   close(): void;
   /** Ends it with a reset. */
