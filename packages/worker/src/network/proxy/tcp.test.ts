@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type NetConnectOpts, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -73,7 +74,7 @@ describe.each([
   const table = (backends: IngressBackend[], more: Partial<IngressEntry> = {}) =>
     new Map<string, IngressEntry>([
       [
-        key,
+        more.key ?? key,
         {
           ...{
             key,
@@ -479,6 +480,34 @@ describe.each([
       expect(await first(socket)).toBe(`PROXY TCP6 ::1 ::1 ${socket.localPort} ${port}\r\n`);
       expect(await first(dial({ host: '127.0.0.1' }))).toBe('ECONNREFUSED');
       expect(ingress.problems().size).toBe(0);
+    });
+
+    it('passes UDP on, too', async () => {
+      const server = createSocket('udp4', (data, from) => server.send(`got ${data}`, from.port, from.address));
+      closers.push(() => server.close());
+      await new Promise<void>((resolve) => server.bind(0, behind, resolve));
+      const a: IngressBackend = { ...backend('a', server.address().port), protocol: 'udp' };
+      await publish([a], {}, { key: `udp/${port}`, protocol: 'udp' }, { families: 'ipv6', advertiseAddr: '10.0.0.1' });
+      const client = createSocket('udp6');
+      closers.push(() => client.close());
+      client.send('it', port, '::1');
+      expect(String((await once(client, 'message'))[0])).toBe('got it');
+      // IPv4's is left to others.
+      const free = createSocket('udp4');
+      closers.push(() => free.close());
+      await new Promise<void>((resolve) => free.bind(port, '127.0.0.1', resolve));
+    });
+
+    it('reaches backends of IPv6 for clients of IPv4', async () => {
+      const server = createServer((socket) => socket.once('data', (data) => socket.end(data)));
+      closers.push(() => server.close());
+      server.listen(0, '::1');
+      await once(server, 'listening');
+      const a = { ...backend('a', (server.address() as AddressInfo).port), localAddr: '::1' };
+      await publish([a], { clientAddress: 'proxy-v1' });
+      const socket = dial();
+      await once(socket, 'connect');
+      expect(await first(socket)).toBe(`PROXY TCP4 127.0.0.1 ${front} ${socket.localPort} ${port}\r\n`);
     });
 
     it('does nothing for addresses of IPv4', async () => {
