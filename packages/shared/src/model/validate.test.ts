@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { isClusterError } from '../kit/index.ts';
 import type { PortConfig, ServiceSpec } from './specs.ts';
-import { checkPortLabels, completeServiceSpec } from './validate.ts';
+import { checkPortLabels, completeServiceSpec, type ServedNetworks } from './validate.ts';
 
 const spec = (more: ServiceSpec = {}, container: object = {}, template: object = {}): ServiceSpec => ({
   Name: 'web',
@@ -9,9 +9,9 @@ const spec = (more: ServiceSpec = {}, container: object = {}, template: object =
   TaskTemplate: { ...template, ContainerSpec: { Image: 'web:1', ...container } },
 });
 
-const refusal = (given: ServiceSpec) => {
+const refusal = (given: ServiceSpec, served?: ServedNetworks) => {
   try {
-    completeServiceSpec(given);
+    completeServiceSpec(given, served);
   } catch (error) {
     if (isClusterError(error)) return `${error.code}: ${error.message}`;
     throw error;
@@ -158,5 +158,44 @@ describe('checkPortLabels', () => {
     [client('proxy-v1', '.53/udp'), [udp], "'proxy-v1' is for tcp ports"],
   ])('%j does not fit %j', (labels, ports, message) => {
     expect(() => checkPortLabels(labels, ports)).toThrow(message);
+  });
+});
+
+describe('services on networks, where they are served', () => {
+  const overlay = { overlay: true, predefined: false };
+  const wrong = 'invalid-argument: rpc error: code = InvalidArgument desc = ';
+  const on = (...Networks: object[]) => spec({}, {}, { Networks });
+  test.each([
+    [on({ Target: 'n', Aliases: ['db', '_srv.x'] }), 'accepted'],
+    [on({ Target: 'host' }), 'unimplemented: user networks are not supported yet'],
+    [on({}), `${wrong}network attachment: the target must be provided`],
+    [
+      on({ Target: 'n', DriverOpts: { a: 'b' } }),
+      'unimplemented: driver options of a network attachment are not supported yet',
+    ],
+    [on({ Target: 'n', Aliases: ['a b'] }), `${wrong}network alias 'a b' is not a name that can be asked for`],
+    [
+      {
+        ...on({ Target: 'n' }),
+        Labels: { 'swarmctl.stable-address': 'true', 'swarmctl.publish-not-ready': 'true' },
+      },
+      'accepted',
+    ],
+    [
+      {
+        ...spec({}, { Command: ['x'] }, { Networks: [{ Target: 'n' }] }),
+        Labels: { 'swarmctl.runtime': 'process' },
+      },
+      `${wrong}the process runtime has no networks but the machine's`,
+    ],
+  ])('%j', (given, expected) => {
+    expect(refusal(given as ServiceSpec, overlay)).toBe(expected);
+  });
+
+  test("the old place of a spec's networks counts where the new one is empty", () => {
+    const old = completeServiceSpec(spec({ Networks: [{ Target: 'a' }] }), overlay);
+    expect([old.Networks, old.TaskTemplate.Networks]).toEqual([undefined, [{ Target: 'a' }]]);
+    const both = spec({ Networks: [{ Target: 'a' }] }, {}, { Networks: [{ Target: 'b' }] });
+    expect(completeServiceSpec(both, overlay).TaskTemplate.Networks).toEqual([{ Target: 'b' }]);
   });
 });

@@ -42,6 +42,10 @@ const absentFeatures: readonly { readonly what: string; readonly asked: (spec: S
 /** Labels that nothing honours yet, and the values that ask for what is not there. */
 const absentLabels: { readonly [label in ReservedLabel]?: 'any' | readonly string[] } = {
   'swarmctl.ingress.client-address': ['proxy-v1', 'proxy-v2'],
+};
+
+/** The same where no networks are served, which they are about. */
+const networkLabels: typeof absentLabels = {
   'swarmctl.publish-not-ready': ['true'],
   'swarmctl.stable-address': ['true'],
 };
@@ -64,7 +68,7 @@ export function completeServiceSpec(given: ServiceSpec, served: ServedNetworks =
   checkNetworks(template, served);
   const labels = spec.Labels ?? {};
   checkReservedLabels('service', labels);
-  refuseAbsentLabels(labels);
+  refuseAbsentLabels(labels, served);
   checkMode(spec);
   checkContainer(template);
   checkResources(template);
@@ -124,10 +128,11 @@ function refuseAbsentFeatures(spec: ServiceSpec): void {
   for (const { what, asked } of absentFeatures) if (asked(spec)) throw notYet(what);
 }
 
-function refuseAbsentLabels(labels: Readonly<Record<string, string>>): void {
+function refuseAbsentLabels(labels: Readonly<Record<string, string>>, served: ServedNetworks): void {
+  const refused = served.overlay ? absentLabels : { ...absentLabels, ...networkLabels };
   for (const [key, value] of Object.entries(labels)) {
     const name = labelNamed(key);
-    const absent = name && absentLabels[name.label];
+    const absent = name && refused[name.label];
     if (absent !== 'any' && !absent?.includes(value)) continue;
     const what = absent === 'any' ? `label '${key}'` : `label '${key}' with the value '${value}'`;
     throw new ClusterError('unimplemented', `${what} is not supported yet; leave it out`, { label: key });

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { addressUse, bareAddress, isEncrypted, macOf, poolsOf } from './networks.ts';
+import type { Network } from './objects.ts';
+
+const network = (Configs: Network['IPAM']['Configs'], Spec: Partial<Network['Spec']> = {}): Network => ({
+  ID: 'n',
+  Version: { Index: 1 },
+  CreatedAt: '',
+  UpdatedAt: '',
+  Spec: { Name: 'n', Labels: {}, ...Spec },
+  VNI: 4096,
+  IPAM: { Configs },
+  Gateways: {},
+});
+const small = { Subnet: '10.0.1.0/29', Gateway: '10.0.1.1' };
+
+test('hardware addresses are those that engines derive', () => {
+  expect(macOf('10.0.1.255')).toBe('02:42:0a:00:01:ff');
+  expect(bareAddress('10.0.1.5/24')).toBe('10.0.1.5');
+});
+
+test('pools leave out what is nobody’s', () => {
+  const ipv6 = { Subnet: 'fd00::/126', Gateway: 'fd00::1' };
+  const spans = poolsOf(network([small, ipv6])).map(({ first, last }) => Number(last - first) + 1);
+  expect(spans).toEqual([6, 3]);
+  const Spec = { IPAMOptions: { Configs: [{ Subnet: '10.0.1.0/29', IPRange: '10.0.1.4/30' }] } };
+  expect(poolsOf(network([small], Spec)).map(({ first, last }) => [first & 255n, last & 255n])).toEqual([[4n, 6n]]);
+});
+
+test('use counts IPv4 and the reserved gateway', () => {
+  const held = [{ address: '10.0.1.2' }, { address: 'fd00::2' }];
+  expect(addressUse(network([small]), held)).toEqual({ used: 2, of: 6, subnets: '10.0.1.0/29' });
+  const second = { Subnet: '10.0.2.0/29', Gateway: '10.0.2.1' };
+  expect(addressUse(network([small, second]), held)).toEqual({
+    used: 3,
+    of: 12,
+    subnets: '10.0.1.0/29, 10.0.2.0/29',
+  });
+});
+
+test.each([
+  [undefined, false],
+  [{ encrypted: '' }, true],
+  [{ encrypted: 'true' }, true],
+  [{ encrypted: 'false' }, false],
+])('encrypted by %j', (Options, expected) => {
+  expect(isEncrypted(network([], { DriverConfiguration: { ...(Options && { Options }) } }))).toBe(expected);
+});
