@@ -29,7 +29,7 @@ export interface DrainModules {
   readonly flows?: UdpFlows;
 }
 
-/** Resolves when the task has had no connection twice in a row and no UDP client speaks any more, or its time is over. */
+/** Resolves when the task has had no connection, and no UDP client that speaks, twice in a row, or its time is over. */
 export async function drainConnections(task: Task, modules: DrainModules, signal: AbortSignal): Promise<void> {
   const mostMs = drainTimeoutMsOf(task.ServiceAnnotations.Labels);
   await Promise.all([drainTcp(task, mostMs, modules, signal), drainUdp(task, mostMs, modules, signal)]);
@@ -54,13 +54,14 @@ async function drainUdp(task: Task, mostMs: number, modules: DrainModules, signa
   if (endpoints.length === 0) return;
   const began = clock.monotonic();
   const speakers = new Speakers();
-  while (!signal.aborted) {
+  for (let quiet = 0; quiet < 2 && !signal.aborted; ) {
     const seen = (await Promise.all(endpoints.map(flows))).flat();
     const now = clock.monotonic();
     const known = seen.filter((flow) => flow !== undefined);
     const isBlind = known.length < seen.length;
     const speaks = speakers.look(known, now) || (isBlind && now - began < blindMs);
-    if (!speaks || now - began >= mostMs) return;
+    quiet = speaks ? 0 : quiet + 1;
+    if (quiet >= 2 || now - began >= mostMs) return;
     await delay(clock, Math.min(lookAtUdpEveryMs, began + mostMs - now), signal).catch(() => undefined);
   }
 }
