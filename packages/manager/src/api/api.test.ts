@@ -170,6 +170,13 @@ describe('the envelope', () => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });
   });
 
+  test.each(['/services', '/services/nope', '/nonsense', '/tasks', '/swarm', '/info'])(
+    '%s is of the type that clients compare with',
+    async (url) => {
+      expect((await call('GET', url)).headers['content-type']).toBe('application/json');
+    },
+  );
+
   test('a path that cannot be decoded', async () => {
     const { status, json } = await call('GET', '/services/%ff');
     expect({ status, json }).toEqual({ status: 400, json: { message: expect.stringContaining('%ff') } });

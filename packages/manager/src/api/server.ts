@@ -51,6 +51,13 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
       await forwardToLeader(context, request, reply);
     }
   });
+  // Older clients read a message out of exactly this type, and print the body as it is for any other.
+  app.addHook('onSend', async (_request, reply, payload) => {
+    if (reply.getHeader('content-type') === 'application/json; charset=utf-8') {
+      reply.header('content-type', 'application/json');
+    }
+    return payload;
+  });
   app.setErrorHandler((error, request, reply) => sendError(context, error, request, reply));
   app.setNotFoundHandler((_request, reply) => reply.status(404).send({ message: 'page not found' }));
   const turns = new Turns();
