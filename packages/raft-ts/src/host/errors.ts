@@ -1,11 +1,14 @@
+import { RaftPanic } from '../core/assert.ts';
 import type { StepResult } from '../core/types.ts';
 import { WalError } from '../wal/wal-error.ts';
 
 // The one kind of error that a node's promises reject with.
 
 /**
- * The second line: why a node cannot be opened, or had to stop. `invalid-change`: a membership change that makes no sense. `lost-log`: other
- * members know this one by another log, so it has forgotten what it promised: it must be removed and come back under a new id.
+ * The last lines: why a node cannot be opened, or had to stop. `invalid-options`: it was opened with what cannot be right, and nothing was made.
+ * `io`: the system refused, or the disk failed; data.file names what. `invalid-change`: a membership change that makes no sense. `not-ready`: the
+ * member has not caught up yet. `lost-log`: other members know this one by another log, so it has forgotten what it promised: it must be removed
+ * and come back under a new id.
  */
 export type RaftErrorCode =
   | 'not-leader'
@@ -17,7 +20,10 @@ export type RaftErrorCode =
   | 'too-large'
   | 'conf-change-pending'
   | 'invalid-change'
+  | 'not-ready'
+  | 'invalid-options'
   | 'lost-log'
+  | 'not-ready'
   | WalError['code'];
 
 export class RaftError extends Error {
@@ -63,8 +69,19 @@ export function refused(result: Exclude<StepResult, 'ok'>, leader: number): Raft
   }
 }
 
-/** A `WalError` as the door shows it; anything else as it is. */
+/** What went wrong inside as the door shows it. What the embedding program threw stays as it is. */
 export function toRaftError(error: unknown): Error {
   if (error instanceof WalError) return new RaftError(error.code, error.message, { ...error.data }, error);
+  if (error instanceof RaftPanic) return new RaftError('corrupt', contradiction(error.message), {}, error);
+  if (isSystemError(error)) return new RaftError('io', error.message, fileOf(error), error);
   return error instanceof Error ? error : new Error(String(error));
 }
+
+const contradiction = (panic: string): string =>
+  `this member's log and the cluster contradict each other: ${panic}. If its folder was restored from a copy, remove the member and add it under a new id`;
+
+/** Of the operating system's: ENOSPC and the like. */
+const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && 'syscall' in error && /^E[A-Z0-9]+$/.test(String((error as NodeJS.ErrnoException).code));
+
+const fileOf = ({ path, code }: NodeJS.ErrnoException) => ({ ...(path !== undefined && { file: path }), errno: code });

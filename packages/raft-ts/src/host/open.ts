@@ -1,14 +1,16 @@
 import { RaftPanic } from '../core/assert.ts';
 import { encodeConfChange } from '../core/conf-change-codec.ts';
 import type { Entry, HardState } from '../core/types.ts';
+import type { LogIdentity } from '../wal/extent.ts';
 import { type FileSystem, nodeFileSystem } from '../wal/file-system.ts';
 import { type FolderLock, lockFolder } from '../wal/folder-lock.ts';
 import { holdsLog, LogStore } from '../wal/log-store.ts';
 import { type HostClock, realClock } from './clock.ts';
 import { RaftError, toRaftError } from './errors.ts';
 import { toConfChange } from './membership.ts';
+import { checkOpening, drawOf, timingOf } from './options.ts';
 import { RaftHost } from './raft-host.ts';
-import type { RaftNode, RaftNodeModules, RaftNodeOptions, RaftTiming, Start } from './types.ts';
+import type { RaftNode, RaftNodeModules, RaftNodeOptions, Start } from './types.ts';
 
 // The door: a member comes to life from nothing or from its folder.
 
@@ -20,13 +22,13 @@ export interface RaftHostEnv {
   readonly segmentBytes?: number;
 }
 
-const defaultTiming: RaftTiming = { tickMs: 50, heartbeatTicks: 2, electionTicks: 8 };
 const realEnv: RaftHostEnv = { fileSystem: nodeFileSystem, clock: realClock, lock: lockFolder };
 
 /**
  * Resolves once the state machine is where the folder says; the cluster may not have a leader yet. `bootstrap` and
  * `join` want a folder without a log (`log-exists`), `restart` one with this member's (`no-log`, `foreign`). Damage is
- * refused (`corrupt`), and so is a folder that another process has (`locked`).
+ * refused (`corrupt`), and so is a folder that another process has (`locked`). What cannot be meant is refused before anything is made
+ * (`invalid-options`); what the system refuses is `io`.
  */
 export async function openRaftNode(
   options: RaftNodeOptions,
@@ -34,20 +36,29 @@ export async function openRaftNode(
   start: Start,
   env: Partial<RaftHostEnv> = {},
 ): Promise<RaftNode> {
+  checkOpening(options, modules, start);
+  const identity = { member: options.id, log: 1 + Math.floor(drawOf(options) * (2 ** 52 - 1)) };
   const full = { ...realEnv, ...env };
   try {
     await full.fileSystem.mkdir(options.dir);
     const lock = await full.lock(options.dir);
-    return await openLocked(options, modules, start, full, lock);
+    return await openLocked(identity, options, modules, start, full, lock);
   } catch (error) {
     throw toRaftError(error);
   }
 }
 
 /** Whether a member has been here: then `restart` is the way to start, which refuses a log that is damaged or gone. */
-export const hasLog = (dir: string): Promise<boolean> => holdsLog(nodeFileSystem, dir);
+export async function hasLog(dir: string): Promise<boolean> {
+  try {
+    return await holdsLog(nodeFileSystem, dir);
+  } catch (error) {
+    throw toRaftError(error);
+  }
+}
 
 async function openLocked(
+  identity: LogIdentity,
   options: RaftNodeOptions,
   modules: RaftNodeModules,
   start: Start,
@@ -57,17 +68,17 @@ async function openLocked(
   let store: LogStore | undefined;
   let host: RaftHost | undefined;
   try {
-    store = await openStore(options, modules, start, env);
+    store = await openStore(identity, options, modules, start, env);
     if (store.latest !== undefined) await restoreState(store, modules);
-    const timing = { ...defaultTiming, ...options.timing };
-    host = new RaftHost({ options, timing, modules, store, clock: env.clock, lock });
+    host = new RaftHost({ options, timing: timingOf(options), modules, store, clock: env.clock, lock });
     await host.start();
     return host;
   } catch (error) {
+    // What went wrong first is what is told.
     if (host !== undefined) {
-      await host.stop();
+      await host.stop().catch(() => {});
     } else {
-      await store?.close();
+      await store?.close().catch(() => {});
       await lock.release();
     }
     if (error instanceof RaftPanic) throw new RaftError('corrupt', error.message, { file: options.dir }, error);
@@ -76,13 +87,13 @@ async function openLocked(
 }
 
 async function openStore(
+  identity: LogIdentity,
   options: RaftNodeOptions,
   modules: RaftNodeModules,
   start: Start,
   env: RaftHostEnv,
 ): Promise<LogStore> {
-  const { id, dir, log, random } = options;
-  const identity = { member: id, log: 1 + Math.floor(random() * (2 ** 52 - 1)) };
+  const { id, dir, log } = options;
   const storeEnv = {
     fileSystem: env.fileSystem,
     dir,

@@ -39,7 +39,7 @@ const flags = {
 } as const;
 
 export const nodeFileSystem: FileSystem = {
-  open: async (path, mode) => nodeFile(await fs.open(path, flags[mode], 0o600), mode === 'write-through'),
+  open: async (path, mode) => nodeFile(path, await fs.open(path, flags[mode], 0o600), mode === 'write-through'),
   rename: (from, to) => fs.rename(from, to),
   readdir: async (path) => {
     try {
@@ -64,37 +64,52 @@ export const nodeFileSystem: FileSystem = {
 async function syncDir(path: string): Promise<void> {
   const handle = await fs.open(path, 'r');
   try {
-    await handle.sync();
+    await named(path, () => handle.sync());
   } finally {
     await handle.close();
   }
 }
 
-function nodeFile(handle: fs.FileHandle, writesThrough: boolean): File {
+function nodeFile(path: string, handle: fs.FileHandle, writesThrough: boolean): File {
   return {
-    write: async (data, position) => {
-      for (let done = 0; done < data.length; ) {
-        const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
-        done += bytesWritten;
-      }
-    },
-    read: async (into, position) => {
-      let done = 0;
-      while (done < into.length) {
-        const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
-        if (bytesRead === 0) break;
-        done += bytesRead;
-      }
-      return done;
-    },
+    write: (data, position) =>
+      named(path, async () => {
+        for (let done = 0; done < data.length; ) {
+          const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
+          done += bytesWritten;
+        }
+      }),
+    read: (into, position) =>
+      named(path, async () => {
+        let done = 0;
+        while (done < into.length) {
+          const { bytesRead } = await handle.read(into, done, into.length - done, position + done);
+          if (bytesRead === 0) break;
+          done += bytesRead;
+        }
+        return done;
+      }),
     datasync: async () => {
-      if (!writesThrough) await handle.datasync();
+      if (!writesThrough) await named(path, () => handle.datasync());
     },
-    sync: () => handle.sync(),
-    truncate: (length) => handle.truncate(length),
-    size: async () => (await handle.stat()).size,
-    close: () => handle.close(),
+    sync: () => named(path, () => handle.sync()),
+    truncate: (length) => named(path, () => handle.truncate(length)),
+    size: async () => (await named(path, () => handle.stat())).size,
+    close: () => named(path, () => handle.close()),
   };
+}
+
+/** Errors of an open file do not say which one it is. */
+export async function named<T>(path: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof Error && !('path' in error)) {
+      error.message += ` '${path}'`;
+      Object.assign(error, { path });
+    }
+    throw error;
+  }
 }
 
 /** The whole file. */

@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lockFolder } from './folder-lock.ts';
 
@@ -38,4 +41,17 @@ describe('the lock of a folder', () => {
     const tries = await Promise.allSettled(Array.from({ length: 8 }, () => lockFolder(dir)));
     expect(tries.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   });
+
+  it('leaves nothing where nothing can be written', async () => {
+    const module = fileURLToPath(new URL('folder-lock.ts', import.meta.url));
+    const program = `const { lockFolder } = await import(process.argv[1]);
+      await lockFolder(process.argv[2]).catch((error) => console.log(error.code, error.path));`;
+    // No file may grow: as on a full disk, files are made, and writes to them fail.
+    const { stdout } = await promisify(execFile)('/bin/sh', [
+      ...['-c', 'ulimit -f 0; exec "$0" "$@"', process.execPath, '--import', 'tsx'],
+      ...['--input-type=module', '-e', program, module, dir],
+    ]);
+    expect(stdout).toMatch(/^EFBIG .*\/LOCK\./);
+    expect(await readdir(dir)).toEqual([]);
+  }, 30_000);
 });

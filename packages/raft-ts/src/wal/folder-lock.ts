@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { named } from './file-system.ts';
 import { WalError } from './wal-error.ts';
 
 // One process at a time has a member's folder. The lock names its owner by boot, pid and start time of the process, so
@@ -37,15 +38,15 @@ export async function lockFolder(dir: string): Promise<FolderLock> {
 /** Linking is atomic and fails where a lock is, and what is linked is whole. */
 async function tryLink(dir: string, path: string, content: string): Promise<boolean> {
   const temporary = join(dir, `LOCK.${randomUUID()}`);
-  await writeFile(temporary, content, { mode: 0o600, flag: 'wx' });
   try {
+    await named(temporary, () => writeFile(temporary, content, { mode: 0o600, flag: 'wx' }));
     await link(temporary, path);
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw error;
   } finally {
-    await unlink(temporary);
+    await unlinkIfThere(temporary);
   }
 }
 
@@ -59,7 +60,7 @@ async function moveAway(path: string, stale: string): Promise<void> {
     throw error;
   }
   if ((await readFile(aside, 'utf8')) !== stale) await link(aside, path).catch(() => {});
-  await unlink(aside);
+  await unlinkIfThere(aside);
 }
 
 function parseOwner(text: string): Owner | undefined {
