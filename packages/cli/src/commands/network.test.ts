@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { run } from '../main.ts';
 
 let server: Server;
@@ -13,6 +13,15 @@ const networks = [
   { Id: 'zyxwvutsrqponmlkjihgfedcb', Name: 'front', Driver: 'overlay', Scope: 'swarm', Labels: { team: 'red' } },
   { Id: 'bridge', Name: 'bridge', Driver: 'bridge', Scope: 'local', Labels: null },
 ];
+
+const stored = {
+  ID: 's1',
+  Version: { Index: 7 },
+  Spec: {
+    Name: 'web',
+    TaskTemplate: { ContainerSpec: { Image: 'web:1' }, Networks: [{ Target: networks[0]?.Id }, { Target: 'gone' }] },
+  },
+};
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
@@ -25,6 +34,9 @@ beforeAll(async () => {
       const { method = '', url = '' } = request;
       requests.push({ method, url, body });
       if (url === '/v1.50/networks/create') return response.writeHead(201).end('{"Id":"abc","Warning":""}');
+      if (url === '/v1.50/services/create') return response.writeHead(201).end('{"ID":"s1","Warnings":null}');
+      if (url.startsWith('/v1.50/services/s1/update')) return response.end('{"Warnings":null}');
+      if (url.startsWith('/v1.50/services/s1')) return response.end(JSON.stringify(stored));
       if (url.startsWith('/v1.50/networks/front')) {
         return method === 'DELETE' ? response.writeHead(204).end() : response.end(JSON.stringify(networks[0]));
       }
@@ -104,7 +116,9 @@ test('ls, inspect, rm', async () => {
     'bridge \nfront team=red\n',
   );
   expect(decodeURIComponent(requests.at(-1)?.url ?? '')).toContain('filters={"name":{"fr":true}}');
-  expect((await swarmctl('network', 'inspect', '--verbose', '-f', '{{.Id}}', 'front')).out).toBe(`${networks[0]?.Id}\n`);
+  expect((await swarmctl('network', 'inspect', '--verbose', '-f', '{{.Id}}', 'front')).out).toBe(
+    `${networks[0]?.Id}\n`,
+  );
   expect(requests.at(-1)?.url).toMatch(/verbose=true$/);
   expect(await swarmctl('network', 'rm', 'front')).toEqual({ status: 0, out: 'front\n', err: '' });
   expect(await swarmctl('network', 'rm', 'x')).toEqual({
@@ -123,4 +137,34 @@ test.each([
   ],
 ])('%j', async (flags, err) => {
   expect(await swarmctl('network', 'create', ...flags, 'x')).toEqual({ status: 125, out: '', err });
+});
+
+describe('services are put on networks', () => {
+  const sent = () => JSON.parse(requests.at(-1)?.body ?? '').TaskTemplate.Networks;
+  const id = networks[0]?.Id;
+
+  test('by name, with aliases', async () => {
+    const flags = ['--network', 'name=front,alias=www,alias=web'];
+    expect((await swarmctl('service', 'create', '-d', ...flags, 'web:1')).status).toBe(0);
+    expect(sent()).toEqual([{ Target: id, Aliases: ['www', 'web'] }]);
+    await swarmctl('service', 'create', '-d', '--network=front', 'web:1');
+    expect(sent()).toEqual([{ Target: id }]);
+  });
+
+  test('and taken off, also one that is gone', async () => {
+    await swarmctl('service', 'update', '-d', '--network-rm', 'front', '--network-rm', 'gone', 's1');
+    expect(sent()).toEqual([]);
+    await swarmctl('service', 'update', '-d', '--network-add', 'name=front,alias=a', 's1');
+    expect(sent()).toEqual([{ Target: 'gone' }, { Target: id, Aliases: ['a'] }]);
+  });
+
+  test.each([
+    ['name=front,alias', 'is not KEY=VALUE', 125],
+    ['alias=web', 'the name of the network is missing', 125],
+    ['name=front,driver-opt=x', "unknown key 'driver-opt'; known: name, alias", 125],
+    ['nosuch', 'network x not found', 1],
+  ])('--network %s', async (value, message, status) => {
+    const ran = await swarmctl('service', 'create', '-d', '--network', value, 'web:1');
+    expect([ran.status, ran.err]).toEqual([status, expect.stringContaining(message)]);
+  });
 });

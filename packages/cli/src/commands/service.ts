@@ -4,9 +4,10 @@ import type { Argv } from 'yargs';
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
 import { apiFilters, explain, forEach, type Shell, shortId } from '../runtime.ts';
-import { buildCreateSpec, buildUpdateSpec } from '../service/build.ts';
+import { buildCreateSpec, buildUpdateSpec, type Given } from '../service/build.ts';
 import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
 import { printLogs } from '../service/logs.ts';
+import { attachment } from '../service/parse.ts';
 import { prettyService } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
 import { shortImage } from '../task-table.ts';
@@ -86,13 +87,42 @@ async function converge(args: Args, shell: Shell, id: string, rollback = false):
 
 async function create(args: Args, shell: Shell): Promise<void> {
   refuseAbsent(args);
-  const spec = buildCreateSpec(args.text('image') ?? '', shell.trailing, args.all, shell.env);
+  const spec = buildCreateSpec(
+    args.text('image') ?? '',
+    shell.trailing,
+    await withNetworkIds(args.all, shell),
+    shell.env,
+  );
   const { ID: id, Warnings: warnings } = await shell
     .client()
     .post<{ ID: string; Warnings: string[] | null }>('/services/create', spec);
   for (const warning of warnings ?? []) shell.err(`${warning}\n`);
   shell.out(`${id}\n`);
   await converge(args, shell, id);
+}
+
+/** Specs name networks by their ids; one to be removed from a spec may be gone itself. */
+async function withNetworkIds(given: Given, shell: Shell): Promise<Given> {
+  const resolved: Record<string, unknown> = { ...given };
+  for (const flag of ['network', 'network-add', 'network-rm']) {
+    const values = given[flag];
+    if (values === undefined) continue;
+    resolved[flag] = await Promise.all(
+      (Array.isArray(values) ? values : [values]).map(async (value) => {
+        const { target, aliases } = attachment(flag, String(value));
+        try {
+          const query = { scope: 'swarm' };
+          const { Id: id } = await shell.client().get<{ Id: string }>(`/networks/${encodeURIComponent(target)}`, query);
+          if (flag === 'network-rm') return id;
+          return [`name=${id}`, ...aliases.map((alias) => `alias=${alias}`)].join();
+        } catch (error) {
+          if (flag === 'network-rm' && isNotFound(error)) return target;
+          throw error;
+        }
+      }),
+    );
+  }
+  return resolved;
 }
 
 async function post(
@@ -117,7 +147,7 @@ async function update(args: Args, shell: Shell): Promise<void> {
   if (args.flag('rollback')) {
     await post(shell, service, service.Spec, { rollback: 'previous' });
   } else {
-    await post(shell, service, buildUpdateSpec(service.Spec, args.all, shell.env));
+    await post(shell, service, buildUpdateSpec(service.Spec, await withNetworkIds(args.all, shell), shell.env));
   }
   shell.out(`${reference}\n`);
   await converge(args, shell, service.ID, args.flag('rollback'));

@@ -1,6 +1,6 @@
 import { labelNamed, type PortConfig, portLabel, portName, type ServiceSpec } from '@swarmctl/shared/model';
 import { bytes, durationNs, nanoCpus, oneOf, uint } from '../units.ts';
-import { bad, envEntry, mount, pair, preference, published, shellWords, ulimit } from './parse.ts';
+import { attachment, bad, envEntry, mount, pair, preference, published, shellWords, ulimit } from './parse.ts';
 
 // Every flag of `service create` and `service update`, once: what it is called, what it means, where in the spec it goes.
 
@@ -700,6 +700,23 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
     },
   },
   {
+    name: 'network',
+    describe: 'Network to be on: NAME, or name=NAME,alias=NAME[,alias=NAME...]',
+    removes: 'by network',
+    add: (spec, value, flag) => {
+      const { target, aliases } = attachment(flag, value);
+      const task = template(spec);
+      task.Networks = [
+        ...(task.Networks ?? []).filter((one) => one.Target !== target),
+        { Target: target, ...(aliases.length > 0 && { Aliases: [...aliases] }) },
+      ];
+    },
+    remove: (spec, value) => {
+      const task = template(spec);
+      task.Networks = (task.Networks ?? []).filter((one) => one.Target !== value);
+    },
+  },
+  {
     name: 'generic-resource',
     describe: 'Generic resource to reserve: KIND=COUNT',
     removes: 'by kind',
@@ -726,7 +743,6 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
 export const absentFlags: Readonly<Record<string, string>> = {
   secret: 'secrets are not supported yet',
   config: 'configs are not supported yet',
-  network: 'user networks are not supported yet',
   'with-registry-auth': 'registry credentials are not supported yet',
   'max-concurrent': 'jobs are not supported yet',
   'credential-spec': 'credential specs are for Windows containers',

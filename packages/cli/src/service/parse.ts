@@ -59,6 +59,22 @@ function unknownField(flag: string, text: string, key: string, known: readonly s
 
 const portFields = ['target', 'published', 'protocol', 'mode'];
 
+/** `front`, or `name=front,alias=web,alias=www`. */
+export function attachment(flag: string, text: string): { target: string; aliases: readonly string[] } {
+  if (!text.includes('=')) return { target: text, aliases: [] };
+  let target = '';
+  const aliases: string[] = [];
+  for (const part of text.split(',')) {
+    const [key = '', value = ''] = part.split(/=(.*)/s, 2);
+    if (value === '') throw bad(flag, text, `'${part}' is not KEY=VALUE`);
+    if (key === 'name') target = value;
+    else if (key === 'alias') aliases.push(value);
+    else throw bad(flag, text, `unknown key '${key}'; known: name, alias`);
+  }
+  if (target === '') throw bad(flag, text, 'the name of the network is missing');
+  return { target, aliases };
+}
+
 export interface Published {
   readonly ports: readonly PortConfig[];
   /** Where they answer, in canonical form; absent: on every address. */
