@@ -12,13 +12,6 @@ export const engineNetworkName = (networkId: string): string => `swarmd_${networ
 /** Every device of a node's overlay networks says whose it is. */
 export const ownerOf = (nodeId: string): string => `swarmd:${nodeId}`;
 
-/** As Docker derives it: one address, one MAC, wherever the task runs. */
-export function macOf(addr: string): string {
-  const value = parseIp(addr)?.value ?? 0n;
-  const bytes = [24n, 16n, 8n, 0n].map((shift) => Number((value >> shift) & 255n));
-  return ['02', '42', ...bytes.map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
-}
-
 /** `10.0.1.5/24` or `10.0.1.5`, canonical and without the prefix. */
 export function bareAddress(text: string): string {
   const addr = text.replace(/\/.*$/, '');
@@ -27,3 +20,6 @@ export function bareAddress(text: string): string {
 }
 
 export const isVersion4 = (addr: string): boolean => isIPv4(addr);
+
+/** Addresses of both families have one MAC, which follows from the IPv4 one. */
+export const firstVersion4 = (addrs: readonly string[]): string => addrs.find(isVersion4) ?? addrs[0] ?? '';

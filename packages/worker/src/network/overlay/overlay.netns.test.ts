@@ -1,10 +1,9 @@
 import { ClusterError, realClock, silentLogger } from '@swarmctl/shared/kit';
-import type { Task } from '@swarmctl/shared/model';
+import { macOf, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Netns, type NetnsLab, noNetns, openNetnsLab } from '../../../../../test/kit/netns.ts';
 import { type RunCommand, runCommand } from '../command.ts';
-import { macOf } from './identity.ts';
 import { NodeOverlay } from './overlay.ts';
 import type { EngineNetwork, OverlayEngine } from './types.ts';
 

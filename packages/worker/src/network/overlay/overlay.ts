@@ -1,9 +1,17 @@
 import { Bell, ClusterError, messageOf, type Timer } from '@swarmctl/shared/kit';
-import type { Task } from '@swarmctl/shared/model';
+import { macOf, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
 import type { EngineEndpoints, Overlay } from '../types.ts';
-import { bareAddress, bridgeName, engineNetworkName, isVersion4, macOf, ownerOf, portName } from './identity.ts';
+import {
+  bareAddress,
+  bridgeName,
+  engineNetworkName,
+  firstVersion4,
+  isVersion4,
+  ownerOf,
+  portName,
+} from './identity.ts';
 import { execute, findMtu, type Kernel, readKernel } from './kernel.ts';
 import { foreignOwner, type NetworkState, plan, planned, planRemoval, wantedNetwork } from './plan.ts';
 import type { OverlayModules, OverlayOptions } from './types.ts';
@@ -396,15 +404,12 @@ function asClusterError({ view, error }: Slot): ClusterError {
 function endpoint(addrs: readonly string[]): EngineEndpoints['networks'][string] {
   const v4 = addrs.find(isVersion4);
   const v6 = addrs.find((addr) => !isVersion4(addr));
-  const first = v4 ?? v6;
   return {
     IPAMConfig: { ...(v4 && { IPv4Address: v4 }), ...(v6 && { IPv6Address: v6 }) },
-    ...(first && { MacAddress: macOf(first) }),
+    ...(v4 && { MacAddress: macOf(v4) }),
   };
 }
 
 /** Containers ask by IPv4 where they can. */
-function dnsAddress(subnets: NetworkView['subnets']): string {
-  const gateways = subnets.map(({ gateway }) => bareAddress(gateway));
-  return gateways.find(isVersion4) ?? gateways[0] ?? '';
-}
+const dnsAddress = (subnets: NetworkView['subnets']): string =>
+  firstVersion4(subnets.map(({ gateway }) => bareAddress(gateway)));

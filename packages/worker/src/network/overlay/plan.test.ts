@@ -1,6 +1,6 @@
+import { macOf } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
-import { macOf } from './identity.ts';
 import { failures } from './kernel.ts';
 import { foreignOwner, type NetworkState, plan, planned, planRemoval, wantedNetwork } from './plan.ts';
 

@@ -1,5 +1,6 @@
+import { macOf } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
-import { bareAddress, bridgeName, macOf, portName } from './identity.ts';
+import { bareAddress, bridgeName, firstVersion4, portName } from './identity.ts';
 
 // What to do so that the kernel has a network as it is wanted: a bridge with this node's address, and on it a VXLAN device that asks nobody and
 // learns nothing: where every address of other nodes is, is written down. Pure: what is wanted and what is, in; lines for `ip` and `bridge`, out.
@@ -73,7 +74,7 @@ export function wantedNetwork(view: NetworkView, { owner, local, port, mtu }: Wa
     bridge: bridgeName(view.id),
     port: portName(view.id),
     owner,
-    mac: macOf(view.subnets[0]?.gateway ?? ''),
+    mac: macOf(firstVersion4(view.subnets.map(({ gateway }) => bareAddress(gateway)))),
     mtu,
     addresses: view.subnets.map(({ subnet, gateway }) => `${bareAddress(gateway)}/${subnet.split('/')[1]}`),
     vxlan: { vni: view.vni, local: bareAddress(local), port },

@@ -1,6 +1,6 @@
 import type { NetworkName, NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
-import { changes, replacement, servicesOf, staleFlows, turnsOf } from './plan.ts';
+import { changes, remembered, replacement, servicesOf, staleFlows, turnsOf } from './plan.ts';
 
 const name = (name: string, vip: string | undefined, ...addrs: string[]): NetworkName => ({
   name,
@@ -96,5 +96,20 @@ describe('flows to forget', () => {
   });
   it('found nobody, before there were rules', () => {
     expect(staleFlows(undefined, turns('x'))).toEqual([{ vip: a, answering: a }]);
+  });
+
+  it('are those that there are', () => {
+    const text = [
+      'udp      17 29 src=10.0.1.9 dst=10.0.1.2 sport=5 dport=53 src=10.0.1.5 dst=10.0.1.9 sport=53 dport=5 mark=0 use=1',
+      'tcp      6 110 SYN_SENT src=10.0.1.9 dst=10.0.1.3 sport=5 dport=80 [UNREPLIED] src=10.0.1.3 dst=10.0.1.9 sport=80 dport=5 mark=0 use=1',
+      'tcp      6 110 ESTABLISHED src=10.0.1.9 dst=10.0.1.2 sport=5 dport=80 src=10.0.1.6 dst=10.0.1.9 sport=80 dport=5 mark=0 use=1',
+    ].join('\n');
+    const udp = { protocol: 'udp' as const, vip: '10.0.1.2', answering: '10.0.1.5' };
+    const lost = { vip: '10.0.1.3', answering: '10.0.1.3' };
+    const others = [
+      { ...udp, answering: '10.0.1.6' },
+      { vip: '10.0.1.2', answering: '10.0.1.2' },
+    ];
+    expect(remembered(text, [udp, lost, ...others])).toEqual([udp, lost]);
   });
 });

@@ -153,3 +153,15 @@ export function staleFlows(from: Turns | undefined, to: Turns): StaleFlow[] {
   for (const vip of to.keys()) if (!from?.has(vip)) flows.push({ vip, answering: vip });
   return flows;
 }
+
+/** Those of the flows that are among `conntrack -L`'s. */
+export function remembered(text: string, flows: readonly StaleFlow[]): StaleFlow[] {
+  const found = new Set<string>();
+  for (const [, protocol, vip, answering] of text.matchAll(/^(\S+) .*? dst=(\S+) .*? src=(\S+) dst=\S+/gm)) {
+    found.add(`${vip} ${answering}`);
+    found.add(`${protocol} ${vip} ${answering}`);
+  }
+  return flows.filter(({ protocol, vip, answering }) =>
+    found.has(`${protocol ? `${protocol} ` : ''}${vip} ${answering}`),
+  );
+}

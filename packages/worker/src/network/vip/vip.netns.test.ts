@@ -121,9 +121,15 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
 
   it('serve a flow that was there before them', async () => {
     expect(await udp('early')).toEqual(['none']);
-    await vips.apply(viewsOf(service(vip, 1)));
+    // One of few services, and one of many.
+    const others = Array.from({ length: 20 }, (_, i) => ({ ...service(`10.77.1.${i}`, 2), name: `s${i}` }));
+    await vips.apply(viewsOf(service(vip, 1), ...others));
     await start();
     expect(await udp('early')).toEqual(['b']);
+    await vips.apply(viewsOf());
+    expect(await udp('early')).toEqual(['none']);
+    await vips.apply(viewsOf(service(vip, 2)));
+    expect(await udp('early')).toEqual(['c']);
   });
 
   it('are written by what changed, and whole when others took them away', async () => {

@@ -8,6 +8,7 @@ import { ContainerNamespace } from './namespace.ts';
 import {
   changes,
   isSameSet,
+  remembered,
   replacement,
   type StaleFlow,
   servicesOf,
@@ -28,6 +29,8 @@ export interface VipModules {
 /** Containers written at a time. */
 const mostWriters = 4;
 const sweepMs = 60_000;
+/** To be forgotten one by one. */
+const fewFlows = 4;
 
 interface Container {
   readonly taskId: string;
@@ -118,8 +121,9 @@ export class ContainerVips implements Vip {
     const turns = new Map([...fresh].map(([vip, targets]) => [vip, kept(old?.get(vip), targets)]));
     const stale = staleFlows(old, turns);
     try {
-      const isDone = old !== undefined && (await this.#run(container, changes(old, turns), stale).catch(() => false));
-      if (!isDone) await this.#run(container, replacement(turns), stale);
+      const whole = () => this.#run(container, replacement(turns), stale);
+      if (!old) await whole();
+      else await this.#run(container, changes(old, turns), stale).catch(whole);
       container.turns = turns;
       container.problem = undefined;
     } catch (error) {
@@ -132,30 +136,36 @@ export class ContainerVips implements Vip {
     }
   }
 
-  /** One transaction, and what must be forgotten after it; one process for both. False when nft refused. */
-  async #run(container: Container, text: string, stale: readonly StaleFlow[]): Promise<boolean> {
+  /** One transaction, and what must be forgotten after it. Rejects when nft refused. */
+  async #run(container: Container, text: string, stale: readonly StaleFlow[]): Promise<void> {
     const folder = await mkdtemp(join(tmpdir(), 'swarmd-vip-'));
     try {
-      const [rules, script] = [join(folder, 'rules.nft'), join(folder, 'run.sh')];
+      const rules = join(folder, 'rules.nft');
       await writeFile(rules, text, { mode: 0o600 });
-      await writeFile(script, scriptOf(rules, stale), { mode: 0o600 });
-      const result = await container.namespace.run('sh', script);
-      // The container has ended.
-      if (!result) this.#forget(container);
-      else if (result.code !== 0)
-        throw new ClusterError('internal', `nft failed: ${result.stderr.trim().slice(0, 400)}`, { code: result.code });
-      if (result?.stdout.includes('no conntrack') && this.#hasConntrack) {
-        this.#hasConntrack = false;
-        this.#modules.log.warn('conntrack is not installed: UDP clients may go on talking to tasks that are gone');
-      }
-      return true;
+      const isShort = stale.length <= fewFlows;
+      const listing = await this.#sh(container, [`nft -f '${rules}' || exit`, ...(isShort ? forget(stale) : [list])]);
+      // One look costs less than many deletions of nothing.
+      const found = isShort ? [] : remembered(listing, stale);
+      if (found.length > 0) await this.#sh(container, forget(found));
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
   }
 
-  #forget(container: Container): void {
-    if (this.#containers.get(container.taskId) === container) this.#containers.delete(container.taskId);
+  /** What it prints; nothing when the container has ended. */
+  async #sh(container: Container, lines: readonly string[]): Promise<string> {
+    const result = await container.namespace.run('sh', '-c', [...lines, 'exit 0'].join('\n'));
+    if (!result) {
+      if (this.#containers.get(container.taskId) === container) this.#containers.delete(container.taskId);
+      return '';
+    }
+    if (result.code !== 0)
+      throw new ClusterError('internal', `nft failed: ${result.stderr.trim().slice(0, 400) || `code ${result.code}`}`);
+    if (/conntrack: .*not found/.test(result.stderr) && this.#hasConntrack) {
+      this.#hasConntrack = false;
+      this.#modules.log.warn('conntrack is not installed: UDP clients may go on talking to tasks that are gone');
+    }
+    return result.stdout;
   }
 
   async #inTurn(work: () => Promise<void>): Promise<void> {
@@ -187,16 +197,11 @@ export class ContainerVips implements Vip {
 const kept = (old: readonly string[] | undefined, targets: readonly string[]): readonly string[] =>
   old && isSameSet(old, targets) ? old : targets;
 
-/** Fails with nft alone. Nothing to forget is an error to conntrack, and none to us. */
-function scriptOf(rules: string, stale: readonly StaleFlow[]): string {
-  const lines = [`nft -f '${rules}' || exit`];
-  if (stale.length > 0) {
-    lines.push('command -v conntrack >/dev/null || { echo no conntrack; exit 0; }');
-    for (const { protocol, vip, answering } of stale) {
-      const match = `${protocol ? `-p ${protocol} ` : ''}--orig-dst ${vip} --reply-src ${answering}`;
-      const family = vip.includes(':') ? 'ipv6' : 'ipv4';
-      lines.push(`conntrack -D -f ${family} ${match} >/dev/null 2>&1`);
-    }
-  }
-  return `${lines.join('\n')}\nexit 0\n`;
-}
+const list = 'conntrack -L; conntrack -L -f ipv6';
+
+/** Nothing to forget is an error to conntrack, and none to us. */
+const forget = (flows: readonly StaleFlow[]): string[] =>
+  flows.map(({ protocol, vip, answering }) => {
+    const family = vip.includes(':') ? 'ipv6' : 'ipv4';
+    return `conntrack -D -f ${family} ${protocol ? `-p ${protocol} ` : ''}--orig-dst ${vip} --reply-src ${answering} >/dev/null`;
+  });

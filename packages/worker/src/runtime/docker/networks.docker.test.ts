@@ -3,14 +3,13 @@ import { isIPv4 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { PortConfig, Task } from '@swarmctl/shared/model';
+import { macOf, type PortConfig, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildImages, type Engine, noEngine, startEngine } from '../../../../../test/kit/engine.ts';
 import { type Netns, type NetnsLab, openNetnsLab } from '../../../../../test/kit/netns.ts';
 import { makeTask } from '../../../../../test/kit/runtime-contract.ts';
-import { macOf } from '../../network/overlay/identity.ts';
 import { createDockerNetworks } from './networks.ts';
 
 // Overlay networks with real engines: two nodes, each a namespace with its own engine; containers, names and virtual addresses across both. The
