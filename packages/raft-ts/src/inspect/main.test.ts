@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -147,6 +147,57 @@ describe('raft-ts inspect', () => {
     await removing;
     expect(findings.filter(({ kind }) => kind === 'damage')).toEqual([]);
     expect(findings.findLast(({ kind }) => kind === 'record')).toMatchObject({ type: 'batch' });
+  });
+
+  test.each([['--help'], ['inspect', '--help'], ['inspect', '/nowhere', '-h']])(
+    'help, asked for: %j',
+    async (...args) => {
+      expect(await run(...args)).toMatchObject({ code: 0, out: expect.stringMatching(/^usage: raft-ts inspect/) });
+    },
+  );
+
+  test('a summary is the last line', async () => {
+    await aMember(plain);
+    const { out } = await run('inspect', dir);
+    expect(await run('inspect', dir, '--summary')).toEqual({ code: 0, out: `${out.trimEnd().split('\n').at(-1)}\n` });
+    truncateSync(segment(), 4096);
+    const damaged = await run('inspect', dir, '--summary');
+    expect(damaged).toMatchObject({ code: 1, out: expect.stringMatching(/^\d+ records.*; 1 damaged\n$/) });
+  });
+
+  test.each([
+    ['a segment', () => segment(), 'EISDIR'],
+    ['the extent', () => join(dir, 'wal.extent'), 'EISDIR'],
+    ['a snapshot', () => snapshot(), 'EISDIR'],
+  ])('a folder in place of %s is damage, in one line', async (_, pathOf, code) => {
+    await aMember(plain);
+    const path = pathOf();
+    rmSync(path);
+    mkdirSync(path);
+    expect(await run('inspect', dir, '--summary')).toEqual({
+      code: 1,
+      out: expect.stringMatching(new RegExp(`^raft-ts: ${code}: .* '${path}'\n$`)),
+    });
+  });
+
+  test('a file in place of the log is damage, in one line', async () => {
+    writeFileSync(join(dir, 'wal'), '');
+    const { code, out } = await run('inspect', dir);
+    expect(out).toMatch(new RegExp(`^raft-ts: ENOTDIR: .* '${join(dir, 'wal')}'\n$`));
+    expect(code).toBe(1);
+  });
+
+  test.each([
+    ['is not there', undefined, 'the sealer cannot be loaded from '],
+    ['cannot be read', 'export default {', 'the sealer cannot be loaded from '],
+    ['is no sealer', 'export const open = 1;', 'the default export of '],
+  ])('a sealer that %s', async (_, content, message) => {
+    await aMember(plain);
+    const module = join(dir, 'sealer.mjs');
+    if (content !== undefined) writeFileSync(module, content);
+    const { code, out } = await run('inspect', dir, '--sealer', module);
+    expect(out).toMatch(new RegExp(`^raft-ts: ${message}${module}[^\n]+\n$`));
+    expect(code).toBe(2);
   });
 
   test.each([

@@ -6,62 +6,116 @@ import type { Sealer } from '../host/types.ts';
 import { nodeFileSystem } from '../wal/file-system.ts';
 import { type Finding, inspect } from './inspect.ts';
 
-// raft-ts inspect DIR: prints what a member's folder holds. 0 when all is well, 1 on damage, 2 on wrong use.
+// raft-ts inspect DIR: prints what a member's folder holds. 0 when all is well, 1 on damage, 2 on wrong use and what the system refuses.
 
-const usage = `usage: raft-ts inspect DIR [--entries FROM..TO] [--sealer MODULE] [--json]
+const usage = `usage: raft-ts inspect DIR [--entries FROM..TO] [--sealer MODULE] [--json | --summary]
   DIR               a member's folder, the one with wal/ and snap/; it is only read
   --entries A..B    a line for each entry with an index from A to B
   --sealer MODULE   a module whose default export opens what this member's sealer closed
   --json            one JSON object a line
+  --summary         only the last line, what it amounts to
+  --help            this
+exits with 0 when all is well, 1 on damage, 2 on wrong use or when the system refuses
 `;
 
 interface Options {
   readonly range: readonly [number, number] | undefined;
   readonly json: boolean;
+  readonly summary: boolean;
 }
 
 export async function main(args: readonly string[], out: (text: string) => void): Promise<number> {
-  const parsed = parse(args);
-  if (typeof parsed === 'string') {
-    out(`${parsed}\n${usage}`);
-    return 2;
+  try {
+    const parsed = parse(args);
+    if (parsed === 'help') {
+      out(usage);
+      return 0;
+    }
+    return await print(parsed, out);
+  } catch (error) {
+    out(`raft-ts: ${firstLine(error)}\n`);
+    if (error instanceof WrongUse) out(usage);
+    return isDamage(error) ? 1 : 2;
   }
-  const { dir, sealer: path, ...options } = parsed;
-  const sealer = path && ((await import(pathToFileURL(resolve(path)).href)) as { default: Sealer }).default;
+}
+
+async function print(
+  { dir, sealer: path, ...options }: Options & { dir: string; sealer: string | undefined },
+  out: (text: string) => void,
+): Promise<number> {
+  const sealer = path === undefined ? undefined : await loadSealer(path);
   const summary = new Summary();
   let damaged = false;
   for await (const finding of inspect(dir, { fileSystem: nodeFileSystem, ...(sealer && { sealer }) })) {
     damaged ||= finding.kind === 'damage';
     summary.add(finding);
+    if (options.summary) continue;
     out(options.json ? `${JSON.stringify(finding)}\n` : show(finding, options));
   }
   if (!options.json) out(`${summary.show()}\n`);
   return damaged ? 1 : 0;
 }
 
-function parse(args: readonly string[]): (Options & { dir: string; sealer: string | undefined }) | string {
+class WrongUse extends Error {}
+
+/** What stands where something else was made, or cannot be read off the disk any more. */
+const isDamage = (error: unknown): boolean =>
+  ['EISDIR', 'ENOTDIR', 'ELOOP', 'EIO'].includes((error as NodeJS.ErrnoException).code ?? '');
+
+const firstLine = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).split('\n')[0] ?? '';
+
+async function loadSealer(path: string): Promise<Sealer> {
+  let module: { readonly default?: Partial<Sealer> };
   try {
-    const { values, positionals } = parseArgs({
+    module = (await import(pathToFileURL(resolve(path)).href)) as typeof module;
+  } catch (error) {
+    throw new Error(`the sealer cannot be loaded from ${path}: ${firstLine(error)}`);
+  }
+  if (typeof module.default?.open !== 'function')
+    throw new Error(
+      `the default export of ${path} is no sealer: it must have open(sealed), which returns what was closed`,
+    );
+  return module.default as Sealer;
+}
+
+function parse(args: readonly string[]): (Options & { dir: string; sealer: string | undefined }) | 'help' {
+  const { values, positionals } = parseFlags(args);
+  if (values.help) return 'help';
+  const [command, dir, ...rest] = positionals;
+  if (command !== 'inspect' || dir === undefined || rest.length > 0)
+    throw new WrongUse('one command, inspect, and one folder');
+  const there = ['wal', 'wal.extent'].some((name) => existsSync(resolve(dir, name)));
+  if (!there) throw new WrongUse(`there is no log in ${dir}: neither wal nor wal.extent`);
+  const range = /^(\d+)\.\.(\d+)$/.exec(values.entries ?? '');
+  if (values.entries !== undefined && range === null)
+    throw new WrongUse(`--entries must be FROM..TO, not '${values.entries}'`);
+  if (values.json && values.summary) throw new WrongUse('one of --json and --summary');
+  return {
+    dir,
+    sealer: values.sealer,
+    json: values.json,
+    summary: values.summary,
+    range: range ? [Number(range[1]), Number(range[2])] : undefined,
+  };
+}
+
+function parseFlags(args: readonly string[]) {
+  const flag = { type: 'boolean', default: false } as const;
+  try {
+    return parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { entries: { type: 'string' }, sealer: { type: 'string' }, json: { type: 'boolean', default: false } },
+      options: {
+        entries: { type: 'string' },
+        sealer: { type: 'string' },
+        json: flag,
+        summary: flag,
+        help: { ...flag, short: 'h' },
+      },
     });
-    const [command, dir, ...rest] = positionals;
-    if (command !== 'inspect' || dir === undefined || rest.length > 0)
-      return 'raft-ts: one command, inspect, and one folder';
-    const there = ['wal', 'wal.extent'].some((name) => existsSync(resolve(dir, name)));
-    if (!there) return `raft-ts: there is no log in ${dir}: neither wal nor wal.extent`;
-    const range = /^(\d+)\.\.(\d+)$/.exec(values.entries ?? '');
-    if (values.entries !== undefined && range === null)
-      return `raft-ts: --entries must be FROM..TO, not '${values.entries}'`;
-    return {
-      dir,
-      sealer: values.sealer,
-      json: values.json,
-      range: range ? [Number(range[1]), Number(range[2])] : undefined,
-    };
   } catch (error) {
-    return `raft-ts: ${error instanceof Error ? error.message : String(error)}`;
+    throw new WrongUse(firstLine(error));
   }
 }
 
