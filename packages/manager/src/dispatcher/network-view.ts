@@ -29,7 +29,8 @@ interface Whole {
   readonly subnets: readonly string[];
   /** The nodes with tasks there: their own addresses, one of each subnet. */
   readonly gateways: Readonly<Record<string, readonly string[]>>;
-  readonly places: readonly (NetworkView['far'][number] & { readonly nodeId: string })[];
+  /** Who is where, by node. */
+  readonly places: ReadonlyMap<string, NetworkView['far']>;
 }
 
 /** Undefined for a network that nobody is on. Pure. */
@@ -67,7 +68,7 @@ export function viewOf(whole: Whole, nodeId: string): NetworkView | undefined {
   return {
     ...whole.common,
     subnets: whole.subnets.map((subnet, i) => ({ subnet, gateway: own[i] ?? '' })),
-    far: whole.places.filter((place) => place.nodeId !== nodeId).map(({ nodeId: _, ...place }) => place),
+    far: [...whole.places].flatMap(([id, places]) => (id === nodeId ? [] : places)),
   };
 }
 
@@ -95,13 +96,13 @@ const reachable = (view: View, nodeId: string | undefined): Node | undefined => 
 };
 
 function placesOf(view: View, networkId: string, gateways: Whole['gateways'], tasks: readonly Task[]): Whole['places'] {
-  const places = new Map<string, Whole['places'][number]>();
+  const byAddress = new Map<string, { readonly nodeId: string; readonly place: NetworkView['far'][number] }>();
   const put = (nodeId: string, addresses: readonly string[]) => {
     const node = reachable(view, nodeId);
     if (!node) return;
     const nodeAddr = node.Description?.Mesh?.dataPathAddr || node.Status.Addr;
     const mac = macOf(addresses[0] ?? '');
-    for (const addr of addresses) places.set(addr, { nodeId, addr, mac, nodeAddr });
+    for (const addr of addresses) byAddress.set(addr, { nodeId, place: { addr, mac, nodeAddr } });
   };
   for (const [nodeId, addresses] of Object.entries(gateways)) put(nodeId, addresses);
   // One that is to live goes before one that a lost node came back with.
@@ -110,16 +111,28 @@ function placesOf(view: View, networkId: string, gateways: Whole['gateways'], ta
       if (wantsLife(task.DesiredState) === wanted) put(task.NodeID ?? '', addressesOn(task, networkId));
     }
   }
-  return [...places.values()].sort((a, b) => (a.addr < b.addr ? -1 : 1));
+  const places = new Map<string, NetworkView['far'][number][]>();
+  for (const { nodeId, place } of byAddress.values()) grouped(places, nodeId).push(place);
+  for (const group of places.values()) group.sort((a, b) => (a.addr < b.addr ? -1 : 1));
+  return new Map([...places].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function grouped<T>(groups: Map<string, T[]>, key: string): T[] {
+  let group = groups.get(key);
+  if (!group) {
+    group = [];
+    groups.set(key, group);
+  }
+  return group;
 }
 
 /** Services by their own names first, then by their aliases. Resolvers make the names of slots and tasks of it themselves. */
 function namesOn(view: View, networkId: string, tasks: readonly Task[]): NetworkName[] {
   const byService = new Map<string, Task[]>();
   for (const { holders } of view.addressesOf(networkId).values()) {
-    for (const { kind, id } of holders) if (kind === 'service') byService.set(id, []);
+    for (const { kind, id } of holders) if (kind === 'service') grouped(byService, id);
   }
-  for (const task of tasks) byService.set(task.ServiceID, [...(byService.get(task.ServiceID) ?? []), task]);
+  for (const task of tasks) grouped(byService, task.ServiceID).push(task);
   const services = [...byService.keys()].flatMap((id) => view.get('services', id) ?? []);
   services.sort((a, b) => (a.Spec.Name < b.Spec.Name ? -1 : 1));
   const own: NetworkName[] = [];
@@ -177,10 +190,24 @@ interface Known {
   readonly whole: Whole;
   /** Of the tasks that names lead to. */
   readonly serving: ReadonlySet<string>;
-  /** Of this whole, by node. */
-  readonly views: Map<string, NetworkView>;
-  /** Of the wholes before: what did not change for a node stays the same object. */
-  readonly older: ReadonlyMap<string, NetworkView>;
+  /** As the nodes were shown it last, and what that was made of: what did not change for a node stays the same object. */
+  readonly views: Map<string, { readonly view: NetworkView; readonly of: Whole }>;
+}
+
+/** `after` with the parts of `before` that are equal; `before` itself when all are. */
+function settled(before: Whole, after: Whole): Whole {
+  const kept = <T>(old: T, fresh: T): T => (isDeepStrictEqual(old, fresh) ? old : fresh);
+  const names = kept(before.common.names, after.common.names);
+  const places = new Map([...after.places].map(([id, group]) => [id, kept(before.places.get(id) ?? [], group)]));
+  const rest = ({ common: { names: _, ...common }, subnets, gateways }: Whole) => ({ common, subnets, gateways });
+  const isSame =
+    names === before.common.names && samePlaces(before.places, places) && isDeepStrictEqual(rest(before), rest(after));
+  return isSame ? before : { ...after, common: { ...after.common, names }, places };
+}
+
+function samePlaces(a: Whole['places'], b: Whole['places'], but?: string): boolean {
+  const ids = new Set([...a.keys(), ...b.keys()]);
+  return [...ids].every((id) => id === but || a.get(id) === b.get(id));
 }
 
 /** The networks kept in step with the state: only those that were touched are looked at again. */
@@ -221,16 +248,16 @@ export class NetworkTracker {
     return low;
   }
 
-  #put(id: string, whole: Whole | undefined): void {
+  #put(id: string, fresh: Whole | undefined): void {
     const known = this.#known.get(id);
-    if (known && whole && isDeepStrictEqual(known.whole, whole)) return;
+    const whole = known && fresh ? settled(known.whole, fresh) : fresh;
+    if (known && whole === known.whole) return;
     for (const nodeId of Object.keys(known?.whole.gateways ?? {})) this.#byNode.get(nodeId)?.delete(id);
     this.#known.delete(id);
     if (!whole) return;
     const serving = new Set(whole.common.names.flatMap(({ tasks }) => tasks.map(({ taskId }) => taskId)));
-    const older = new Map([...(known?.older ?? []), ...(known?.views ?? [])]);
-    for (const nodeId of older.keys()) if (!whole.gateways[nodeId]) older.delete(nodeId);
-    this.#known.set(id, { whole, serving, views: new Map(), older });
+    const views = new Map([...(known?.views ?? [])].filter(([nodeId]) => whole.gateways[nodeId]));
+    this.#known.set(id, { whole, serving, views });
     for (const nodeId of Object.keys(whole.gateways)) {
       const ids = this.#byNode.get(nodeId);
       if (ids) ids.add(id);
@@ -254,12 +281,16 @@ export class NetworkTracker {
 
   #view(id: string, nodeId: string): NetworkView | undefined {
     const known = this.#known.get(id);
-    const made = known?.views.get(nodeId);
-    if (!known || made) return made;
-    const fresh = viewOf(known.whole, nodeId);
-    const older = known.older.get(nodeId);
-    const view = fresh && older && isDeepStrictEqual(fresh, older) ? older : fresh;
-    if (view) known.views.set(nodeId, view);
+    const last = known?.views.get(nodeId);
+    if (!known || last?.of === known.whole) return last?.view;
+    const { whole } = known;
+    const isNear = last && samePlaces(last.of.places, whole.places, nodeId);
+    const made = viewOf(isNear ? { ...whole, places: new Map() } : whole, nodeId);
+    if (!made) return undefined;
+    const fresh = isNear ? { ...made, far: last.view.far } : made;
+    // Equal parts are the same objects, so that this is quick.
+    const view = last && isDeepStrictEqual(last.view, fresh) ? last.view : fresh;
+    known.views.set(nodeId, { view, of: whole });
     return view;
   }
 
