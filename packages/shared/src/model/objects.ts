@@ -122,7 +122,7 @@ export interface Service extends Meta {
   /** Ours: changes whenever Spec does; tasks carry the one that they were made from. Chosen by the writer: a new id. */
   readonly SpecVersion: string;
   readonly PreviousSpecVersion?: string;
-  /** Writer: the port allocator. */
+  /** Writer: the endpoint allocator. */
   readonly Endpoint: Endpoint;
   /** Writer: the updater; the API resets it with a new spec. */
   readonly UpdateStatus?: UpdateStatus;
@@ -188,9 +188,9 @@ export interface Task extends Meta {
   readonly SpecVersion: string;
   /** Ours: copied at creation, for containers' labels and templates. */
   readonly ServiceAnnotations: { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
-  /** Ours: the service's ports as allocated (ingress and host). Writer: the port allocator, new -> pending. */
+  /** Ours: the service's ports as allocated (ingress and host). Writer: the task allocator, new -> pending. */
   readonly Ports?: readonly PortConfig[];
-  /** Writer: the attachment allocator, new -> pending. Addresses as `10.0.1.5/24`. */
+  /** Writer: the task allocator, new -> pending. Addresses as `10.0.1.5/24`. */
   readonly NetworksAttachments?: readonly NetworkAttachment[];
   /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. */
   readonly Restarts?: { readonly count: number; readonly times: readonly number[] };
