@@ -117,6 +117,10 @@ export interface Proposed {
   readonly result: unknown;
 }
 
+/**
+ * `add` makes a learner a voter, and is refused (`not-ready`) while it is away or far behind. It makes an id that is no member a voter at once, there or
+ * not: a voter that is not there counts for the quorum all the same. So open it with `join`, `add-learner`, then `add`.
+ */
 export type MembershipChange =
   | { readonly type: 'add'; readonly id: MemberId; readonly address: string }
   | { readonly type: 'add-learner'; readonly id: MemberId; readonly address: string }
@@ -125,8 +129,8 @@ export type MembershipChange =
 
 /**
  * A running member. Every promise rejects with a `RaftError`, whose `code` tells what became of the request:
- * - `not-leader` (data.leader), `busy` (too much is uncommitted, or leadership is being handed over), `too-large`, `conf-change-pending`,
- *   `invalid-change`: nothing was done.
+ * - `not-leader` (data.leader; 0 when none is known), `busy` (too much is uncommitted, or leadership is being handed over), `too-large`,
+ *   `conf-change-pending`, `invalid-change`, `not-ready`: nothing was done.
  * - `dropped`: leadership was lost before the commit was seen; what was proposed may be committed, now or later, or never.
  * - `removed`, `stopped`: from a member that was so already, nothing was done. One that becomes so rejects all that waits, and what was proposed has an
  *   unknown outcome as with `dropped`. The two cases look alike to the caller.
@@ -135,7 +139,7 @@ export type MembershipChange =
 export interface RaftNode {
   readonly id: MemberId;
   /**
-   * Leader only. Resolves when applied here. Rejects `removed` with the outcome unknown when this leader's own removal is applied, or another member tells
+   * Leader only, at most 4 MiB. Resolves when applied here. Rejects `removed` with the outcome unknown when this leader's own removal is applied, or another member tells
    * of it, before the entry is: an entry behind the removal in the log may be committed all the same, by this leader or the next, and applied by the
    * others. Rejects with the signal's reason when that comes first; the entry may be committed then, too, unless it aborted before the call.
    */
@@ -150,11 +154,14 @@ export interface RaftNode {
    */
   transferLeadership(to?: MemberId): Promise<void>;
   status(): NodeStatus;
-  /** An authenticated stream that a peer opened. */
+  /**
+   * An authenticated stream that a peer opened with its `dial`, for the channel that this was called with: how both are told is the host's, by a
+   * preamble, say. Nothing behind that may have been read off.
+   */
   accept(from: MemberId, channel: Channel, stream: Duplex): void;
   /** Called on each change of role, term, leader, membership, or of being removed; returns an unsubscriber. */
   onChange(listener: (status: NodeStatus) => void): () => void;
-  /** Takes a snapshot now and compacts. */
+  /** Takes a snapshot now and compacts. Rejects with what failed, the disk or the state machine, as it is; the member goes on. */
   snapshot(): Promise<void>;
   /** From the next snapshot on. */
   setCompaction(compaction: Compaction): void;
