@@ -28,6 +28,8 @@ const retryMs = 5_000;
 /** The first state waits so long for the peers' first answers, so that a restart does not lose their ways for a moment. */
 const firstAnswersMs = 500;
 const thereMs = 1_000;
+/** Where nobody listens: `discard`. */
+const closedPort = 9;
 /** IPv4 or IPv6, UDP, VXLAN and Ethernet around each packet. */
 const overhead = { 4: 50, 6: 70 };
 const leastMtu = 576;
@@ -270,12 +272,17 @@ export class KernelMesh implements Mesh {
     for (const id of ask) this.#ask(id);
     if (changed.length > 0) this.#publish();
     const { nextAt } = this.#tracker;
-    if (nextAt !== undefined) this.#later('look', Math.max(1, nextAt - now), () => this.#look());
+    if (nextAt === undefined) return;
+    // Answers that lie there already are read before the second timer, so a busy process does not miss them.
+    this.#later('look', Math.max(1, nextAt - now), () => this.#later('look', 1, () => this.#look()));
   }
 
   #ask(id: string): void {
     this.#echo.ask(id);
-    if (this.#tracker.isMissing(id)) void this.#askBeside(id);
+    if (this.#tracker.isMissing(id)) {
+      void this.#askKernel(id);
+      void this.#askBeside(id);
+    }
     if (this.#tracker.answers(id) !== 'yes') return;
     const mtu = this.#wanted?.mtu ?? 0;
     const size = this.#sizes.next(id);
@@ -285,11 +292,20 @@ export class KernelMesh implements Mesh {
 
   #answered(id: string, size: number): void {
     if (this.#isClosed) return;
+    // A kernel does not say which size it refused.
+    if (size === 0) this.#sizes.again(id);
     if (size >= (this.#wanted?.mtu ?? 0) - probeHeader) this.#sizes.answered(id);
     const isNews = this.#tracker.answered(id);
     this.#beside.delete(id);
     this.#heard?.();
     if (isNews && !this.#heard) this.#publish();
+  }
+
+  /** A daemon that is too busy to answer has a kernel that is not. */
+  async #askKernel(id: string): Promise<void> {
+    const peer = this.#peer(id);
+    if (!peer || !this.#view) return;
+    if (await isThere(addressIn(this.#view.pool4, peer.meshId), closedPort, thereMs)) this.#answered(id, 0);
   }
 
   /** Is it the mesh that is broken, or is the node gone? */
@@ -323,13 +339,15 @@ export class KernelMesh implements Mesh {
   #troubles(): string[] {
     if (this.#failure !== undefined) return [this.#failure];
     const outside = `udp/${this.#view?.port ?? 0}, or what comes in by ${this.device}`;
-    const cut = this.#silentPeers(true).map(
+    // A new one may not know of this node yet.
+    const silent = this.#silentPeers(true).filter(({ nodeId }) => this.#tracker.isSilentForLong(nodeId));
+    const cut = silent.map(
       (peer) =>
-        `the mesh to ${nameOf(peer)} is down, though it answers beside it: does a firewall on either drop ${outside}? Its clients are masqueraded`,
+        `the mesh to ${nameOf(peer)} is down, though it answers beside it: is swarmd away there, or does a firewall on either drop ${outside}? Its clients are masqueraded`,
     );
-    const other = this.#view?.peers.filter((peer) => !this.#peer(peer.nodeId)) ?? [];
+    const other = this.#wanted?.view.peers.filter((peer) => !this.#peer(peer.nodeId)) ?? [];
     const foreign = other.map((peer) => `${nameOf(peer)} is of another family than ${this.#options.dataPathAddr}`);
-    return [...cut, ...(this.#wanted ? foreign : [])];
+    return [...cut, ...foreign];
   }
 
   #silentPeers(isThereBeside: boolean): MeshPeer[] {

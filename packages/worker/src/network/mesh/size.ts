@@ -29,6 +29,11 @@ export class SizeTracker {
     return 'send';
   }
 
+  /** Nothing is proven by what was lost so far. */
+  again(id: string): void {
+    if (this.#left.has(id)) this.#left.set(id, tries);
+  }
+
   /** A large one came back. */
   answered(id: string): void {
     this.#left.delete(id);

@@ -52,6 +52,9 @@ describe('who answers over the mesh', () => {
     run(tracker, 0, 5_000, (id, at) => id === 'once' && at < 1_000);
     expect(['never', 'once'].map((id) => tracker.answers(id))).toEqual(['no', 'no']);
     expect(['never', 'once'].map((id) => tracker.fellSilent(id))).toEqual([false, true]);
+    expect(['never', 'once'].map((id) => tracker.isSilentForLong(id))).toEqual([false, true]);
+    run(tracker, 5_000, 12_000, () => false);
+    expect(tracker.isSilentForLong('never')).toBe(true);
     expect(tracker.isMissing('once')).toBe(true);
     tracker.answered('once');
     expect([tracker.isMissing('once'), tracker.fellSilent('once')]).toEqual([false, false]);
@@ -85,7 +88,10 @@ describe('whether large packets get through', () => {
     expect([1, 2, 3].map(() => sizes.next('a'))).toEqual(['send', 'send', 'send']);
     expect([sizes.next('a'), sizes.next('a')]).toEqual(['lost', undefined]);
     sizes.next('b');
+    sizes.again('b');
+    expect([1, 2, 3].map(() => sizes.next('b'))).toEqual(['send', 'send', 'send']);
     sizes.answered('b');
+    sizes.again('b');
     expect(sizes.next('b')).toBeUndefined();
   });
 

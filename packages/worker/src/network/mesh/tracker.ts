@@ -4,6 +4,8 @@ export const probeMs = 1_000;
 /** After one that was not answered the next come sooner, so that a dead peer is known within two seconds. */
 export const againMs = 250;
 export const missedMost = 3;
+/** Of a peer that has never answered, until that is a reason to complain. */
+const missedLong = 10;
 /** A look that comes this late was held up here: the peers could not be heard. */
 const lateMs = 400;
 
@@ -47,6 +49,10 @@ export class EchoTracker {
   fellSilent(id: string): boolean {
     const peer = this.#peers.get(id);
     return peer?.answers === 'no' && peer.hasAnswered;
+  }
+
+  isSilentForLong(id: string): boolean {
+    return this.fellSilent(id) || (this.#peers.get(id)?.missed ?? 0) >= missedLong;
   }
 
   /** At least one question in a row is unanswered. */
