@@ -250,7 +250,7 @@ export class ProxyIngress implements Ingress {
 }
 
 export function bindProblem(addr: string, port: number, error: NodeJS.ErrnoException): string {
-  const where = `${addr}:${port}`;
+  const where = addr.includes(':') ? `[${addr}]:${port}` : `${addr}:${port}`;
   switch (error.code) {
     case 'EADDRINUSE':
       return `another program has ${where}; it is tried again until that lets go`;

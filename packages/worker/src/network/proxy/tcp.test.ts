@@ -362,6 +362,14 @@ describe.each([
     expect(await first(dial({ host: other }))).toBe('a');
   });
 
+  it("waits for an address that may be another node's, without a word", async () => {
+    await publish([await named('a')], {}, { address: '192.0.2.99' });
+    expect(ingress.problems().size).toBe(0);
+    expect(clock.untilNext()).toBe(1_000);
+    await ingress.apply(table([await named('a')]));
+    expect(await first(dial())).toBe('a');
+  });
+
   it('listens elsewhere when the address of its entry changes', async () => {
     const a = await named('a');
     await publish([a]);
