@@ -261,7 +261,7 @@ describe('other names', () => {
     const none = await opened(viewsOf(front), [silent]);
     const begun = performance.now();
     expect(read(await query(none, 'example.com'))).toMatchObject({ rcode: rcodes.failed });
-    expect(performance.now() - begun).toBeLessThan(2_500);
+    expect(performance.now() - begun).toBeLessThan(3_500);
   });
 
   it('are never asked of itself', async () => {
@@ -297,7 +297,7 @@ it('bears with garbage, and answers the next question', async () => {
   const resolver = await opened(viewsOf(front));
   const port = (await resolver.portOf('a', '127.1.0.1'))!;
   const socket = createSocket('udp4');
-  cleanups.push(() => socket.close());
+  cleanups.push(() => void socket.close());
   const random = seededRandom(3);
   await new Promise<void>((resolve) => socket.bind(0, '127.1.0.60', resolve));
   for (let i = 0; i < 500; i++) {

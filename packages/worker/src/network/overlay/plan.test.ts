@@ -1,3 +1,4 @@
+import { below, seededRandom } from '@swarmctl/shared/kit';
 import { macOf } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
@@ -16,6 +17,136 @@ const wanted = (more?: Partial<NetworkView>) => wantedNetwork(view(more), option
 const none = { ip: [], bridge: [] };
 const bridge = 'swbnetwork12345';
 const port = 'swxnetwork12345';
+
+/** Does what `ip` and `bridge` would do, and refuses what they would refuse. */
+class SimulatedKernel {
+  #bridge: NetworkState['bridge'];
+  #port: NetworkState['port'];
+
+  state(): NetworkState {
+    return { ...(this.#bridge && { bridge: this.#bridge }), ...(this.#port && { port: this.#port }) };
+  }
+
+  set(is: NetworkState): void {
+    this.#bridge = is.bridge;
+    this.#port = is.port;
+  }
+
+  do(line: string): void {
+    const words = line.split(' ');
+    const after = (word: string) => words[words.indexOf(word) + 1] ?? '';
+    const device = words.includes('dev') ? after('dev') : '';
+    if (line.startsWith('link add') && line.includes('type bridge')) {
+      if (this.#bridge) throw new Error(`${line}: File exists`);
+      this.#bridge = { owner: '', mac: 'random', mtu: 1500, isUp: false, addresses: [] };
+    } else if (line.startsWith('link add')) {
+      if (this.#port) throw new Error(`${line}: File exists`);
+      const vxlan = { vni: Number(after('id')), local: after('local'), port: Number(after('dstport')) };
+      const none = { nodes: new Map(), bridged: new Set<string>(), neighbours: new Map() };
+      this.#port = { owner: '', vxlan, master: '', mtu: 1500, isUp: false, isStatic: false, ...none };
+    } else if (device === bridge) this.#onBridge(line, words, after);
+    else this.#onPort(line, words, after);
+  }
+
+  #onBridge(line: string, words: readonly string[], after: (word: string) => string): void {
+    const is = this.#bridge;
+    if (!is) throw new Error(`${line}: no such device`);
+    const [object, verb, what = ''] = words;
+    const others = is.addresses.filter((addr) => addr !== what);
+    if (object === 'addr') this.#bridge = { ...is, addresses: verb === 'del' ? others : [...others, what] };
+    else if (words.includes('alias')) this.#bridge = { ...is, owner: after('alias') };
+    else if (words.includes('address')) this.#bridge = { ...is, mac: after('address') };
+    else if (words.includes('mtu')) this.#bridge = { ...is, mtu: Number(after('mtu')) };
+    else if (words.includes('up')) this.#bridge = { ...is, isUp: true };
+    else throw new Error(`${line} is not understood`);
+  }
+
+  #onPort(line: string, words: readonly string[], after: (word: string) => string): void {
+    const is = this.#port;
+    if (!is) throw new Error(`${line}: no such device`);
+    const [object, verb, what = ''] = words;
+    const changed = (old: ReadonlyMap<string, string>, value: string) => {
+      const copy = new Map(old);
+      if (verb !== 'del') return copy.set(what, value);
+      if (!copy.delete(what)) throw new Error(`${line}: no such entry`);
+      return copy;
+    };
+    if (line.startsWith('link del')) this.#port = undefined;
+    else if (object === 'neigh') this.#port = { ...is, neighbours: changed(is.neighbours, after('lladdr')) };
+    else if (object === 'fdb' && words.includes('self')) this.#port = { ...is, nodes: changed(is.nodes, after('dst')) };
+    else if (object === 'fdb') {
+      const entries = new Map([...is.bridged].map((mac) => [mac, 'static']));
+      this.#port = { ...is, bridged: new Set(changed(entries, 'static').keys()) };
+    } else if (words.includes('alias')) this.#port = { ...is, owner: after('alias') };
+    else if (words.includes('mtu')) this.#port = { ...is, mtu: Number(after('mtu')) };
+    else if (words.includes('master')) {
+      if (!this.#bridge) throw new Error(`${line}: no such bridge`);
+      this.#port = { ...is, master: bridge, bridged: new Set() };
+    } else if (words.includes('up')) this.#port = { ...is, isUp: true };
+    else if (words.includes('learning')) this.#port = { ...is, isStatic: is.master === bridge };
+    else if (!words.includes('addrgenmode')) throw new Error(`${line} is not understood`);
+  }
+}
+
+describe('from whatever is', () => {
+  it.each([1, 2, 3, 4])('seed %i: each plan leads to what is wanted, and then to nothing more', (seed) => {
+    const random = seededRandom(seed);
+    const some = <T>(items: readonly T[]) => items.filter(() => random() < 0.5);
+    const one = <T>(items: readonly T[]) => items[below(random, items.length)] as T;
+    const numbers = Array.from({ length: 12 }, (_, i) => i + 2);
+    const kernel = new SimulatedKernel();
+    for (let round = 0; round < 300; round++) {
+      const target = wantedNetwork(
+        view({
+          vni: one([4097, 4097, 4097, 4098]),
+          subnets: [
+            { subnet: '10.0.1.0/24', gateway: one(['10.0.1.1', '10.0.1.1', '10.0.1.200']) },
+            ...some([{ subnet: 'fd00:1::/64', gateway: 'fd00:1::1' }]),
+          ],
+          far: some(numbers).flatMap((number) => {
+            const v4 = far(`10.0.1.${number}`, one(['10.77.0.2', '10.77.0.3']));
+            return [v4, ...some([{ ...v4, addr: `fd00:1::${number}` }])];
+          }),
+        }),
+        options,
+      );
+      const steps = plan(target, kernel.state());
+      for (const line of [...steps.ip, ...steps.bridge]) kernel.do(line);
+      expect(sorted(kernel.state())).toEqual(sorted(planned(target)));
+      expect(plan(target, kernel.state())).toEqual(none);
+      kernel.set(damaged(kernel.state(), random));
+    }
+  });
+});
+
+/** What others may have done to it. */
+function damaged(is: NetworkState, random: () => number): NetworkState {
+  const { bridge: ours, port: vxlan } = is;
+  const losing = <T>(items: Iterable<T>) => [...items].filter(() => random() < 0.8);
+  if (!ours || !vxlan || random() < 0.1) return {};
+  if (random() < 0.1) return { bridge: ours };
+  const isLoose = random() < 0.1;
+  return {
+    bridge: { ...ours, isUp: random() < 0.8, addresses: [...losing(ours.addresses), '10.9.9.9/8'] },
+    port: {
+      ...vxlan,
+      ...(isLoose && { master: '', isStatic: false, bridged: new Set<string>() }),
+      ...(!isLoose && { bridged: new Set([...losing(vxlan.bridged), '02:00:00:00:00:09']) }),
+      mtu: random() < 0.8 ? vxlan.mtu : 1_400,
+      nodes: new Map([...losing(vxlan.nodes), ['02:00:00:00:00:09', '10.9.9.9'] as const]),
+      neighbours: new Map([...losing(vxlan.neighbours), ['10.0.1.250', '02:00:00:00:00:09'] as const]),
+    },
+  };
+}
+
+/** In one order, without what is no part of a state. */
+const sorted = ({ bridge: ours, port: vxlan }: NetworkState) => ({
+  bridge: ours && [ours.owner, ours.mac, ours.mtu, ours.isUp, [...ours.addresses].sort()],
+  port: vxlan && [
+    ...[vxlan.owner, vxlan.vxlan, vxlan.master, vxlan.mtu, vxlan.isUp, vxlan.isStatic],
+    ...[[...vxlan.nodes].sort(), [...vxlan.bridged].sort(), [...vxlan.neighbours].sort()],
+  ],
+});
 
 describe('what to do for a network', () => {
   it('that is not there', () => {

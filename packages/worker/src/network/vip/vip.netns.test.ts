@@ -63,9 +63,9 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
     for (const answer of answers) counts[answer ?? ''] = (counts[answer ?? ''] ?? 0) + 1;
     return counts;
   };
-  const udp = (key: string, times = 1) =>
+  const udp = (key: string, times = 1, waitMs = 3_000) =>
     peers[0]
-      .call<string[]>('udp', { key, host: vip, port: 53, times })
+      .call<string[]>('udp', { key, host: vip, port: 53, times, waitMs })
       .then((all) => all.map((one) => one.split(' ')[0]));
   const table = (i = 0) => spaces[i]!.run('nft', 'list', 'table', 'inet', 'swarmd_vip');
 
@@ -112,7 +112,7 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
     const begun = performance.now();
     expect(shares(await ask(vip, 3))).toEqual({ ECONNREFUSED: 3 });
     expect(shares(await ask(vip6, 3))).toEqual({ ECONNREFUSED: 3 });
-    expect(performance.now() - begun).toBeLessThan(1_000);
+    expect(performance.now() - begun).toBeLessThan(2_500);
     await vips.apply(viewsOf(service(vip, 1), service(vip6)));
     expect(shares(await ask(vip, 3))).toEqual({ b: 3 });
     await vips.apply(viewsOf());
@@ -120,14 +120,14 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
   });
 
   it('serve a flow that was there before them', async () => {
-    expect(await udp('early')).toEqual(['none']);
+    expect(await udp('early', 1, 300)).toEqual(['none']);
     // One of few services, and one of many.
     const others = Array.from({ length: 20 }, (_, i) => ({ ...service(`10.77.1.${i}`, 2), name: `s${i}` }));
     await vips.apply(viewsOf(service(vip, 1), ...others));
     await start();
     expect(await udp('early')).toEqual(['b']);
     await vips.apply(viewsOf());
-    expect(await udp('early')).toEqual(['none']);
+    expect(await udp('early', 1, 300)).toEqual(['none']);
     await vips.apply(viewsOf(service(vip, 2)));
     expect(await udp('early')).toEqual(['c']);
   });

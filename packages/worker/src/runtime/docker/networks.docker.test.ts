@@ -62,7 +62,7 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     const child = space.spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const calls = new Map<number, (answer: { value?: unknown; error?: string }) => void>();
     let last = 0;
-    child.on('message', (message: { id: number }) => calls.get(message.id)?.(message));
+    child.on('message', (message: { id: number; value?: unknown; error?: string }) => calls.get(message.id)?.(message));
     child.once('exit', () => {
       for (const call of calls.values()) call({ error: 'it has ended' });
     });
@@ -110,9 +110,10 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     const here = placed.filter(({ addrs }) => addrs[network] !== undefined);
     const services = [...new Set(here.map(({ service }) => service))];
     const others = here.filter((task) => task.node !== node);
-    const far = [[`10.50.${third}.${4 - node}`, 3 - node] as const].concat(
-      others.map(({ addrs, node: on }) => [addrs[network] as string, on] as const),
-    );
+    const far = [
+      [`10.50.${third}.${4 - node}`, 3 - node] as const,
+      ...others.map(({ addrs, node: on }) => [addrs[network] as string, on] as const),
+    ];
     return {
       ...{ id: network, name: network.replace(/\d+/, ''), vni: 4096 + third, encrypted: false, internal },
       subnets: [{ subnet: `10.50.${third}.0/24`, gateway: `10.50.${third}.${1 + node}` }],
