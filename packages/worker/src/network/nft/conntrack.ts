@@ -19,6 +19,8 @@ export interface FlowQuery {
   readonly family: Family;
   /** Asked for; absent: any. */
   readonly port?: number;
+  /** Who answers; absent: any. */
+  readonly from?: string;
 }
 
 /** More than so many listings of one port each cost more than one of all. */
@@ -52,11 +54,11 @@ export function staleFlows(flows: readonly Flow[], wanted: Wanted): Flow[] {
 }
 
 /** Rejects when it cannot be asked. */
-export async function flowsOf(run: RunCommand, { protocol, family, port }: FlowQuery): Promise<Flow[]> {
-  const args = ['-L', '-f', `ipv${family}`, '-p', protocol];
+export async function flowsOf(run: RunCommand, { protocol, family, port, from }: FlowQuery): Promise<Flow[]> {
   const { stdout } = await run('conntrack', [
-    ...args,
+    ...['-L', '-f', `ipv${family}`, '-p', protocol],
     ...(port === undefined ? [] : ['--orig-port-dst', String(port)]),
+    ...(from === undefined ? [] : ['--reply-src', from]),
   ]);
   return parseFlows(stdout);
 }

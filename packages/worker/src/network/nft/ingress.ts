@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
+import type { TaskEndpoint } from '@swarmctl/shared/model';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, familyOf, isLoopback, type LocalAddresses, localAddresses } from '../address.ts';
 import { type RunCommand, runCommand } from '../command.ts';
@@ -16,6 +17,7 @@ import {
 } from '../plan.ts';
 import type { Ingress, IngressOptions, MeshState } from '../types.ts';
 import { forgetStaleUdp } from './conntrack.ts';
+import { asksIfDead, DepartedTargets } from './departed.ts';
 import { drift, read } from './drift.ts';
 import { LinuxHost, type NodeHost } from './host.ts';
 import { changes, type MeshNames, removal, replacement, type TableNames, tableName } from './rules.ts';
@@ -42,6 +44,8 @@ const takenMs = 5_000;
 /** Docker's firewall may come and go. */
 const admitMs = 10_000;
 const worstRetryMs = 5_000;
+/** How soon connections to backends that left are looked at first; then half as often each time. */
+const departedMs = 2_000;
 
 interface Waiter {
   readonly version: number;
@@ -64,6 +68,7 @@ export class NftIngress implements Ingress {
   readonly #ended = new AbortController();
   readonly #timers = new Map<string, Timer>();
   readonly #rounds = new Map<string, number>();
+  readonly #departed = new DepartedTargets();
 
   /** Of plans by `#plannedMesh`. */
   #cache: PlanCache = new WeakMap();
@@ -71,6 +76,7 @@ export class NftIngress implements Ingress {
 
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #mesh: MeshState | undefined;
+  #own: readonly TaskEndpoint[] = [];
   #version = 0;
   #applied = 0;
   /** What the kernel has; undefined: unknown, so that all of it is written. */
@@ -92,6 +98,7 @@ export class NftIngress implements Ingress {
   #admittedAt: number;
   #work: Promise<void> = Promise.resolve();
   #background: Promise<unknown> = Promise.resolve();
+  #looking: Promise<void> = Promise.resolve();
   #hasConntrack = true;
 
   private constructor(options: IngressOptions, modules: NftModules, names: TableNames, parts: Parts) {
@@ -128,10 +135,15 @@ export class NftIngress implements Ingress {
     return ingress;
   }
 
-  apply(entries: ReadonlyMap<string, IngressEntry>, mesh?: MeshState): Promise<void> {
+  apply(
+    entries: ReadonlyMap<string, IngressEntry>,
+    mesh?: MeshState,
+    own: readonly TaskEndpoint[] = [],
+  ): Promise<void> {
     if (this.#ended.signal.aborted) return Promise.reject(closedError());
     this.#wanted = entries;
     this.#mesh = mesh;
+    this.#own = own;
     const version = ++this.#version;
     return new Promise((resolve, reject) => {
       this.#waiters.push({ version, resolve, reject });
@@ -150,7 +162,9 @@ export class NftIngress implements Ingress {
     this.#ended.abort(closedError());
     this.#bell.ring();
     for (const timer of this.#timers.values()) timer.cancel();
-    this.#work = this.#work.then(() => this.#background).then(() => (options.keep ? undefined : this.#remove()));
+    this.#work = this.#work
+      .then(() => Promise.all([this.#background, this.#looking]))
+      .then(() => (options.keep ? undefined : this.#remove()));
     await this.#work;
   }
 
@@ -195,11 +209,15 @@ export class NftIngress implements Ingress {
     if (mesh !== this.#plannedMesh) this.#learn(mesh);
     const { nodeId } = this.#options;
     const { addresses } = this.#names;
-    const around = { nodeId, addresses, local: this.#local(), taken: this.#taken, mesh, cache: this.#cache };
+    const [own, cache] = [this.#own, this.#cache];
+    const around = { nodeId, addresses, local: this.#local(), taken: this.#taken, mesh, own, cache };
     const plan = planTable(wanted, around);
     if ([...plan.table.ports.values()].some(({ targets }) => targets[6].length > 0)) await this.#host.prepareIPv6();
-    const udp = changedUdp(this.#table ?? emptyTable, plan.table);
+    const before = this.#table ?? emptyTable;
     await this.#write(plan.table);
+    const udp = changedUdp(before, plan.table);
+    this.#departed.changed(before, plan.table);
+    if (this.#departed.size > 0 && !this.#timers.has('departed')) this.#lookAtDeparted(departedMs);
     this.#reportProblems(plan.problems);
     this.#applied = Math.max(this.#applied, version);
     for (const waiter of this.#waiters) if (waiter.version <= version) waiter.resolve();
@@ -296,6 +314,28 @@ export class NftIngress implements Ingress {
     for (const key of this.#planned.keys())
       if (!problems.has(key)) this.#log.info({ port: key }, 'published port is all right again');
     this.#planned = problems;
+  }
+
+  /** Beside the upkeep, since it waits for those who may never answer. */
+  #lookAtDeparted(ms: number): void {
+    this.#timers.get('departed')?.cancel();
+    if (this.#ended.signal.aborted) return;
+    const look = async () => {
+      await this.#departed.look(
+        this.#run,
+        asksIfDead(this.#run, () => this.#mesh, this.#ended.signal),
+      );
+      this.#timers.delete('departed');
+      if (this.#departed.size > 0) this.#lookAtDeparted(Math.min(ms * 2, sweepMs));
+    };
+    const timer = this.#clock.after(
+      ms,
+      () => {
+        this.#looking = look().catch((error) => this.#log.debug({ error: messageOf(error) }, 'no conntrack'));
+      },
+      { unref: true },
+    );
+    this.#timers.set('departed', timer);
   }
 
   async #forgetUdp(ports: ReadonlySet<number>): Promise<void> {

@@ -241,6 +241,42 @@ describe.skipIf(why)(`nftables ingress over a mesh${why ? ` (skipped: ${why} is 
     expect(await say()).toEqual(['none', 'none']);
   });
 
+  it.each(families)(
+    'ends TCP connections to a container whose network is gone: IPv%i',
+    async (family) => {
+      const [n1, , n3] = nodes;
+      const gone = lab.addContainer(n1.space, 10 + family);
+      const peer = await startPeer(gone);
+      await peer.call('listen', { host: family === 4 ? '0.0.0.0' : '::', port: 80, name: 'gone' });
+      const task = backend(n1, 'tcp', { localAddr: gone.addr, localAddr6: gone.addr6, nodePort: 32_770 });
+      await apply([entry('tcp', 8080, [task])]);
+      const key = `gone${family}`;
+      await outside.peer.call('hold', { key, host: addr(n3, family), port: 8080 });
+      expect(await outside.peer.call('say', { key, text: 'still there' })).toBe('still there');
+      const what = [
+        '-E',
+        '-e',
+        'DESTROY',
+        '-f',
+        `ipv${family}`,
+        '-p',
+        'tcp',
+        '--reply-src',
+        addr({ space: gone, peer }, family),
+      ];
+      const events = n1.space.spawn('conntrack', what, { stdio: ['ignore', 'pipe', 'ignore'] });
+      const forgotten = new Promise((resolve) => events.stdout?.once('data', resolve));
+      await apply([entry('tcp', 8080, both('tcp'))]);
+      expect(await outside.peer.call('say', { key, text: 'still there' })).toBe('still there');
+      gone.run('ip', 'link', 'set', 'eth0', 'down');
+      await forgotten;
+      await expect(outside.peer.call('say', { key, text: 'and now' })).rejects.toThrow(/ECONNRESET|closed/);
+      events.kill();
+      await peer.end();
+    },
+    60_000,
+  );
+
   it('has its doors for the mesh alone, and the mesh for its nodes', async () => {
     const [n1] = nodes;
     await apply([entry('tcp', 8080, both('tcp'))]);
@@ -351,6 +387,8 @@ function makeMesh({ space, number }: Node, nodes: readonly Node[]): void {
   set('net.ipv4.conf.all.rp_filter', 1);
   set('net.ipv4.conf.all.src_valid_mark', 1);
   set('net.ipv6.conf.all.forwarding', 0);
+  // Else none is told of a connection that is older than its listener.
+  set('net.netfilter.nf_conntrack_events', 1);
   for (const family of ['-4', '-6']) run('ip', family, 'rule', 'add', 'pref', '8999', 'iif', 'swm', 'lookup', 'main');
   for (const { number: other, space: its } of nodes) {
     if (other === number) continue;
