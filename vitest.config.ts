@@ -20,6 +20,8 @@ export default defineConfig({
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts', 'test/kit/**/*.test.ts'],
           exclude: [...configDefaults.exclude, ...docker, ...netns],
+          // Some play whole tables; a busy machine is no failure.
+          testTimeout: 60_000,
         },
       },
       { resolve, ssr, test: { name: 'sim', include: ['test/sim/**/*.test.ts'], testTimeout: 120_000 } },

@@ -132,8 +132,8 @@ async function rot(world: World): Promise<void> {
   else if (dice < 0.4) disk.spoil(path, bytes.subarray(0, at));
   else if (dice < 0.6) disk.spoil(path, bytes.fill(0, at));
   else disk.spoil(path, flipped(bytes, at));
-  // An older snapshot may do, and a member that is not known any more is known anew.
-  member.rotten = snapshots.includes(path) || path.endsWith('/peers') ? 'may-start' : 'must-refuse';
+  // An older snapshot may do.
+  member.rotten = snapshots.includes(path) ? 'may-start' : 'must-refuse';
   await world.start(member);
 }
 
@@ -148,8 +148,10 @@ async function wipe(world: World): Promise<void> {
   if (member === undefined) return;
   const voters = world.up;
   for (const one of voters) {
-    const known = await PeerLogs.load(one.disk.durableCopy().mount(instantly), dirOf(one.id));
-    if (voters.some(({ id }) => id !== one.id && !known.knows(id))) return;
+    const fileSystem = one.disk.durableCopy().mount(instantly);
+    const extent = await readExtent(fileSystem, extentPath(walDir(dirOf(one.id))));
+    const known = extent && (await PeerLogs.load(fileSystem, dirOf(one.id), { extent, notePeers: async () => {} }));
+    if (voters.some(({ id }) => id !== one.id && !known?.knows(id))) return;
   }
   world.kill(member, true);
   member.disk.wipe();

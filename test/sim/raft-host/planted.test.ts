@@ -125,11 +125,6 @@ describe('faults of whole members', () => {
     expect(await firstBreach(20)).toBeDefined();
   });
 
-  it('a vote for one whose log is behind', async () => {
-    patch(RaftLog.prototype, 'isUpToDate', () => () => true);
-    expect(await firstBreach(40)).toBeDefined();
-  });
-
   it('a start that does not ask how far its log must reach', async () => {
     patch(ExtentFile, 'open', (open) => async (...args) => {
       const file = await open.apply(ExtentFile, args);

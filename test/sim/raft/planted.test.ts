@@ -42,11 +42,12 @@ describe('faults of the host', () => {
 });
 
 describe('faults of the core', () => {
-  const { maybeCommit } = RaftLog.prototype;
+  const { maybeCommit, isUpToDate } = RaftLog.prototype;
   const { committed } = ProgressTracker.prototype;
 
   afterEach(() => {
     RaftLog.prototype.maybeCommit = maybeCommit;
+    RaftLog.prototype.isUpToDate = isUpToDate;
     ProgressTracker.prototype.committed = committed;
   });
 
@@ -57,6 +58,11 @@ describe('faults of the core', () => {
       return true;
     };
     expect(firstBreach(seedsFrom(80, 300))).toMatch(/leader completeness|state machine safety/);
+  });
+
+  it('a vote for one whose log is behind', () => {
+    RaftLog.prototype.isUpToDate = () => true;
+    expect(firstBreach(seedsFrom(1, 100))).toMatch(/leader completeness|log matching|safety|durable/);
   });
 
   it('a commit with one member short of a quorum', () => {

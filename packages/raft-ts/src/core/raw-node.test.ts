@@ -521,3 +521,34 @@ describe('the door', () => {
     expect(run()).toBe(run());
   });
 });
+
+describe('a member that has lost what it promised', () => {
+  function three(): TestCluster {
+    const cluster = new TestCluster();
+    for (const id of [1, 2, 3]) cluster.add(id, voters(1, 2, 3));
+    cluster.elect(1);
+    cluster.node(1).propose(bytes('a'));
+    cluster.settle();
+    return cluster;
+  }
+
+  test('an acknowledgement of what the leader does not have ends the leader', () => {
+    const leader = three().node(1);
+    const { term, lastIndex } = leader.status();
+    const beyond = message({ type: 'app-resp', to: 1, from: 2, term, index: lastIndex + 1 });
+    expect(() => leader.step(beyond)).toThrow(/acknowledges index 4, and 1, which leads, has entries up to 3/);
+  });
+
+  test.each([
+    ['the entry before', { index: 2, logTerm: 1 }],
+    ['an entry', { index: 1, logTerm: 1, entries: [{ type: 'normal', term: 3, index: 2, data: bytes('b') }] }],
+  ] satisfies [string, Partial<Message>][])(
+    'a leader that contradicts what is committed by %s ends the follower',
+    (_, fields) => {
+      const follower = three().node(2);
+      expect(follower.status().commit).toBe(3);
+      const append = message({ type: 'app', to: 2, from: 3, term: 5, ...fields });
+      expect(() => follower.step(append)).toThrow(/2 has committed one of term 2 there/);
+    },
+  );
+});

@@ -176,6 +176,19 @@ describe('three members', () => {
     await cluster.propose('still works');
   });
 
+  it('do not let a learner vote that is not there, or has not caught up', async () => {
+    cluster = await TestCluster.withMembers(1);
+    const { node } = await cluster.leader();
+    await node.changeMembership({ type: 'add-learner', id: 2, address: 'host-2' });
+    const promote = () => node.changeMembership({ type: 'add', id: 2, address: 'host-2' });
+    await expect(promote()).rejects.toMatchObject({ code: 'not-ready', data: { id: 2 } });
+    await cluster.propose('still works');
+    const learner = await cluster.open(2, { kind: 'join' });
+    await learner.machine.until((values) => values.includes('still works'));
+    await promote();
+    expect(node.status().members.map(({ learner }) => learner)).toEqual([false, false]);
+  });
+
   it('tell a member that was away while it was removed', async () => {
     cluster = await TestCluster.withMembers(3);
     const leader = await cluster.leader();

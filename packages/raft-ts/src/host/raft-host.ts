@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { encodeConfChange } from '../core/conf-change-codec.ts';
 import { CoreLoop } from './core-loop.ts';
 import { wrapData } from './entry-layout.ts';
-import { notLeader, RaftError, removed } from './errors.ts';
+import { notLeader, RaftError, removed, toRaftError } from './errors.ts';
 import { toConfChange } from './membership.ts';
 import type { RaftHostParts } from './parts.ts';
 import type { Channel, Compaction, MembershipChange, NodeStatus, Proposed, RaftNode } from './types.ts';
@@ -11,6 +11,9 @@ import type { Channel, Compaction, MembershipChange, NodeStatus, Proposed, RaftN
 
 const maxEntryBytes = 4 << 20;
 const defaultReadTimeoutMs = 3_000;
+
+/** Entries that a learner may lack and be made a voter. */
+const readyEntries = 1_000;
 
 export class RaftHost implements RaftNode {
   readonly id: number;
@@ -58,6 +61,7 @@ export class RaftHost implements RaftNode {
     if (this.#confChangePending()) {
       throw new RaftError('conf-change-pending', 'another membership change is not applied yet');
     }
+    if (change.type === 'add') this.#checkReady(change.id);
     const { type, data } = encodeConfChange(toConfChange(change));
     this.#loop.soon();
     await this.#loop.proposals.add(type, data);
@@ -106,8 +110,13 @@ export class RaftHost implements RaftNode {
     return () => this.#listeners.delete(listener);
   }
 
-  snapshot(): Promise<void> {
-    return this.#loop.end === undefined ? this.#loop.snapshotter.take() : Promise.reject(this.#loop.end);
+  async snapshot(): Promise<void> {
+    if (this.#loop.end !== undefined) throw this.#loop.end;
+    try {
+      await this.#loop.snapshotter.take();
+    } catch (error) {
+      throw toRaftError(error);
+    }
   }
 
   setCompaction(compaction: Compaction): void {
@@ -125,6 +134,17 @@ export class RaftHost implements RaftNode {
 
   #notLeading(): RaftError | undefined {
     return this.#loop.role === 'leader' ? undefined : notLeader(this.#loop.leader);
+  }
+
+  /** A learner that is behind, or away, would count for the quorum and not help to reach it. */
+  #checkReady(id: number): void {
+    const { confState, progress, commit } = this.#loop.core.status();
+    if (!confState.learners.includes(id)) return;
+    const lacks = commit - (progress.get(id)?.match ?? 0);
+    const heard = this.#loop.transport.silence(id) <= this.#parts.timing.electionTicks;
+    if (heard && lacks <= readyEntries) return;
+    const why = heard ? `it lacks ${lacks} entries` : 'nothing is heard of it';
+    throw new RaftError('not-ready', `member ${id} has not caught up yet: ${why}`, { id, lacks });
   }
 
   #confChangePending(): boolean {

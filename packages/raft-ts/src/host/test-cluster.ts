@@ -2,9 +2,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
+import { extentPath, readExtent } from '../wal/extent.ts';
 import { nodeFileSystem } from '../wal/file-system.ts';
 import { type CrashMode, MemoryFileSystem } from '../wal/memory-file-system.ts';
 import { PeerLogs } from '../wal/peer-logs.ts';
+import { walDir } from '../wal/wal.ts';
 import { openRaftNode, type RaftHostEnv } from './open.ts';
 import type {
   AppliedEntry,
@@ -233,7 +235,8 @@ export class TestCluster {
     const ids = [...this.members.keys()];
     for (const id of ids) {
       for (;;) {
-        const known = await PeerLogs.load(nodeFileSystem, this.folder(id));
+        const extent = (await readExtent(nodeFileSystem, extentPath(walDir(this.folder(id)))))!;
+        const known = await PeerLogs.load(nodeFileSystem, this.folder(id), { extent, notePeers: async () => {} });
         if (ids.every((other) => other === id || known.knows(other))) break;
         await new Promise((resolve) => setImmediate(resolve));
       }

@@ -161,7 +161,7 @@ export interface RaftNode {
   accept(from: MemberId, channel: Channel, stream: Duplex): void;
   /** Called on each change of role, term, leader, membership, or of being removed; returns an unsubscriber. */
   onChange(listener: (status: NodeStatus) => void): () => void;
-  /** Takes a snapshot now and compacts. Rejects with what failed, the disk or the state machine, as it is; the member goes on. */
+  /** Takes a snapshot now and compacts. Rejects when the disk (`io`) or the state machine fails; the member goes on. */
   snapshot(): Promise<void>;
   /** From the next snapshot on. */
   setCompaction(compaction: Compaction): void;

@@ -1,14 +1,16 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { HardState } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
 import { crc32 } from '../wal/crc32.ts';
 import { type Extent, extentPath, readExtent } from '../wal/extent.ts';
 import { type FileSystem, readAll } from '../wal/file-system.ts';
 import { decodeItems, type LogId, type LogItem } from '../wal/log-items.ts';
+import { refuseOlderLog } from '../wal/log-store.ts';
+import { PeerLogs } from '../wal/peer-logs.ts';
 import type { LogRecord } from '../wal/record.ts';
 import { readLog } from '../wal/segments.ts';
 import { endsEarlyReason, SnapshotFileReader } from '../wal/snapshot-file.ts';
-import { snapshotDir } from '../wal/snapshot-store.ts';
+import { SnapshotStore, snapshotDir } from '../wal/snapshot-store.ts';
 import { walDir } from '../wal/wal.ts';
 import { corrupt, WalError } from '../wal/wal-error.ts';
 
@@ -86,17 +88,28 @@ async function readOnce(dir: string, env: InspectEnv): Promise<{ findings: Findi
     // First: what is durable now must be in what is read later.
     extent = await readExtent(fileSystem, file);
     if (extent !== undefined) findings.push({ kind: 'extent', file, ...extent });
-    const { segments, offset, torn } = await readLog(fileSystem, dir, extent, (sealed) => itemsOf(sealed, sealer), {
-      segment: ({ path }, bytes) => findings.push({ kind: 'segment', file: path, bytes }),
-      record: ({ path }, at, record, items) => findings.push(recordFinding(path, at, record, items)),
-    });
+    const { state, segments, offset, torn } = await readLog(
+      fileSystem,
+      dir,
+      extent,
+      (sealed) => itemsOf(sealed, sealer),
+      {
+        segment: ({ path }, bytes) => findings.push({ kind: 'segment', file: path, bytes }),
+        record: ({ path }, at, record, items) => findings.push(recordFinding(path, at, record, items)),
+      },
+    );
     if (torn) findings.push({ kind: 'torn', file: segments.at(-1)!.path, offset });
+    await PeerLogs.load(fileSystem, dirname(dir), { extent: extent!, notePeers: async () => {} });
+    // Of a log that stays closed it is not known where it ends.
+    const snapshots = new SnapshotStore({ fileSystem, dir: snapshotDir(dirname(dir)), sealer: plain });
+    if (state.member !== 0) await refuseOlderLog(snapshots, state);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') gone = true;
     else damage(error);
   }
   const now = await readExtent(fileSystem, file).catch(() => undefined);
-  return { findings, moved: gone || now?.first !== extent?.first };
+  const moved = now?.first !== extent?.first || now?.sequence !== extent?.sequence || now?.peers !== extent?.peers;
+  return { findings, moved: gone || moved };
 }
 
 function recordFinding(

@@ -8,7 +8,7 @@ import { corrupt } from './wal-error.ts';
 // that lost its end, by whole records or files, looks like one that never had it.
 //
 // Two sectors are written in turns, so that a power cut leaves one of them; each is
-//   magic, version u8, generation, member, log, first, last, sequence (varints), key id (string) | zeros | CRC u32
+//   magic, version u8, generation, member, log, first, last, sequence, peers (varints), key id (string) | zeros | CRC u32
 
 /** Whose log it is, and which: a random number below 2^52 that is drawn when it is made. */
 export interface LogIdentity {
@@ -23,6 +23,8 @@ export interface Extent extends LogIdentity {
   readonly last: number;
   /** All records with a smaller sequence number, which is one of 32 bits, are synced. */
   readonly sequence: number;
+  /** Other members whose logs were noted at least. */
+  readonly peers: number;
   /** Of the sealer that wrote last. */
   readonly keyId: string;
 }
@@ -126,7 +128,7 @@ async function readSlots(fileSystem: FileSystem, path: string): Promise<Slot | u
 }
 
 function encodeSlot(extent: Extent, generation: number): Buffer {
-  const { member, log, first, last, sequence, keyId } = extent;
+  const { member, log, first, last, sequence, peers, keyId } = extent;
   const out = new ByteWriter(slotBytes).raw(magic).u8(version);
   out
     .varint(generation)
@@ -134,7 +136,8 @@ function encodeSlot(extent: Extent, generation: number): Buffer {
     .varint(log)
     .varint(first)
     .varint(last)
-    .varint(sequence >>> 0);
+    .varint(sequence >>> 0)
+    .varint(peers);
   out.bytes(Buffer.from(keyId).subarray(0, maxKeyIdBytes));
   const slot = Buffer.alloc(slotBytes);
   slot.set(out.take());
@@ -142,13 +145,13 @@ function encodeSlot(extent: Extent, generation: number): Buffer {
   return slot;
 }
 
-type FiveNumbers = [number, number, number, number, number];
+type SixNumbers = [number, number, number, number, number, number];
 
 function decodeSlot(slot: Buffer): Slot | undefined {
   if (slot.readUInt32LE(slotBytes - 4) !== crc32(slot.subarray(0, slotBytes - 4))) return undefined;
   const input = new ByteReader(slot);
   if (!input.raw(magic.length).equals(magic) || input.u8() !== version) return undefined;
   const generation = input.varint();
-  const [member, log, first, last, sequence] = [0, 0, 0, 0, 0].map(() => input.varint()) as FiveNumbers;
-  return { generation, extent: { member, log, first, last, sequence, keyId: input.string() } };
+  const [member, log, first, last, sequence, peers] = [0, 0, 0, 0, 0, 0].map(() => input.varint()) as SixNumbers;
+  return { generation, extent: { member, log, first, last, sequence, peers, keyId: input.string() } };
 }

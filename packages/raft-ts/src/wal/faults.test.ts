@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Entry } from '../core/types.ts';
 import { testSealer } from '../host/test-cluster.ts';
 import { extentPath } from './extent.ts';
-import { LogStore, type LogStoreEnv } from './log-store.ts';
+import { readAll } from './file-system.ts';
+import { holdsLog, LogStore, type LogStoreEnv } from './log-store.ts';
 import { type CrashMode, MemoryFileSystem } from './memory-file-system.ts';
 import type { SnapshotHeader } from './snapshot-header.ts';
 import { snapshotDir } from './snapshot-store.ts';
@@ -54,6 +55,7 @@ const nothingTold = (): Told => ({ made: false, term: 0, vote: 0, last: { index:
 async function live(fileSystem: MemoryFileSystem, told: Told): Promise<LogStore> {
   const store = await LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
   told.made = true;
+  await store.peers.identify(2, 20);
   const save = async (entries: readonly Entry[], term: number, vote: number, commit: number): Promise<void> => {
     await store.save(entries, { term, vote, commit });
     Object.assign(told, { term, vote });
@@ -127,7 +129,8 @@ describe('damage to a log that was closed', () => {
     const segments = names.map((name) => `${walDir(dir)}/${name}`);
     const snapshots = (await fileSystem.readdir(snapshotDir(dir))).map((name) => `${snapshotDir(dir)}/${name}`);
     expect([segments.length > 1, snapshots.length]).toEqual([true, 1]);
-    return { fileSystem, told, segments, paths: [...segments, ...snapshots, extentPath(walDir(dir))] };
+    const others = [extentPath(walDir(dir)), `${dir}/peers`];
+    return { fileSystem, told, segments, paths: [...segments, ...snapshots, ...others] };
   }
 
   const damages: Readonly<Record<string, (bytes: Buffer, at: number) => Buffer>> = {
@@ -172,7 +175,7 @@ describe('damage to a log that was closed', () => {
     });
   }
 
-  it('a file that is gone is named, be it the first, one between, the newest, the snapshot or the extent', async () => {
+  it('a file that is gone is named, be it the first, one between, the newest, the snapshot, the extent or the peers', async () => {
     const { fileSystem, told, paths } = await closed();
     for (const path of paths) {
       const damaged = fileSystem.copy();
@@ -189,6 +192,42 @@ describe('damage to a log that was closed', () => {
       for (const path of segments.slice(kept)) await damaged.unlink(path);
       const error = await refusal(damaged, told);
       expect(error).toMatchObject({ code: 'corrupt', data: { file: segments[kept], offset: 0 } });
+    }
+  });
+
+  it('an older log beside newer snapshots is refused, and takes none of them away', async () => {
+    const fileSystem = new MemoryFileSystem();
+    const store = await LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
+    await store.save([entry(1, 1), entry(2, 1)], { term: 1, vote: 1, commit: 2 });
+    await store.close();
+    const old = fileSystem.copy();
+    const again = await LogStore.load(envOf(fileSystem), 1);
+    await again.save([entry(3, 1)], { term: 1, vote: 1, commit: 3 });
+    await again.snapshots.write(header(3, 1), content(3));
+    await again.recordSnapshot(header(3, 1), 3);
+    await again.close();
+    const path = again.snapshots.path({ index: 3, term: 1 });
+    const snapshot = await readAll(fileSystem, path);
+    await (await old.open(path, 'create')).write(snapshot, 0);
+    await expect(LogStore.load(envOf(old), 1)).rejects.toMatchObject({
+      code: 'corrupt',
+      data: { file: path, offset: 0 },
+    });
+    expect(await readAll(old, path)).toEqual(snapshot);
+  });
+
+  it('a member whose log and extent are gone is neither begun anew nor unknown', async () => {
+    for (const left of ['snapshots', 'peers']) {
+      const { fileSystem, told, paths } = await closed();
+      const stays = (path: string): boolean => (left === 'peers' ? path.endsWith('peers') : path.endsWith('.snap'));
+      for (const path of paths) if (!stays(path)) await fileSystem.unlink(path);
+      expect(await holdsLog(fileSystem, dir)).toBe(true);
+      const made = LogStore.create(envOf(fileSystem), { member: 1, log: 10 }, [], { term: 0, vote: 0, commit: 0 });
+      await expect(made).rejects.toMatchObject({ code: 'log-exists' });
+      expect(await refusal(fileSystem, told)).toMatchObject({
+        code: 'corrupt',
+        data: { file: extentPath(walDir(dir)) },
+      });
     }
   });
 

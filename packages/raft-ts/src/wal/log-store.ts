@@ -6,12 +6,12 @@ import type { FileSystem } from './file-system.ts';
 import type { LogId, LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
 import { LogTail } from './log-tail.ts';
-import { PeerLogs } from './peer-logs.ts';
+import { PeerLogs, peersFile } from './peer-logs.ts';
 import { listSegments } from './segments.ts';
 import type { SnapshotHeader } from './snapshot-header.ts';
 import { SnapshotStore, snapshotDir, type UnnamedSnapshot } from './snapshot-store.ts';
 import { Wal, walDir } from './wal.ts';
-import { WalError } from './wal-error.ts';
+import { corrupt, WalError } from './wal-error.ts';
 
 // A member's durable state: the log on disk with its tail in memory, and the snapshots. What the core reads is here.
 
@@ -29,8 +29,18 @@ const start: LogId = { index: 0, term: 0 };
 const maxPartBytes = 512 << 10;
 const noData = new Uint8Array(0);
 
-/** Whether a log was made here, be it damaged or even gone since. */
+/** Whether a member was here, be its log damaged or even gone since. */
 export async function holdsLog(fileSystem: FileSystem, dir: string): Promise<boolean> {
+  return (await hasLogFiles(fileSystem, dir)) || (await hasOtherFiles(fileSystem, dir));
+}
+
+/** What comes after the log only. */
+async function hasOtherFiles(fileSystem: FileSystem, dir: string): Promise<boolean> {
+  if ((await fileSystem.readdir(snapshotDir(dir))).some((name) => name.endsWith('.snap'))) return true;
+  return (await fileSystem.readdir(dir)).includes(peersFile);
+}
+
+async function hasLogFiles(fileSystem: FileSystem, dir: string): Promise<boolean> {
   if ((await listSegments(fileSystem, walDir(dir))).length > 0) return true;
   // One that cannot be read is for the start to refuse.
   const extent = await readExtent(fileSystem, extentPath(walDir(dir))).catch(() => 'damaged' as const);
@@ -79,16 +89,19 @@ export class LogStore implements LogStorage {
       throw new WalError('log-exists', `there is a log in ${env.dir} already`, { dir: env.dir });
     }
     const snapshots = new SnapshotStore({ ...env, dir: snapshotDir(env.dir) });
-    await snapshots.keepOnly([]);
     await snapshots.removeUnfinished();
     const items: LogItem[] = entries.map(entryItem);
     if (entries.length > 0) items.push({ kind: 'hard-state', hardState });
     const wal = await Wal.create({ ...env, dir: walDir(env.dir) }, identity, items);
-    const peers = await PeerLogs.load(env.fileSystem, env.dir);
+    const peers = await PeerLogs.load(env.fileSystem, env.dir, wal);
     return new LogStore(wal, new LogTail(start, [...entries]), snapshots, peers, hardState);
   }
 
   static async load(env: LogStoreEnv, member: number): Promise<LogStore> {
+    const { fileSystem, dir } = env;
+    if (!(await hasLogFiles(fileSystem, dir)) && (await hasOtherFiles(fileSystem, dir))) {
+      throw corrupt(extentPath(walDir(dir)), 0, 'it is missing, and so is the log, though a member was here');
+    }
     const { wal, state, torn } = await Wal.load({ ...env, dir: walDir(env.dir) });
     try {
       if (torn) env.warn?.({ dir: env.dir }, 'the last log record was torn by a crash and is cut off');
@@ -124,7 +137,7 @@ export class LogStore implements LogStorage {
     }
     const { term, vote, commit } = state.hardState;
     const hardState = { term, vote, commit: Math.max(commit, snapshot.index) };
-    const peers = await PeerLogs.load(env.fileSystem, env.dir);
+    const peers = await PeerLogs.load(env.fileSystem, env.dir, wal);
     return new LogStore(wal, new LogTail(before, entries), snapshots, peers, hardState, header);
   }
 
@@ -155,7 +168,7 @@ export class LogStore implements LogStorage {
 
   /** The number that this member's log is told from others by. */
   get log(): number {
-    return this.#wal.log;
+    return this.#wal.extent.log;
   }
 
   get latest(): SnapshotHeader | undefined {
@@ -190,13 +203,13 @@ export class LogStore implements LogStorage {
 
   async #install(received: UnnamedSnapshot, hardState: HardState): Promise<void> {
     const { meta } = received.header;
-    await received.commit();
+    // Its final name comes after the record: what has one is never beyond the log's end.
+    await received.stage();
     this.#hardState = hardState;
     const id = { index: meta.index, term: meta.term };
-    await this.#write([{ kind: 'installed', snapshot: id }, this.#hardStateItem()], () => {
-      this.#tail.reset(id);
-      this.#latest = received.header;
-    });
+    await this.#write([{ kind: 'installed', snapshot: id }, this.#hardStateItem()], () => this.#tail.reset(id));
+    await received.commit();
+    this.#latest = received.header;
     await this.snapshots.keepOnly([id]);
     await this.#wal.release(id.index);
   }
@@ -278,6 +291,15 @@ function split(entries: readonly Entry[]): (readonly Entry[])[] {
   return parts;
 }
 
+/** Throws `corrupt` when a snapshot was taken beyond the log's end: then the log is not the newest that was here. */
+export async function refuseOlderLog(snapshots: SnapshotStore, state: LogState): Promise<void> {
+  const [taken] = await snapshots.list();
+  const end = Math.max(state.snapshot.index, state.entries.at(-1)?.index ?? state.before.index);
+  if (taken === undefined || taken.index <= end) return;
+  const reason = `it was taken at index ${taken.index}, and the log, an older one, ends at ${end}`;
+  throw corrupt(snapshots.path(taken), 0, reason);
+}
+
 /** The newest snapshot that the log knows of; when it is damaged an older one, if the log goes on from there. */
 async function newestUsable(
   env: LogStoreEnv,
@@ -285,6 +307,8 @@ async function newestUsable(
   state: LogState,
 ): Promise<SnapshotHeader | undefined> {
   const newest = state.snapshot;
+  await snapshots.adopt(newest);
+  await refuseOlderLog(snapshots, state);
   if (newest.index === 0) {
     await snapshots.keepOnly([]);
     return undefined;

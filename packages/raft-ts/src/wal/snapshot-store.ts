@@ -16,6 +16,9 @@ export interface SnapshotEnv {
 /** A snapshot that is durable but has no name yet. */
 export interface UnnamedSnapshot {
   readonly header: SnapshotHeader;
+  /** Gives it a name by which a start finds it, should the log have taken it. */
+  stage(): Promise<void>;
+  /** Gives it its final name. */
   commit(): Promise<void>;
   discard(): Promise<void>;
 }
@@ -30,6 +33,8 @@ export interface IncomingSnapshot {
 const hex = (value: number): string => value.toString(16).padStart(16, '0');
 const namePattern = /^([0-9a-f]{16})-([0-9a-f]{16})\.snap$/;
 
+const staged = '.received';
+
 export const snapshotDir = (dir: string): string => join(dir, 'snap');
 
 export class SnapshotStore {
@@ -42,6 +47,22 @@ export class SnapshotStore {
 
   path({ index, term }: LogId): string {
     return join(this.#env.dir, `${hex(index)}-${hex(term)}.snap`);
+  }
+
+  #stagedPath({ index, term }: LogId): string {
+    return join(this.#env.dir, `${hex(index)}-${hex(term)}${staged}`);
+  }
+
+  /** Of received snapshots that a crash left staged, the one that the log has taken gets its name; others go. */
+  async adopt(id: LogId): Promise<void> {
+    const { fileSystem, dir } = this.#env;
+    for (const name of await fileSystem.readdir(dir)) {
+      const path = join(dir, name);
+      if (!name.endsWith(staged)) continue;
+      if (path === this.#stagedPath(id)) await fileSystem.rename(path, this.path(id));
+      else await fileSystem.unlink(path);
+      await fileSystem.syncDir(dir);
+    }
   }
 
   /** Newest first. */
@@ -74,11 +95,18 @@ export class SnapshotStore {
         await abort();
         throw error;
       }
-      const commit = async (): Promise<void> => {
-        await fileSystem.rename(path, this.path(header.meta));
+      let at = path;
+      const name = async (next: string): Promise<void> => {
+        await fileSystem.rename(at, next);
         await fileSystem.syncDir(dir);
+        at = next;
       };
-      return { header, commit, discard: remove };
+      return {
+        header,
+        stage: () => name(this.#stagedPath(header.meta)),
+        commit: () => name(this.path(header.meta)),
+        discard: remove,
+      };
     };
     return { add: (chunk) => writer.add(chunk), finish, abort };
   }

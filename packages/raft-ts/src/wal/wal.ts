@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { HardState } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
-import { ExtentFile, extentPath, type LogIdentity } from './extent.ts';
+import { type Extent, ExtentFile, extentPath, type LogIdentity } from './extent.ts';
 import { type FileSystem, zeroFill } from './file-system.ts';
 import { encodeItems, itemSize, type LogId, type LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
@@ -90,6 +90,7 @@ export class Wal {
       first: 1,
       last: 0,
       sequence: 1,
+      peers: 0,
       keyId,
     });
     try {
@@ -148,9 +149,13 @@ export class Wal {
     return this.#running === undefined;
   }
 
-  /** The number that this log is told from others by. */
-  get log(): number {
-    return this.#extent.extent.log;
+  get extent(): Extent {
+    return this.#extent.extent;
+  }
+
+  /** From now on a start misses them should fewer members be noted. Rejects when the disk fails. */
+  async notePeers(peers: number): Promise<void> {
+    await this.#guarded(this.#extent.write({ peers }));
   }
 
   /** Resolves once the items are durable; in the order of the calls. Rejects when the disk fails, then and ever after. */

@@ -1,3 +1,4 @@
+import { panic } from '../assert.ts';
 import { describeConfState, hex } from '../describe.ts';
 import type { ConfState, Message, Snapshot, StepResult } from '../types.ts';
 import { hup } from './election.ts';
@@ -94,8 +95,21 @@ function forgetLeader(r: Raft): void {
   }
 }
 
+/** A leader has everything that is committed: one that says otherwise, or this member, has lost what it promised. */
+function checkAgreement(r: Raft, m: Message): void {
+  const known = [{ index: m.index, term: m.logTerm }, ...m.entries].filter(({ index }) => index <= r.log.committed);
+  for (const { index, term } of known) {
+    const own = r.log.term(index);
+    if (own === undefined || own === term) continue;
+    panic(
+      `${hex(m.from)} leads with an entry [index ${index}, term ${term}], and ${hex(r.id)} has committed one of term ${own} there`,
+    );
+  }
+}
+
 export function handleAppend(r: Raft, m: Message): void {
   if (m.index < r.log.committed) {
+    checkAgreement(r, m);
     r.send({ type: 'app-resp', to: m.from, index: r.log.committed });
     return;
   }

@@ -135,6 +135,12 @@ function handleRejection(r: Raft, m: Message, pr: Progress): void {
 }
 
 function handleAcknowledgement(r: Raft, m: Message, pr: Progress): void {
+  // A commit counted with it would be of entries that this leader alone has.
+  if (m.index > r.log.lastIndex()) {
+    panic(
+      `${hex(m.from)} acknowledges index ${m.index}, and ${hex(r.id)}, which leads, has entries up to ${r.log.lastIndex()}`,
+    );
+  }
   // A probed member that matches where it is known to may go on even though nothing is new.
   const news = pr.maybeUpdate(m.index) || (pr.match === m.index && pr.state === 'probe');
   if (!news) return;
