@@ -77,6 +77,7 @@ export class Agent {
       report: (taskId, status, passing) => this.#report(taskId, status, passing),
       gone: (taskId) => {
         this.#outbox.forget(taskId);
+        this.#routing.forget(taskId);
         this.#journal.touch();
       },
       changed: () => this.#journal.touch(),
@@ -178,7 +179,8 @@ export class Agent {
     const journal = await readJournal(journalPath, nodeId, this.#modules.log);
     if (!journal) return;
     const { ingress: entries, revision, mesh } = journal;
-    this.#routeFrom({ entries, revision, ...(mesh && { mesh }) });
+    const statuses = journal.tasks.map(({ task, status }) => ({ taskId: task.ID, status }));
+    this.#routeFrom({ entries, revision, statuses, ...(mesh && { mesh }) });
     this.#routing.restore();
     for (const record of journal.tasks) this.#tasks.begin(record);
     this.#modules.log.info({ tasks: journal.tasks.length, revision: journal.revision }, 'journal read');
@@ -198,6 +200,7 @@ export class Agent {
   // --- statuses ---
 
   #report(taskId: string, status: TaskStatus, passing: boolean): void {
+    this.#routing.seen(taskId, status);
     this.#outbox.put(taskId, status);
     if (this.#statusTimer?.soon || (this.#statusTimer && passing)) return;
     this.#statusTimer?.timer.cancel();

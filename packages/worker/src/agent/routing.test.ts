@@ -1,4 +1,5 @@
 import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
+import type { TaskEndpoint, TaskStatus } from '@swarmctl/shared/model';
 import type { IngressBackend, IngressEntry, MeshView } from '@swarmctl/shared/wire';
 import { describe, expect, test } from 'vitest';
 import { FakeIngress } from '../../../../test/kit/fake-ingress.ts';
@@ -116,9 +117,11 @@ describe('with a mesh', () => {
   function meshed(start: Partial<RoutingStart> = {}) {
     const ingress = new FakeIngress();
     const states: (MeshState | undefined)[] = [];
+    const doors: number[][] = [];
     const apply = ingress.apply.bind(ingress);
-    ingress.apply = (entries, state?: MeshState) => {
+    ingress.apply = (entries, state?: MeshState, own: readonly TaskEndpoint[] = []) => {
       states.push(state);
+      doors.push(own.map(({ nodePort }) => nodePort));
       return apply(entries);
     };
     const mesh = new FakeMesh();
@@ -127,7 +130,7 @@ describe('with a mesh', () => {
       { entries: [], revision: 0, ...start },
       { ingress, mesh, clock: new ManualClock(), log: silentLogger, applied: (reached) => told.push(reached) },
     );
-    return { routing, ingress, mesh, states, told };
+    return { routing, ingress, mesh, states, doors, told };
   }
 
   test('a view is in force before the table that came with it, and the revision counts when both are', async () => {
@@ -168,6 +171,35 @@ describe('with a mesh', () => {
     await settle();
     expect([...ingress.table.keys()]).toEqual(['tcp/1']);
     expect([states.at(-1), told]).toEqual([undefined, [5]]);
+  });
+
+  test('a task can be reached by the mesh from its report on until it has ended, whatever the table says', async () => {
+    const status = (State: TaskStatus['State'], ...ports: number[]): TaskStatus => {
+      const Endpoints = ports.map((nodePort) => ({ ...backend('a'), nodePort }));
+      return { Timestamp: '2026-01-01T00:00:00Z', State, ...(ports.length > 0 && { Endpoints }) };
+    };
+    const { routing, ingress, doors } = meshed({
+      ...{ revision: 3, mesh: view(1) },
+      statuses: [{ taskId: 'old', status: status('running', 100) }],
+    });
+    routing.restore();
+    await settle();
+    expect(doors.at(-1)).toEqual([100]);
+    routing.seen('new', status('starting'));
+    await settle();
+    expect(ingress.applies).toBe(1);
+    routing.seen('new', status('running', 200));
+    await settle();
+    expect(doors.at(-1)).toEqual([100, 200]);
+    routing.replace([], 4, view(1));
+    await settle();
+    expect(doors.at(-1)).toEqual([100, 200]);
+    routing.seen('old', status('shutdown', 100));
+    await settle();
+    expect(doors.at(-1)).toEqual([200]);
+    routing.forget('new');
+    await settle();
+    expect(doors.at(-1)).toEqual([]);
   });
 
   test('no part in the mesh any more: the table goes without it', async () => {

@@ -1,5 +1,6 @@
 import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
-import type { IngressEntry, MeshView } from '@swarmctl/shared/wire';
+import { isTerminal, type TaskEndpoint, type TaskStatus } from '@swarmctl/shared/model';
+import type { IngressEntry, MeshView, StatusUpdate } from '@swarmctl/shared/wire';
 import { type GoneCache, withoutGone } from '../network/mesh/gone.ts';
 import type { Ingress, Mesh, MeshState } from '../network/types.ts';
 
@@ -20,12 +21,16 @@ export interface RoutingStart {
   readonly entries: readonly IngressEntry[];
   readonly mesh?: MeshView;
   readonly revision: number;
+  /** The tasks here. */
+  readonly statuses?: readonly StatusUpdate[];
 }
 
 export class Routing {
   readonly #modules: RoutingModules;
   readonly #unsubscribe: () => void;
   readonly #cache: GoneCache = new WeakMap();
+  /** Of the tasks here, by task: for what comes by the mesh. */
+  readonly #own = new Map<string, readonly TaskEndpoint[]>();
   #table = new Map<string, IngressEntry>();
   /** Of the mesh. */
   #view: MeshView | undefined;
@@ -44,6 +49,7 @@ export class Routing {
     this.#table = new Map(start.entries.map((entry) => [entry.key, entry]));
     this.#view = start.mesh;
     this.#wanted = start.revision;
+    for (const { taskId, status } of start.statuses ?? []) this.#note(taskId, status);
     this.#unsubscribe =
       modules.mesh?.onChange(() => {
         if (this.#view) this.#force();
@@ -100,6 +106,27 @@ export class Routing {
     this.#force();
   }
 
+  /**
+   * What became of a task here. Other nodes may send to it a moment before this node's table has it and a moment after that has not, so with
+   * a mesh it can be reached from before the managers know of its endpoints until it has ended.
+   */
+  seen(taskId: string, status: TaskStatus): void {
+    if (this.#note(taskId, status) && this.#view) this.#force();
+  }
+
+  /** True when it makes a difference. */
+  #note(taskId: string, { State, Endpoints }: TaskStatus): boolean {
+    if (!this.#modules.mesh) return false;
+    if (isTerminal(State)) return this.#own.delete(taskId);
+    if (!Endpoints || this.#own.get(taskId) === Endpoints) return false;
+    this.#own.set(taskId, Endpoints);
+    return true;
+  }
+
+  forget(taskId: string): void {
+    if (this.#own.delete(taskId) && this.#view) this.#force();
+  }
+
   /** Puts nothing into force by itself any more. */
   end(): void {
     this.#isEnded = true;
@@ -135,7 +162,7 @@ export class Routing {
     await this.#viewed;
     // The table that is the latest by now, so that none comes after a newer one.
     const state = this.#view && mesh.state();
-    return ingress.apply(this.#without(state), state);
+    return ingress.apply(this.#without(state), state, [...this.#own.values()].flat());
   }
 
   #without(state: MeshState | undefined): ReadonlyMap<string, IngressEntry> {

@@ -107,6 +107,16 @@ describe('planTable', () => {
     );
   });
 
+  it('has doors for all tasks here, whether the table has them yet or not any more, and none without a mesh', () => {
+    const own = [backend('a', 'n1', { nodePort: 49160, localAddr6: 'fd17::3' }), backend('b', 'n1', { nodePort: 0 })];
+    const { table } = plan([], { mesh, own });
+    expect([table.ports.size, table.doors]).toEqual([
+      0,
+      { 4: new Map([['tcp . 49160', '172.17.0.2 . 80']]), 6: new Map([['tcp . 49160', 'fd17::3 . 80']]) },
+    ]);
+    expect(plan([], { own }).table.doors[4].size).toBe(0);
+  });
+
   it('masquerades as asked without complaint', () => {
     const { table, problems } = plan([entry(8080, [backend('b', 'n2')], { clientAddress: 'masquerade' })]);
     expect(table.ports.get('tcp/8080')?.masquerades).toBe(true);

@@ -1,4 +1,4 @@
-import type { Protocol } from '@swarmctl/shared/model';
+import type { Protocol, TaskEndpoint } from '@swarmctl/shared/model';
 import { formatIp, parseIpRange } from '@swarmctl/shared/model';
 import { type IngressBackend, type IngressEntry, ingressKey } from '@swarmctl/shared/wire';
 import {
@@ -84,6 +84,8 @@ export interface PlanAround {
   /** Ports that belong to somebody else here, by key, and why. They are left alone. */
   readonly taken: ReadonlyMap<string, string>;
   readonly mesh?: MeshState | undefined;
+  /** Of tasks here, in the table or not: their doors are open. */
+  readonly own?: readonly TaskEndpoint[] | undefined;
   readonly cache?: PlanCache;
 }
 
@@ -107,6 +109,9 @@ export function planTable(entries: ReadonlyMap<string, IngressEntry>, around: Pl
     for (const [at, to] of plan.doors?.[6] ?? []) doors[6].set(at, to);
     for (const addr of plan.far) far.add(addr);
     for (const addr of plan.near) near.add(addr);
+  }
+  for (const endpoint of mesh ? (around.own ?? []) : []) {
+    for (const [family, at, to] of doorsOf(endpoint)) doors[family].set(at, to);
   }
   const nearNets = new Set([...near].map((addr) => netAround(addr, local)).filter((net) => net !== undefined));
   const farNodes = split([...far].sort());
@@ -146,9 +151,8 @@ function planEntry(entry: IngressEntry, around: PlanAround): EntryPlan {
       targets[family].set(`${target.addr} ${target.port}`, target);
       if (isNear) near.add(target.addr);
       else if (isMasqueraded) far.add(target.addr);
-      if (isNear && around.mesh && isPort(backend.nodePort))
-        doors[family].set(`${protocol} . ${backend.nodePort}`, `${target.addr} . ${target.port}`);
     }
+    if (isNear && around.mesh) for (const [family, at, to] of doorsOf(backend)) doors[family].set(at, to);
     if (isMasqueraded && found.length > 0) plain.add(backend.nodeId);
     if (found.length === 0) {
       const { addr, port: at } = targetOf(backend, around.nodeId);
@@ -185,6 +189,16 @@ function whyNotHere(entry: IngressEntry, addresses: readonly string[]): string |
 interface Found {
   readonly found: readonly (readonly [Family, Target])[];
   readonly isMasqueraded: boolean;
+}
+
+function doorsOf(endpoint: TaskEndpoint): [Family, string, string][] {
+  const { protocol, nodePort, localAddr, localAddr6, localPort } = endpoint;
+  if (!isPort(nodePort)) return [];
+  return endpoints([localAddr, localAddr6 ?? ''], localPort).map(([family, { addr, port }]) => [
+    family,
+    `${protocol} . ${nodePort}`,
+    `${addr} . ${port}`,
+  ]);
 }
 
 const nearTargets = ({ localAddr, localAddr6, localPort }: IngressBackend): Found => ({

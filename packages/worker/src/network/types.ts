@@ -1,4 +1,4 @@
-import type { Task } from '@swarmctl/shared/model';
+import type { Task, TaskEndpoint } from '@swarmctl/shared/model';
 import type { IngressEntry, MeshView, NetworkView } from '@swarmctl/shared/wire';
 
 // The network of one node, in parts that know of each other only what stands here: the ingress, the mesh between the nodes, overlay
@@ -9,9 +9,10 @@ export interface Ingress {
   /**
    * Makes `entries` (the whole wanted table, by key) true; later calls replace earlier ones, calls are coalesced. Resolves when this or a
    * newer table is in force for new connections. A port that cannot be bound is reported by `problems`, not thrown. Without a mesh, other
-   * nodes' tasks are reached by the ports that those nodes publish for them, masqueraded.
+   * nodes' tasks are reached by the ports that those nodes publish for them, masqueraded. `own`: of all tasks here; what comes for one by the
+   * mesh is let in whether the table has it or not, since other nodes' tables are a moment earlier or later.
    */
-  apply(entries: ReadonlyMap<string, IngressEntry>, mesh?: MeshState): Promise<void>;
+  apply(entries: ReadonlyMap<string, IngressEntry>, mesh?: MeshState, own?: readonly TaskEndpoint[]): Promise<void>;
   /** Per key, what a port does not do here as asked (e.g. taken by another program; the clients of a family are masqueraded). */
   problems(): ReadonlyMap<string, string>;
   /**
