@@ -94,6 +94,8 @@ function indexOf(view: NetworkView): Index {
 }
 
 export function canonical(addr: string): string {
+  // Of these there is one form.
+  if (isIPv4(addr)) return addr;
   const ip = parseIp(addr);
   return ip ? formatIp(ip) : addr;
 }

@@ -15,6 +15,8 @@ export const ownerOf = (nodeId: string): string => `swarmd:${nodeId}`;
 /** `10.0.1.5/24` or `10.0.1.5`, canonical and without the prefix. */
 export function bareAddress(text: string): string {
   const addr = text.replace(/\/.*$/, '');
+  // Of these there is one form.
+  if (isIPv4(addr)) return addr;
   const ip = parseIp(addr);
   return ip ? formatIp(ip) : addr;
 }

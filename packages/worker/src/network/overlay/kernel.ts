@@ -175,12 +175,20 @@ const overhead = (local: string): number => (isVersion4(local) ? 50 : 70);
 const mostPeers = 8;
 const plainMtu = 1_500;
 
-/** The largest packet that a network can carry: what the device of `local` takes, and the ways to `peers` as far as they are known. */
-export async function findMtu(run: RunCommand, local: string, peers: readonly string[]): Promise<number> {
+/** The largest packet that a network can carry: what the device of `local` takes, and the ways to `peers` as far as they are known (or in `ways`
+ *  already). */
+export async function findMtu(
+  run: RunCommand,
+  local: string,
+  peers: readonly string[],
+  ways = new Map<string, Promise<number | undefined>>(),
+): Promise<number> {
   const devices = await listing<Addressed & { mtu: number }>(run, 'ip', '-j', 'addr', 'show', 'to', local);
   const own = devices.find(({ addr_info }) => addr_info?.some((one) => bareAddress(one.local) === bareAddress(local)));
-  const ways = await Promise.all(peers.slice(0, mostPeers).map((peer) => wayMtu(run, peer)));
-  const known = [own?.mtu, ...ways].filter((mtu) => mtu !== undefined);
+  for (const peer of peers.slice(0, mostPeers)) if (!ways.has(peer)) ways.set(peer, wayMtu(run, peer));
+  const known = [own?.mtu, ...(await Promise.all(peers.map((peer) => ways.get(peer))))].filter(
+    (mtu) => mtu !== undefined,
+  );
   return Math.min(known.length > 0 ? Math.min(...known) : plainMtu, 65_535) - overhead(local);
 }
 

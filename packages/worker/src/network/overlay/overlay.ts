@@ -68,6 +68,8 @@ export class NodeOverlay implements Overlay {
   /** The kernel has to be read, and what nobody wants removed. */
   #isUnsure = true;
   #retries = 0;
+  /** MTUs of the ways to other nodes, as found in this round. */
+  readonly #ways = new Map<string, Promise<number | undefined>>();
   #isClosed = false;
   #leftovers: Promise<void> = Promise.resolve();
   readonly #work: Promise<void>;
@@ -173,8 +175,9 @@ export class NodeOverlay implements Overlay {
   async #converge(): Promise<void> {
     const version = this.#version;
     this.#takeViews(this.#views);
+    this.#ways.clear();
     // Without the tools there may be no networks, and whoever wants one is told so below.
-    if (this.#isUnsure)
+    if (this.#isUnsure || this.#wantedSlots().some(({ kernel }) => !kernel))
       await this.#look().catch((error) =>
         this.#modules.log.debug({ error: messageOf(error) }, 'no look at the network'),
       );
@@ -209,11 +212,12 @@ export class NodeOverlay implements Overlay {
 
   async #look(): Promise<void> {
     const kernel = await readKernel(this.#run);
-    this.#isUnsure = false;
-    for (const slot of this.#slots.values()) {
+    for (const slot of this.#wantedSlots()) {
       slot.kernel = kernel.of(bridgeName(slot.id), portName(slot.id));
       slot.held = undefined;
     }
+    if (!this.#isUnsure) return;
+    this.#isUnsure = false;
     this.#leftovers = this.#leftovers
       .then(() => this.#removeLeftovers(kernel))
       .catch((error) => {
@@ -251,7 +255,7 @@ export class NodeOverlay implements Overlay {
     const { dataPathAddr, port } = this.#options;
     const peers = [...new Set(view.far.map(({ nodeAddr }) => nodeAddr))];
     // Containers have it from the beginning, so it stays.
-    const mtu = is.bridge?.mtu ?? (await findMtu(this.#run, dataPathAddr, peers));
+    const mtu = is.bridge?.mtu ?? (await findMtu(this.#run, dataPathAddr, peers, this.#ways));
     return wantedNetwork(view, { owner: this.#owner, local: dataPathAddr, port, mtu });
   }
 
@@ -324,6 +328,11 @@ export class NodeOverlay implements Overlay {
 
   #tell(): void {
     for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** But for those on their way out. */
+  #wantedSlots(): Slot[] {
+    return [...this.#slots.values()].filter((slot) => !slot.isClosing && this.#isWanted(slot));
   }
 
   #isWanted(slot: Slot): boolean {
