@@ -1,6 +1,6 @@
 import type { NetworkName, NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
-import { changes, remembered, replacement, servicesOf, staleFlows, turnsOf } from './plan.ts';
+import { changes, replacement, servicesOf, staleFlows, strayFlows, turnsOf } from './plan.ts';
 
 const name = (name: string, vip: string | undefined, ...addrs: string[]): NetworkName => ({
   name,
@@ -95,7 +95,7 @@ describe('flows to forget', () => {
     expect(staleFlows(turns('x'), turns('x', 'y'))).toEqual([]);
   });
   it('found nobody, before there were rules', () => {
-    expect(staleFlows(undefined, turns('x'))).toEqual([{ vip: a, answering: a }]);
+    expect(staleFlows(new Map(), turns('x'))).toEqual([{ vip: a, answering: a }]);
   });
 
   it('are those that there are', () => {
@@ -104,12 +104,14 @@ describe('flows to forget', () => {
       'tcp      6 110 SYN_SENT src=10.0.1.9 dst=10.0.1.3 sport=5 dport=80 [UNREPLIED] src=10.0.1.3 dst=10.0.1.9 sport=80 dport=5 mark=0 use=1',
       'tcp      6 110 ESTABLISHED src=10.0.1.9 dst=10.0.1.2 sport=5 dport=80 src=10.0.1.6 dst=10.0.1.9 sport=80 dport=5 mark=0 use=1',
     ].join('\n');
-    const udp = { protocol: 'udp' as const, vip: '10.0.1.2', answering: '10.0.1.5' };
-    const lost = { vip: '10.0.1.3', answering: '10.0.1.3' };
-    const others = [
-      { ...udp, answering: '10.0.1.6' },
-      { vip: '10.0.1.2', answering: '10.0.1.2' },
-    ];
-    expect(remembered(text, [udp, lost, ...others])).toEqual([udp, lost]);
+    const all = new Map([
+      ['10.0.1.2', ['10.0.1.7']],
+      ['10.0.1.3', ['10.0.1.7']],
+    ]);
+    expect(strayFlows(text, all)).toEqual([
+      { protocol: 'udp', vip: '10.0.1.2', answering: '10.0.1.5' },
+      { vip: '10.0.1.3', answering: '10.0.1.3' },
+    ]);
+    expect(strayFlows(text, new Map([['10.0.1.2', ['10.0.1.5']]]))).toEqual([]);
   });
 });

@@ -142,26 +142,28 @@ export interface StaleFlow {
   readonly answering: string;
 }
 
-/** UDP has no end, so flows to tasks that left go on unless they are forgotten; TCP ends by itself. */
-export function staleFlows(from: Turns | undefined, to: Turns): StaleFlow[] {
+/** What a change makes stale. UDP has no end, so flows to tasks that left go on unless they are forgotten; TCP ends by itself. */
+export function staleFlows(from: Turns, to: Turns): StaleFlow[] {
   const flows: StaleFlow[] = [];
-  for (const [vip, targets] of from ?? []) {
+  for (const [vip, targets] of from) {
     const left = targets.filter((addr) => !to.get(vip)?.includes(addr));
     flows.push(...left.map((answering) => ({ protocol: 'udp' as const, vip, answering })));
   }
   // Whoever was quicker than the rules has found nobody, and would go on so.
-  for (const vip of to.keys()) if (!from?.has(vip)) flows.push({ vip, answering: vip });
+  for (const vip of to.keys()) if (!from.has(vip)) flows.push({ vip, answering: vip });
   return flows;
 }
 
-/** Those of the flows that are among `conntrack -L`'s. */
-export function remembered(text: string, flows: readonly StaleFlow[]): StaleFlow[] {
-  const found = new Set<string>();
-  for (const [, protocol, vip, answering] of text.matchAll(/^(\S+) .*? dst=(\S+) .*? src=(\S+) dst=\S+/gm)) {
-    found.add(`${vip} ${answering}`);
-    found.add(`${protocol} ${vip} ${answering}`);
+/** What is stale among `conntrack -L`'s flows, whatever there was before. */
+export function strayFlows(text: string, turns: Turns): StaleFlow[] {
+  const found = new Map<string, StaleFlow>();
+  for (const [, protocol, vip = '', answering = ''] of text.matchAll(flowLine)) {
+    const targets = turns.get(vip);
+    if (!targets || targets.includes(answering)) continue;
+    if (answering === vip) found.set(`${vip} ${answering}`, { vip, answering });
+    else if (protocol === 'udp') found.set(`udp ${vip} ${answering}`, { protocol, vip, answering });
   }
-  return flows.filter(({ protocol, vip, answering }) =>
-    found.has(`${protocol ? `${protocol} ` : ''}${vip} ${answering}`),
-  );
+  return [...found.values()];
 }
+
+const flowLine = /^(\S+) .*? dst=(\S+) .*? src=(\S+) dst=\S+/gm;

@@ -149,12 +149,14 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
   it('are taken over by the next daemon without a gap', async () => {
     await vips.apply(viewsOf(service(vip, 1)));
     await start();
+    expect(await udp('flow')).toEqual(['b']);
     await vips.close();
     expect(await peers[0].call<string>('hold', { key: 'tcp', host: vip, port: 80 })).toContain('b ');
     vips = new ContainerVips({ log: silentLogger, clock: realClock, random: seededRandom(1) });
     await vips.apply(viewsOf(service(vip, 2)));
     await start();
     expect(shares(await ask())).toEqual({ c: 10 });
+    expect(await udp('flow')).toEqual(['c']);
     expect(await peers[0].call<string>('say', { key: 'tcp', text: 'hello' })).toBe('hello');
   });
 

@@ -8,11 +8,11 @@ import { ContainerNamespace } from './namespace.ts';
 import {
   changes,
   isSameSet,
-  remembered,
   replacement,
   type StaleFlow,
   servicesOf,
   staleFlows,
+  strayFlows,
   type Turns,
   turnsOf,
 } from './plan.ts';
@@ -119,11 +119,9 @@ export class ContainerVips implements Vip {
     const fresh = turnsOf(services, (_, count) => below(this.#modules.random, count));
     // What stays goes on as it is.
     const turns = new Map([...fresh].map(([vip, targets]) => [vip, kept(old?.get(vip), targets)]));
-    const stale = staleFlows(old, turns);
     try {
-      const whole = () => this.#run(container, replacement(turns), stale);
-      if (!old) await whole();
-      else await this.#run(container, changes(old, turns), stale).catch(whole);
+      if (!old) await this.#replace(container, turns);
+      else await this.#change(container, old, turns).catch(() => this.#replace(container, turns));
       container.turns = turns;
       container.problem = undefined;
     } catch (error) {
@@ -137,19 +135,19 @@ export class ContainerVips implements Vip {
   }
 
   /** One transaction, and what must be forgotten after it. Rejects when nft refused. */
-  async #run(container: Container, text: string, stale: readonly StaleFlow[]): Promise<void> {
-    const folder = await mkdtemp(join(tmpdir(), 'swarmd-vip-'));
-    try {
-      const rules = join(folder, 'rules.nft');
-      await writeFile(rules, text, { mode: 0o600 });
-      const isShort = stale.length <= fewFlows;
-      const listing = await this.#sh(container, [`nft -f '${rules}' || exit`, ...(isShort ? forget(stale) : [list])]);
-      // One look costs less than many deletions of nothing.
-      const found = isShort ? [] : remembered(listing, stale);
-      if (found.length > 0) await this.#sh(container, forget(found));
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
+  async #change(container: Container, old: Turns, turns: Turns): Promise<void> {
+    const stale = staleFlows(old, turns);
+    // One look costs less than many deletions of nothing.
+    if (stale.length > fewFlows) await this.#replace(container, turns, changes(old, turns), old);
+    else await withFile(changes(old, turns), (rules) => this.#sh(container, [load(rules), ...forget(stale)]));
+  }
+
+  /** Forgets whatever leads elsewhere than the rules do: also what an earlier daemon missed. */
+  async #replace(container: Container, turns: Turns, text = replacement(turns), old: Turns = new Map()): Promise<void> {
+    const flows = await withFile(text, (rules) => this.#sh(container, [load(rules), list]));
+    const left = [...old.keys()].map((vip) => [vip, []] as const);
+    const stale = strayFlows(flows, new Map([...left, ...turns]));
+    if (stale.length > 0) await this.#sh(container, forget(stale));
   }
 
   /** What it prints; nothing when the container has ended. */
@@ -196,6 +194,19 @@ export class ContainerVips implements Vip {
 
 const kept = (old: readonly string[] | undefined, targets: readonly string[]): readonly string[] =>
   old && isSameSet(old, targets) ? old : targets;
+
+async function withFile<T>(text: string, work: (file: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(join(tmpdir(), 'swarmd-vip-'));
+  try {
+    const file = join(folder, 'rules.nft');
+    await writeFile(file, text, { mode: 0o600 });
+    return await work(file);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const load = (file: string): string => `nft -f '${file}' || exit`;
 
 const list = 'conntrack -L; conntrack -L -f ipv6';
 
