@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { Bell, delay, type Timer } from '@swarmctl/shared/kit';
+import { Bell, delay, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { NodeDescription, TaskStatus } from '@swarmctl/shared/model';
 import type { AgentMessage, ManagerMessage, StatusUpdate } from '@swarmctl/shared/wire';
 import { LogServer } from '../logs/log-server.ts';
@@ -34,6 +34,8 @@ export class Agent {
   readonly #instance: string;
   readonly #tasks: TaskBoard;
   readonly #outbox = new Outbox();
+  /** Reports that wait until what they tell of can be reached. */
+  readonly #opening = new Map<string, TaskStatus>();
   readonly #logs: LogServer;
   readonly #journal: JournalKeeper;
   readonly #acknowledged = new Bell();
@@ -66,9 +68,10 @@ export class Agent {
   }
 
   #taskBoard(): TaskBoard {
-    const { runtimes, clock, log, probe } = this.#modules;
+    const { runtimes, networks, clock, log, probe } = this.#modules;
     return new TaskBoard(this.#options, {
       runtimes,
+      networks,
       clock,
       log,
       probe,
@@ -76,6 +79,7 @@ export class Agent {
       mayStop: () => this.#everInformed,
       report: (taskId, status, passing) => this.#report(taskId, status, passing),
       gone: (taskId) => {
+        this.#opening.delete(taskId);
         this.#outbox.forget(taskId);
         this.#routing.forget(taskId);
         this.#journal.touch();
@@ -99,6 +103,7 @@ export class Agent {
         tasks: this.#tasks.records,
         ingress: this.#routing.entries,
         ...(this.#routing.mesh && { mesh: this.#routing.mesh }),
+        networks: this.#routing.networks,
       }),
     });
   }
@@ -145,6 +150,9 @@ export class Agent {
   /** Stops and removes every container of this node, for a node that has left. Only after `run` has ended. */
   async purge(): Promise<void> {
     await this.#tasks.purge();
+    await this.#modules.networks?.apply(new Map()).catch((error: unknown) => {
+      this.#modules.log.warn({ error: messageOf(error) }, 'overlay networks of this node are left behind');
+    });
     this.#routeFrom({ entries: [], revision: 0 });
     this.#journal.touch();
     await this.#journal.flush();
@@ -178,9 +186,9 @@ export class Agent {
     const { journalPath, nodeId } = this.#options;
     const journal = await readJournal(journalPath, nodeId, this.#modules.log);
     if (!journal) return;
-    const { ingress: entries, revision, mesh } = journal;
+    const { ingress: entries, revision, mesh, networks } = journal;
     const statuses = journal.tasks.map(({ task, status }) => ({ taskId: task.ID, status }));
-    this.#routeFrom({ entries, revision, statuses, ...(mesh && { mesh }) });
+    this.#routeFrom({ entries, revision, statuses, ...(mesh && { mesh }), ...(networks && { networks }) });
     this.#routing.restore();
     for (const record of journal.tasks) this.#tasks.begin(record);
     this.#modules.log.info({ tasks: journal.tasks.length, revision: journal.revision }, 'journal read');
@@ -192,15 +200,31 @@ export class Agent {
   }
 
   #routingFrom(start: RoutingStart): Routing {
-    const { ingress, mesh, clock, log } = this.#modules;
+    const { ingress, mesh, networks, clock, log } = this.#modules;
     const applied = (reached: number) => this.#session?.send({ type: 'applied', revision: reached });
-    return new Routing(start, { ingress, ...(mesh && { mesh }), clock, log, applied });
+    const parts = { ingress, ...(mesh && { mesh }), ...(networks && { networks }) };
+    return new Routing(start, { ...parts, clock, log, applied });
   }
 
   // --- statuses ---
 
   #report(taskId: string, status: TaskStatus, passing: boolean): void {
-    this.#routing.seen(taskId, status);
+    const open = this.#routing.seen(taskId, status);
+    this.#opening.delete(taskId);
+    if (!open) {
+      this.#tell(taskId, status, passing);
+      return;
+    }
+    this.#opening.set(taskId, status);
+    void open.then(() => {
+      // A later report may have come before it.
+      if (this.#opening.get(taskId) !== status) return;
+      this.#opening.delete(taskId);
+      this.#tell(taskId, status, passing);
+    });
+  }
+
+  #tell(taskId: string, status: TaskStatus, passing: boolean): void {
     this.#outbox.put(taskId, status);
     if (this.#statusTimer?.soon || (this.#statusTimer && passing)) return;
     this.#statusTimer?.timer.cancel();
@@ -313,10 +337,13 @@ export class Agent {
   #update(update: Update): void {
     if (update.full) {
       this.#checkBelief(update.revision);
-      this.#routing.replace(update.ingress, update.revision, update.mesh);
+      this.#routing.replace(update.ingress, update.revision, update.mesh, update.networks);
     } else {
       if (!this.#informed) throw new Error('a delta came before the whole');
-      this.#routing.change(update.ingress, update.removedIngress, update.revision, update.mesh);
+      this.#routing.change(update.ingress, update.removedIngress, update.revision, update.mesh, {
+        views: update.networks ?? [],
+        removed: update.removedNetworks ?? [],
+      });
     }
     this.#tasks.assign(update.tasks);
     this.#tasks.forget(update.removedTasks);

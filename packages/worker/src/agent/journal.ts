@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
-import type { IngressEntry, MeshView } from '@swarmctl/shared/wire';
+import type { IngressEntry, MeshView, NetworkView } from '@swarmctl/shared/wire';
 import type { TaskRecord } from './task-runner.ts';
 
 // What an agent remembers over its own end: its tasks as they were last wanted and seen, and the ingress table and the mesh. With it a restarted daemon
@@ -16,6 +16,7 @@ export interface Journal {
   readonly ingress: readonly IngressEntry[];
   /** Earlier versions knew none. */
   readonly mesh?: MeshView;
+  readonly networks?: readonly NetworkView[];
 }
 
 /** Undefined when there is none for this node, or none that can be read. */

@@ -125,12 +125,13 @@ describe('with a mesh', () => {
       return apply(entries);
     };
     const mesh = new FakeMesh();
+    const clock = new ManualClock();
     const told: number[] = [];
     const routing = new Routing(
       { entries: [], revision: 0, ...start },
-      { ingress, mesh, clock: new ManualClock(), log: silentLogger, applied: (reached) => told.push(reached) },
+      { ingress, mesh, clock, log: silentLogger, applied: (reached) => told.push(reached) },
     );
-    return { routing, ingress, mesh, states, doors, told };
+    return { routing, ingress, mesh, states, doors, told, clock };
   }
 
   test('a view is in force before the table that came with it, and the revision counts when both are', async () => {
@@ -178,23 +179,41 @@ describe('with a mesh', () => {
       const Endpoints = ports.map((nodePort) => ({ ...backend('a'), nodePort }));
       return { Timestamp: '2026-01-01T00:00:00Z', State, ...(ports.length > 0 && { Endpoints }) };
     };
-    const { routing, ingress, doors } = meshed({
+    const { routing, ingress, doors, clock } = meshed({
       ...{ revision: 3, mesh: view(1) },
       statuses: [{ taskId: 'old', status: status('running', 100) }],
     });
     routing.restore();
     await settle();
     expect(doors.at(-1)).toEqual([100]);
-    routing.seen('new', status('starting'));
+    expect(routing.seen('new', status('starting'))).toBeUndefined();
     await settle();
     expect(ingress.applies).toBe(1);
-    routing.seen('new', status('running', 200));
+    ingress.block();
+    let isOpen = false;
+    void routing.seen('new', status('running', 200))?.then(() => {
+      isOpen = true;
+    });
     await settle();
-    expect(doors.at(-1)).toEqual([100, 200]);
+    expect([isOpen, doors.at(-1)]).toEqual([false, [100, 200]]);
+    ingress.unblock();
+    await settle();
+    expect(isOpen).toBe(true);
+    // An ingress that cannot be had keeps nobody waiting for ever.
+    ingress.block();
+    let isOver = false;
+    void routing.seen('other', status('running', 300))?.then(() => {
+      isOver = true;
+    });
+    await clock.advance(1_000);
+    expect(isOver).toBe(true);
+    ingress.unblock();
+    routing.forget('other');
+    await settle();
     routing.replace([], 4, view(1));
     await settle();
     expect(doors.at(-1)).toEqual([100, 200]);
-    routing.seen('old', status('shutdown', 100));
+    void routing.seen('old', status('shutdown', 100));
     await settle();
     expect(doors.at(-1)).toEqual([200]);
     routing.forget('new');

@@ -1,16 +1,20 @@
 import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { isTerminal, type TaskEndpoint, type TaskStatus } from '@swarmctl/shared/model';
-import type { IngressEntry, MeshView, StatusUpdate } from '@swarmctl/shared/wire';
+import type { IngressEntry, MeshView, NetworkView, StatusUpdate } from '@swarmctl/shared/wire';
 import { type GoneCache, withoutGone } from '../network/mesh/gone.ts';
+import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh, MeshState } from '../network/types.ts';
 
-// The ingress table and the mesh as the managers want them, and how far this node has come with them.
+// The ingress table, the mesh and the overlay networks as the managers want them, and how far this node has come with them.
 
 const retryMs = 1_000;
+/** The longest that a task's endpoints wait to be reachable by the mesh before they are told of. */
+const openMs = 1_000;
 
 export interface RoutingModules {
   readonly ingress: Ingress;
   readonly mesh?: Mesh;
+  readonly networks?: Pick<NodeNetworks, 'apply'>;
   readonly clock: Clock;
   readonly log: Logger;
   /** The node routes by a newer revision. */
@@ -20,10 +24,18 @@ export interface RoutingModules {
 export interface RoutingStart {
   readonly entries: readonly IngressEntry[];
   readonly mesh?: MeshView;
+  readonly networks?: readonly NetworkView[];
   readonly revision: number;
   /** The tasks here. */
   readonly statuses?: readonly StatusUpdate[];
 }
+
+export interface NetworksChange {
+  readonly views: readonly NetworkView[];
+  readonly removed: readonly string[];
+}
+
+const byId = (views: readonly NetworkView[]) => new Map(views.map((view) => [view.id, view]));
 
 export class Routing {
   readonly #modules: RoutingModules;
@@ -34,6 +46,9 @@ export class Routing {
   #table = new Map<string, IngressEntry>();
   /** Of the mesh. */
   #view: MeshView | undefined;
+  #networks: ReadonlyMap<string, NetworkView>;
+  /** The networks that were asked for last, in force or on the way. */
+  #carried: { readonly views: ReadonlyMap<string, NetworkView>; readonly done: Promise<void> } | undefined;
   /** That view in force, or what came of it. */
   #viewed: Promise<void> = Promise.resolve();
   #wanted: number;
@@ -48,6 +63,7 @@ export class Routing {
     this.#modules = modules;
     this.#table = new Map(start.entries.map((entry) => [entry.key, entry]));
     this.#view = start.mesh;
+    this.#networks = byId(start.networks ?? []);
     this.#wanted = start.revision;
     for (const { taskId, status } of start.statuses ?? []) this.#note(taskId, status);
     this.#unsubscribe =
@@ -62,6 +78,10 @@ export class Routing {
 
   get mesh(): MeshView | undefined {
     return this.#view;
+  }
+
+  get networks(): NetworkView[] {
+    return [...this.#networks.values()];
   }
 
   /** The newest revision that was asked for, and the one that is in force. */
@@ -80,7 +100,13 @@ export class Routing {
   }
 
   /** Without a mesh: this node has no part in one. */
-  replace(entries: readonly IngressEntry[], revision: number, mesh?: MeshView): void {
+  replace(
+    entries: readonly IngressEntry[],
+    revision: number,
+    mesh?: MeshView,
+    networks: readonly NetworkView[] = [],
+  ): void {
+    this.#networks = byId(networks);
     this.#table = new Map(entries.map((entry) => [entry.key, entry]));
     this.#wanted = revision;
     this.#view = mesh;
@@ -89,9 +115,22 @@ export class Routing {
   }
 
   /** Without a mesh: it is as it was. */
-  change(entries: readonly IngressEntry[], removed: readonly string[], revision: number, mesh?: MeshView): void {
+  change(
+    entries: readonly IngressEntry[],
+    removed: readonly string[],
+    revision: number,
+    mesh?: MeshView,
+    networks?: NetworksChange,
+  ): void {
     this.#wanted = Math.max(this.#wanted, revision);
-    if (entries.length === 0 && removed.length === 0 && !mesh) {
+    const carries = networks !== undefined && networks.views.length + networks.removed.length > 0;
+    if (carries) {
+      const next = new Map(this.#networks);
+      for (const id of networks.removed) next.delete(id);
+      for (const view of networks.views) next.set(view.id, view);
+      this.#networks = next;
+    }
+    if (entries.length === 0 && removed.length === 0 && !mesh && !carries) {
       this.#settle();
       return;
     }
@@ -108,10 +147,23 @@ export class Routing {
 
   /**
    * What became of a task here. Other nodes may send to it a moment before this node's table has it and a moment after that has not, so with
-   * a mesh it can be reached from before the managers know of its endpoints until it has ended.
+   * a mesh it can be reached from before the managers know of its endpoints until it has ended. What is returned resolves when new endpoints
+   * can be reached, or soon; undefined: nothing is to be waited for.
    */
-  seen(taskId: string, status: TaskStatus): void {
-    if (this.#note(taskId, status) && this.#view) this.#force();
+  seen(taskId: string, status: TaskStatus): Promise<void> | undefined {
+    if (!this.#note(taskId, status) || !this.#view || this.#isEnded) return undefined;
+    this.#force();
+    if (isTerminal(status.State)) return undefined;
+    const { clock } = this.#modules;
+    const inForce = this.#latest;
+    return new Promise((resolve) => {
+      const end = () => {
+        timer.cancel();
+        resolve();
+      };
+      const timer = clock.after(openMs, end);
+      void inForce.then(end);
+    });
   }
 
   /** True when it makes a difference. */
@@ -145,10 +197,12 @@ export class Routing {
 
   #force(): void {
     if (this.#isEnded) return;
-    this.#latest = this.#apply().then(
+    const carrying = this.#carry();
+    const latest = carrying ? Promise.all([this.#apply(), carrying]) : this.#apply();
+    this.#latest = latest.then(
       () => true,
       (error: unknown) => {
-        this.#modules.log.error({ error: messageOf(error) }, 'the ingress table is not in force');
+        this.#modules.log.error({ error: messageOf(error) }, 'the node does not route as it is wanted to');
         this.#retrySoon();
         return false;
       },
@@ -163,6 +217,21 @@ export class Routing {
     // The table that is the latest by now, so that none comes after a newer one.
     const state = this.#view && mesh.state();
     return ingress.apply(this.#without(state), state, [...this.#own.values()].flat());
+  }
+
+  /** The networks, when they are others than last time, or did not come about then. */
+  #carry(): Promise<void> | undefined {
+    const { networks } = this.#modules;
+    const views = this.#networks;
+    if (!networks || (!this.#carried && views.size === 0)) return undefined;
+    if (this.#carried?.views === views) return this.#carried.done;
+    const done = networks.apply(views);
+    const carried = { views, done };
+    this.#carried = carried;
+    done.catch(() => {
+      if (this.#carried === carried) this.#carried = undefined;
+    });
+    return done;
   }
 
   #without(state: MeshState | undefined): ReadonlyMap<string, IngressEntry> {

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { type RuntimeName, runtimeOf, type Task, type TaskStatus } from '@swarmctl/shared/model';
 import type { StatusUpdate } from '@swarmctl/shared/wire';
+import type { TaskNetworks } from '../network/node-networks.ts';
 import type { Runtime } from '../runtime/types.ts';
 import { connectProbe, type Probe } from './probe.ts';
 import { Slots } from './slots.ts';
@@ -14,6 +15,7 @@ export interface TaskBoardModules {
   readonly clock: Clock;
   readonly log: Logger;
   readonly probe?: Probe | undefined;
+  readonly networks?: TaskNetworks | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
   /** `passing`: a step on the way that nobody waits for. */

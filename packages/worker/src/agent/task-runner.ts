@@ -9,6 +9,7 @@ import {
   toTimestamp,
   wantsLife,
 } from '@swarmctl/shared/model';
+import type { TaskNetworks } from '../network/node-networks.ts';
 import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
 import { drainConnections } from './drain.ts';
 import { type Probe, untilReachable } from './probe.ts';
@@ -32,6 +33,7 @@ export interface RunnerModules {
   readonly log: Logger;
   readonly slots: { readonly prepare: Slots; readonly start: Slots };
   readonly probe: Probe;
+  readonly networks?: TaskNetworks | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
   /** `passing`: a step on the way that nobody waits for. */
@@ -64,6 +66,8 @@ export class TaskRunner {
   /** The container that is being probed, or was found reachable. */
   #probed: { readonly containerId: string; readonly abort: AbortController; reachable: boolean } | undefined;
   #preparing: AbortController | undefined;
+  /** The container that is on the task's networks. */
+  #joined: string | undefined;
 
   /** `fresh`: the task is new here, so there is no container to look for; should there be one, preparing finds it. */
   constructor(record: TaskRecord, modules: RunnerModules, signal: AbortSignal, fresh = false) {
@@ -142,6 +146,7 @@ export class TaskRunner {
   async #turn(): Promise<boolean> {
     try {
       await this.#lookAt();
+      await this.#followContainer();
       const action = this.#next();
       if (action.kind === 'forget') return false;
       await this.#perform(action);
@@ -160,6 +165,27 @@ export class TaskRunner {
     } catch (error) {
       this.#stale = true;
       throw error;
+    }
+  }
+
+  /** Its names and virtual addresses come and go with the running container. */
+  async #followContainer(): Promise<void> {
+    const { networks } = this.#modules;
+    const running = this.#container?.phase === 'running' ? this.#container : undefined;
+    if (!networks || running?.containerId === this.#joined) return;
+    if (running && !networksOf(this.#task)) return;
+    if (running) await this.#join(networks, running);
+    else networks.left(this.#task.ID);
+    this.#joined = running?.containerId;
+  }
+
+  async #join(networks: TaskNetworks, { pid }: ContainerState): Promise<void> {
+    try {
+      await networks.joined(this.#task, pid);
+    } catch (error) {
+      // It may have ended meanwhile: what happened is seen by looking.
+      this.#stale = true;
+      throw new RuntimeError(messageOf(error), { cause: error });
     }
   }
 
@@ -205,6 +231,8 @@ export class TaskRunner {
       case 'remove':
         await runtime?.remove(ID);
         this.#container = undefined;
+        // One that was made and never ran was attached, too.
+        this.#modules.networks?.left(ID);
         return this.#done({ stale: true });
       case 'probe':
         this.#probe();
@@ -316,6 +344,8 @@ export class TaskRunner {
     this.#stale = true;
   }
 }
+
+const networksOf = (task: Task): boolean => (task.NetworksAttachments?.length ?? 0) > 0;
 
 function withoutTime({ Timestamp: _, ...report }: TaskStatus): Report {
   return report;

@@ -1,6 +1,7 @@
 import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
 import type { NodeDescription, NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
 import type { Peer } from '@swarmctl/shared/wire';
+import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
 import type { Link } from './link.ts';
@@ -44,6 +45,7 @@ export interface AgentModules {
   readonly ingress: Ingress;
   /** Absent where there can be none. */
   readonly mesh?: Mesh;
+  readonly networks?: NodeNetworks;
   readonly link: Link;
   readonly clock: Clock;
   readonly random: Random;
