@@ -37,7 +37,12 @@ const mesh: MeshState = {
 };
 
 const plan = (entries: IngressEntry[], more: Partial<PlanAround> = {}) =>
-  planTable(new Map(entries.map((one) => [one.key, one])), { nodeId: 'n1', local, taken: new Map(), ...more });
+  planTable(new Map(entries.map((one) => [one.key, one])), {
+    nodeId: 'n1',
+    local: () => local,
+    taken: new Map(),
+    ...more,
+  });
 
 describe('answeredAddresses', () => {
   it.each([
@@ -145,6 +150,16 @@ describe('planTable', () => {
     const { table, problems } = plan(both, { addresses: ['127.0.0.3'] });
     expect([...table.ports.keys()]).toEqual(['tcp/8080@127.0.0.3']);
     expect(problems.size).toBe(0);
+  });
+
+  it('asks for the node’s networks only when it does not know a container’s', () => {
+    let asked = 0;
+    const around = { nets: new Map<string, string>(), local: () => ({ ...local, asked: ++asked }) };
+    const one = entry(8080, [backend('a', 'n1')]);
+    for (let i = 0; i < 2; i++) expect(plan([one], around).table.nearNets[4]).toEqual(['172.17.0.0/16']);
+    expect(asked).toBe(1);
+    plan([one, entry(8081, [backend('b', 'n1', { localAddr: '172.17.0.9' })])], around);
+    expect(asked).toBe(2);
   });
 
   it('knows no container network for processes', () => {

@@ -78,7 +78,10 @@ export type PlanCache = WeakMap<IngressEntry, EntryPlan>;
 
 export interface PlanAround {
   readonly nodeId: string;
-  readonly local: LocalAddresses;
+  /** Asked only for what `nets` does not know: the kernel may take its time. */
+  readonly local: () => LocalAddresses;
+  /** Networks of containers by their address, found earlier. */
+  readonly nets?: Map<string, string>;
   /** Empty: every local address. */
   readonly addresses?: readonly string[];
   /** Ports that belong to somebody else here, by key, and why. They are left alone. */
@@ -95,7 +98,7 @@ export interface Plan {
 }
 
 export function planTable(entries: ReadonlyMap<string, IngressEntry>, around: PlanAround): Plan {
-  const { local, mesh } = around;
+  const { mesh } = around;
   const ports = new Map<string, PortRule>();
   const doors = { 4: new Map<string, string>(), 6: new Map<string, string>() };
   const [far, near] = [new Set<string>(), new Set<string>()];
@@ -113,7 +116,7 @@ export function planTable(entries: ReadonlyMap<string, IngressEntry>, around: Pl
   for (const endpoint of mesh ? (around.own ?? []) : []) {
     for (const [family, at, to] of doorsOf(endpoint)) doors[family].set(at, to);
   }
-  const nearNets = new Set([...near].map((addr) => netAround(addr, local)).filter((net) => net !== undefined));
+  const nearNets = netsAround(near, around);
   const farNodes = split([...far].sort());
   const table = { ports, doors, farNodes, nearNets: split([...nearNets].sort()), ...(mesh && { mesh }) };
   return { table, problems };
@@ -251,9 +254,23 @@ function allowed(texts: readonly string[]): ByFamily<string[]> {
   return { 4: of(4), 6: of(6) };
 }
 
+function netsAround(addrs: ReadonlySet<string>, { nets = new Map(), local }: PlanAround): Set<string> {
+  let known: LocalAddresses | undefined;
+  const found = new Set<string>();
+  for (const addr of addrs) {
+    if (isLoopback(addr)) continue;
+    known ??= nets.has(addr) ? undefined : local();
+    const net = nets.get(addr) ?? (known && netAround(addr, known));
+    if (net === undefined) continue;
+    nets.set(addr, net);
+    found.add(net);
+  }
+  return found;
+}
+
 /** The network of a container; undefined for what the node itself is. */
 function netAround(addr: string, local: LocalAddresses): string | undefined {
-  if (isLoopback(addr) || local.own.has(addr)) return undefined;
+  if (local.own.has(addr)) return undefined;
   const around = local.subnets.filter((net) => contains(net, addr));
   // Networks in one another: the widest stands for all, since intervals of the kernel's set may not overlap.
   return around.sort((a, b) => a.prefix - b.prefix)[0]?.cidr;

@@ -28,14 +28,12 @@ export class DepartedTargets {
     return this.#targets.size;
   }
 
+  /** Looks at what changed alone, of tables that may be large. One that another port still leads to is no worse for being asked after. */
   changed(from: NodeTable, to: NodeTable): void {
-    const now = new Map(tcpTargets(to));
-    for (const key of now.keys()) this.#targets.delete(key);
     const nodes = new Map(from.mesh?.own.map(({ node, mesh }) => [canonical(mesh), node]));
-    for (const [key, target] of tcpTargets(from)) {
-      if (!now.has(key))
-        this.#targets.set(key, { target, probe: { ...target, addr: nodes.get(target.addr) ?? target.addr } });
-    }
+    for (const target of tcpTargets(from, to))
+      this.#targets.set(keyOf(target), { target, probe: { ...target, addr: nodes.get(target.addr) ?? target.addr } });
+    for (const target of tcpTargets(to, from)) this.#targets.delete(keyOf(target));
   }
 
   /** Ends the connections to the dead, and forgets those that have none. Rejects when there is no `conntrack`. */
@@ -64,15 +62,21 @@ export class DepartedTargets {
 
 const keyOf = ({ addr, port }: Target): string => `${addr} ${port}`;
 
-function* tcpTargets({ ports, doors }: NodeTable): Generator<[string, Target]> {
-  for (const { protocol, targets } of ports.values()) {
-    if (protocol !== 'tcp') continue;
-    for (const family of families) for (const target of targets[family]) yield [keyOf(target), target];
+/** Of what is not the same in another table: its targets that are not there, each. */
+function* tcpTargets({ ports, doors }: NodeTable, other: NodeTable): Generator<Target> {
+  for (const rule of ports.values()) {
+    const its = other.ports.get(rule.key);
+    if (rule.protocol !== 'tcp' || its === rule) continue;
+    for (const family of families) {
+      const there = new Set(its?.targets[family].map(keyOf));
+      for (const target of rule.targets[family]) if (!there.has(keyOf(target))) yield target;
+    }
   }
   for (const family of families)
     for (const [from, to] of doors[family]) {
+      if (!from.startsWith('tcp') || other.doors[family].get(from) === to) continue;
       const [addr = '', port] = to.split(' . ');
-      if (from.startsWith('tcp')) yield [`${addr} ${port}`, { addr, port: Number(port) }];
+      yield { addr, port: Number(port) };
     }
 }
 

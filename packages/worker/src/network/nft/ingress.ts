@@ -73,6 +73,8 @@ export class NftIngress implements Ingress {
   /** Of plans by `#plannedMesh`. */
   #cache: PlanCache = new WeakMap();
   #plannedMesh: MeshState | undefined;
+  /** Of containers; found anew after each sweep. */
+  readonly #nets = new Map<string, string>();
 
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #mesh: MeshState | undefined;
@@ -170,6 +172,7 @@ export class NftIngress implements Ingress {
 
   /** Compares the table with what it should be, and repairs it. Runs by itself each minute; never throws. */
   async sweep(): Promise<void> {
+    this.#nets.clear();
     try {
       await this.#host.admit();
       await this.#reflect(this.#table ?? emptyTable);
@@ -209,9 +212,9 @@ export class NftIngress implements Ingress {
     if (mesh !== this.#plannedMesh) this.#learn(mesh);
     const { nodeId } = this.#options;
     const { addresses } = this.#names;
+    const [local, nets, taken] = [() => this.#local(), this.#nets, this.#taken];
     const [own, cache] = [this.#own, this.#cache];
-    const around = { nodeId, addresses, local: this.#local(), taken: this.#taken, mesh, own, cache };
-    const plan = planTable(wanted, around);
+    const plan = planTable(wanted, { nodeId, addresses, local, nets, taken, mesh, own, cache });
     if ([...plan.table.ports.values()].some(({ targets }) => targets[6].length > 0)) await this.#host.prepareIPv6();
     const before = this.#table ?? emptyTable;
     await this.#write(plan.table);
@@ -339,6 +342,7 @@ export class NftIngress implements Ingress {
   }
 
   async #forgetUdp(ports: ReadonlySet<number>): Promise<void> {
+    if (ports.size === 0) return;
     // What was listed may be of a table that is just being written; then it is looked at once more.
     for (let attempt = 0, isUnsure = true; attempt < 3 && isUnsure && this.#hasConntrack; attempt++) {
       isUnsure = false;

@@ -159,7 +159,7 @@ function computeSets(table: NodeTable): Sets {
   for (const family of families) {
     add(`far${family}`, table.farNodes[family]);
     add(`near${family}`, table.nearNets[family]);
-    if (table.mesh) sets[`door${family}`] = new Map(table.doors[family]);
+    if (table.mesh) sets[`door${family}`] = table.doors[family] as Map<string, string>;
   }
   for (const [mac, mark] of table.mesh?.marks ?? []) sets.peers.set(mac.toLowerCase(), hex(mark));
   for (const addr of table.mesh?.senders ?? []) sets[`senders${familyOf(addr) ?? 4}`].set(canonical(addr), '');
@@ -325,8 +325,7 @@ function setChanges(
   had: ReadonlyMap<string, string>,
   has: ReadonlyMap<string, string>,
 ): string[] {
-  const gone = [...had].filter(([key, value]) => has.get(key) !== value);
-  const added = [...has].filter(([key, value]) => had.get(key) !== value);
+  const [gone, added] = [without(had, has), without(has, had)];
   if (gone.length + added.length === 0) return [];
   // Intervals are few, and one may lie in another that goes.
   if (set.startsWith('near')) return [`flush set inet ${table} ${set}`, ...elements('add', table, set, has)];
@@ -339,6 +338,12 @@ function setChanges(
     ),
     ...elements('add', table, set, added),
   ];
+}
+
+function without(some: ReadonlyMap<string, string>, others: ReadonlyMap<string, string>): [string, string][] {
+  const left: [string, string][] = [];
+  for (const [key, value] of some) if (others.get(key) !== value) left.push([key, value]);
+  return left;
 }
 
 function* elements(
