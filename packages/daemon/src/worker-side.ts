@@ -4,18 +4,24 @@ import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
 import type { RuntimeName } from '@swarmctl/shared/model';
 import {
   Agent,
+  createDockerNetworks,
   createDockerRuntime,
   createIngress,
   createMesh,
+  createNetworks,
   createProcessRuntime,
   type Ingress,
   type KernelMesh,
+  type NodeNetworks,
   type Runtime,
 } from '@swarmctl/worker';
 import { markOf } from './config.ts';
 import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './ports.ts';
 
 // The worker side of a node: the agent over the runtime, the ingress and the mesh that the configuration names.
+
+/** UDP, of the overlay networks' packets. */
+const vxlanPort = 4789;
 
 export const startWorker: StartWorker = async (options, modules) => {
   const { config, nodeId, addr } = options;
@@ -35,16 +41,23 @@ export const startWorker: StartWorker = async (options, modules) => {
     },
     { clock, log: log.child({ module: 'mesh' }) },
   );
-  return workerOf({ ingress, ...(mesh && { mesh }), runtime: createRuntime(options, modules) }, options, modules);
+  const networks = networksOf(options, modules, ingress);
+  const runtime = createRuntime(options, modules, networks);
+  return workerOf({ ingress, ...(mesh && { mesh }), ...(networks && { networks }), runtime }, options, modules);
 };
 
 export function workerOf(
-  parts: { readonly ingress: Ingress; readonly mesh?: KernelMesh; readonly runtime: Runtime },
+  parts: {
+    readonly ingress: Ingress;
+    readonly mesh?: KernelMesh;
+    readonly networks?: NodeNetworks;
+    readonly runtime: Runtime;
+  },
   options: WorkerOptions,
   modules: WorkerModules,
 ): WorkerHandle {
   const { config, dataDir, nodeId, addr } = options;
-  const { ingress, mesh, runtime } = parts;
+  const { ingress, mesh, networks, runtime } = parts;
   const { link, clock, random, newId, log } = modules;
   const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
@@ -61,6 +74,7 @@ export function workerOf(
       runtimes: new Map<RuntimeName, Runtime>([[runtime.name, runtime]]),
       ingress,
       ...(mesh && { mesh }),
+      ...(networks && { networks }),
       link,
       clock,
       random,
@@ -84,6 +98,7 @@ export function workerOf(
     closed = true;
     await ingress.close(how);
     await mesh?.close(how);
+    await networks?.close();
     await runtime.close();
   };
   return {
@@ -111,7 +126,24 @@ export function workerOf(
   };
 }
 
-function createRuntime(options: WorkerOptions, modules: WorkerModules): Runtime {
+/** Of a node that may change the kernel's network and whose engine is on this machine. */
+function networksOf({ config, nodeId, clusterId, addr }: WorkerOptions, modules: WorkerModules, ingress: Ingress) {
+  const { clock, random, log } = modules;
+  const isLocal = (config.dockerHost ?? 'unix:').startsWith('unix:');
+  if (config.runtime !== 'docker' || ingress.kind !== 'nftables' || !isLocal) return undefined;
+  const node = { nodeId, clusterId, hostname: config.hostname, addr };
+  return createNetworks(
+    { nodeId, dataPathAddr: config.dataPathAddr ?? addr, port: vxlanPort },
+    {
+      engine: createDockerNetworks({ dockerHost: config.dockerHost }, node),
+      clock,
+      random,
+      log: log.child({ module: 'networks' }),
+    },
+  );
+}
+
+function createRuntime(options: WorkerOptions, modules: WorkerModules, networks?: NodeNetworks): Runtime {
   const { config, dataDir, nodeId, clusterId, addr } = options;
   const { clock, random } = modules;
   const node = { nodeId, clusterId, hostname: config.hostname, addr };
@@ -121,7 +153,10 @@ function createRuntime(options: WorkerOptions, modules: WorkerModules): Runtime 
   };
   const log = modules.log.child({ module: 'runtime' });
   return config.runtime === 'docker'
-    ? createDockerRuntime({ dockerHost: config.dockerHost, ...reserved, clock, log }, node)
+    ? createDockerRuntime(
+        { dockerHost: config.dockerHost, ...reserved, clock, log, ...(networks && { networks }) },
+        node,
+      )
     : createProcessRuntime({ dataDir, allowRoot: config.processAllowRoot, ...reserved, clock, random, log }, node);
 }
 

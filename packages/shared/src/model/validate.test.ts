@@ -69,8 +69,8 @@ describe('completeServiceSpec', () => {
     ],
     [spec({}, { Secrets: [{}] }), 'unimplemented: secrets are not supported yet'],
     [spec({}, { Configs: [{}] }), 'unimplemented: configs are not supported yet'],
-    [spec({}, {}, { Networks: [{ Target: 'n' }] }), 'unimplemented: user networks are not supported yet'],
-    [spec({ Networks: [{ Target: 'n' }] }), 'unimplemented: user networks are not supported yet'],
+    [spec({}, {}, { Networks: [{ Target: 'n' }] }), 'accepted'],
+    [spec({ Networks: [{ Target: 'n' }] }), 'accepted'],
     [spec({ Mode: { GlobalJob: {} } }), 'unimplemented: jobs are not supported yet'],
     [spec({ Mode: { ReplicatedJob: {} } }), 'unimplemented: jobs are not supported yet'],
     [
@@ -86,14 +86,8 @@ describe('completeServiceSpec', () => {
       spec({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }),
       "unimplemented: label 'swarmctl.ingress.client-address' with the value 'proxy-v1' is not supported yet; leave it out",
     ],
-    [
-      spec({ Labels: { 'swarmctl.publish-not-ready': 'true' } }),
-      "unimplemented: label 'swarmctl.publish-not-ready' with the value 'true' is not supported yet; leave it out",
-    ],
-    [
-      spec({ Labels: { 'swarmctl.stable-address': 'true' } }),
-      "unimplemented: label 'swarmctl.stable-address' with the value 'true' is not supported yet; leave it out",
-    ],
+    [spec({ Labels: { 'swarmctl.publish-not-ready': 'true' } }), 'accepted'],
+    [spec({ Labels: { 'swarmctl.stable-address': 'true' } }), 'accepted'],
     [
       spec({ Labels: { 'swarmctl.stable-address': 'false', 'swarmctl.publish-not-ready': 'false', constructor: 'x' } }),
       'accepted',

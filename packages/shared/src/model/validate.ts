@@ -26,7 +26,7 @@ export interface ServedNetworks {
   readonly overlay: boolean;
   readonly predefined: boolean;
 }
-export const servedNetworks: ServedNetworks = { overlay: false, predefined: false };
+export const servedNetworks: ServedNetworks = { overlay: true, predefined: false };
 
 /**
  * What is understood but not there yet, here and in `absentLabels` alone: an option that is accepted works. Whoever builds one takes its

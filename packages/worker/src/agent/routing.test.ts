@@ -1,6 +1,6 @@
 import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
 import type { TaskEndpoint, TaskStatus } from '@swarmctl/shared/model';
-import type { IngressBackend, IngressEntry, MeshView } from '@swarmctl/shared/wire';
+import type { IngressBackend, IngressEntry, MeshView, NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, test } from 'vitest';
 import { FakeIngress } from '../../../../test/kit/fake-ingress.ts';
 import type { Mesh, MeshState } from '../network/types.ts';
@@ -244,5 +244,53 @@ describe('with a mesh', () => {
     mesh.change(['b']);
     await settle();
     expect(ingress.backends('tcp/1')).toEqual(['a', 'b']);
+  });
+});
+
+describe('with overlay networks', () => {
+  const view = (id: string, vni = 4096): NetworkView => ({
+    ...{ id, name: id, vni, encrypted: false, internal: false },
+    ...{ subnets: [], far: [], names: [] },
+  });
+
+  function networked(fails = 0) {
+    const applied: string[][] = [];
+    let failures = fails;
+    const networks = {
+      apply: async (views: ReadonlyMap<string, NetworkView>) => {
+        applied.push([...views.values()].map(({ id, vni }) => `${id} ${vni}`));
+        if (failures-- > 0) throw new Error('no device');
+      },
+    };
+    const clock = new ManualClock();
+    const told: number[] = [];
+    const modules = { ingress: new FakeIngress(), networks, clock, log: silentLogger };
+    const routing = new Routing({ entries: [], revision: 0 }, { ...modules, applied: (reached) => told.push(reached) });
+    return { routing, applied, told, clock };
+  }
+
+  test('they are changed by what changed, and not touched by what is not about them', async () => {
+    const { routing, applied, told } = networked();
+    routing.replace([], 5, undefined, [view('a'), view('b')]);
+    routing.change([entry(1)], [], 6);
+    routing.change([], [], 7, undefined, { views: [view('a', 5000)], removed: ['b'] });
+    await settle();
+    expect(applied).toEqual([['a 4096', 'b 4096'], ['a 5000']]);
+    expect(routing.networks.map(({ id }) => id)).toEqual(['a']);
+    expect(told.at(-1)).toBe(7);
+    routing.replace([], 8);
+    await settle();
+    expect(applied.at(-1)).toEqual([]);
+  });
+
+  test('a revision is told once they are in force', async () => {
+    const { routing, applied, told, clock } = networked(1);
+    routing.replace([], 5, undefined, [view('a')]);
+    await settle();
+    expect(told).toEqual([]);
+    clock.advance(1_000);
+    await settle();
+    expect(applied).toHaveLength(2);
+    expect(told).toEqual([5]);
   });
 });

@@ -1,3 +1,4 @@
 export { createIngress, type IngressKind, type IngressModules } from './create.ts';
 export { createMesh, KernelMesh, type MeshDescription, type MeshKind } from './mesh/index.ts';
+export { createNetworks, type NodeNetworks, type TaskNetworks } from './node-networks.ts';
 export * from './types.ts';

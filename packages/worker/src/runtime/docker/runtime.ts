@@ -3,6 +3,8 @@ import { type Clock, delay, type Logger, messageOf, realClock, silentLogger } fr
 import type { Task } from '@swarmctl/shared/model';
 import { ingressPorts, type LogLine, type LogOptions } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
+import { networkIdsOf, type TaskNetworks } from '../../network/node-networks.ts';
+import type { EngineEndpoints } from '../../network/types.ts';
 import { labelNames, ownLabels } from '../identity.ts';
 import type { Reserved } from '../offer.ts';
 import { countConnections } from '../proc-net.ts';
@@ -15,6 +17,7 @@ import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, i
 import { followEvents } from './events.ts';
 import { pullImage } from './image.ts';
 import { parseLogs } from './logs.ts';
+import { connectOthers } from './networks.ts';
 
 // Containers of a Docker engine (or Podman's service). A container is known by its labels; the map from task to container id only saves
 // look-ups, so a restarted daemon, or another engine client, changes nothing.
@@ -24,6 +27,8 @@ export interface DockerRuntimeOptions extends Reserved {
   readonly dockerHost?: string;
   readonly clock?: Clock;
   readonly log?: Logger;
+  /** Absent: this node carries no overlay networks. */
+  readonly networks?: Pick<TaskNetworks, 'attach'>;
 }
 
 export const createDockerRuntime = (options: DockerRuntimeOptions, node: RuntimeNode): Runtime =>
@@ -84,8 +89,33 @@ class DockerRuntime implements Runtime {
 
   async prepare(task: Task, signal: AbortSignal): Promise<ContainerState> {
     const known = this.#ids.has(task.ID) ? await this.inspect(task.ID) : undefined;
-    if (known) return known;
-    const config = containerConfig(task, this.#node);
+    if (known && known.phase !== 'created') return known;
+    const endpoints = await this.#attach(task);
+    const state = known ?? (await this.#make(containerConfig(task, this.#node, endpoints), task, signal));
+    // Also one that was made, and not connected, before.
+    if (endpoints)
+      await connectOthers(this.#docker, state.containerId, endpoints).catch((error) => {
+        throw this.#translate(error);
+      });
+    return state;
+  }
+
+  async #attach(task: Task): Promise<EngineEndpoints | undefined> {
+    if (networkIdsOf(task).length === 0) return undefined;
+    const { networks } = this.#options;
+    if (!networks) {
+      const why =
+        'this node carries no overlay networks: swarmd must be root, with nftables and an engine on this machine';
+      throw new RuntimeError(why, { permanent: true });
+    }
+    try {
+      return await networks.attach(task);
+    } catch (error) {
+      throw new RuntimeError(messageOf(error), { cause: error });
+    }
+  }
+
+  async #make(config: Docker.ContainerCreateOptions, task: Task, signal: AbortSignal): Promise<ContainerState> {
     try {
       return await this.#create(task, config);
     } catch (error) {

@@ -1,0 +1,104 @@
+import type { Clock, Logger, Random } from '@swarmctl/shared/kit';
+import type { Task } from '@swarmctl/shared/model';
+import type { NetworkView } from '@swarmctl/shared/wire';
+import { NameResolver } from './dns/resolver.ts';
+import { NodeOverlay } from './overlay/overlay.ts';
+import type { OverlayEngine } from './overlay/types.ts';
+import type { EngineEndpoints } from './types.ts';
+import { ContainerVips } from './vip/vip.ts';
+
+// The overlay networks of one node as one thing: devices, names and virtual addresses by the same views, and each task's part in them.
+
+/** What a task's life needs of them. */
+export interface TaskNetworks {
+  /** Before its container is made. Undefined: it is on none. Rejects with ClusterError when one cannot be had. */
+  attach(task: Task): Promise<EngineEndpoints | undefined>;
+  /** Its container runs, also when it did so before this daemon; resolves when names and virtual addresses work there. */
+  joined(task: Task, pid: number): Promise<void>;
+  /** Its container does not run any more. Idempotent. */
+  left(taskId: string): void;
+}
+
+export interface NodeNetworks extends TaskNetworks {
+  /** The whole wanted set, by network id. Resolves when it is in force; later calls replace earlier ones. */
+  apply(views: ReadonlyMap<string, NetworkView>): Promise<void>;
+  problems(): readonly string[];
+  /** What is there stays, for the containers that use it. */
+  close(): Promise<void>;
+}
+
+export interface NodeNetworksOptions {
+  readonly nodeId: string;
+  readonly dataPathAddr: string;
+  /** UDP. */
+  readonly port: number;
+}
+
+export interface NodeNetworksModules {
+  readonly engine: OverlayEngine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+/** Of a node that is root over its kernel's network and has an engine on this machine. */
+export function createNetworks(options: NodeNetworksOptions, modules: NodeNetworksModules): NodeNetworks {
+  const resolver = new NameResolver(modules);
+  const overlay = new NodeOverlay(options, { ...modules, resolver });
+  return new Networks({ overlay, resolver, vips: new ContainerVips(modules) });
+}
+
+/** The overlay network ids of a task. */
+export const networkIdsOf = (task: Task): string[] =>
+  (task.NetworksAttachments ?? []).filter(({ Addresses }) => Addresses.length > 0).map(({ Network }) => Network.ID);
+
+export interface NetworkParts {
+  readonly overlay: Pick<NodeOverlay, 'apply' | 'attach' | 'detached' | 'problems' | 'close'>;
+  readonly resolver: Pick<NameResolver, 'set' | 'close'>;
+  readonly vips: Pick<ContainerVips, 'started' | 'ended' | 'apply' | 'problems' | 'close'>;
+}
+
+export class Networks implements NodeNetworks {
+  readonly #parts: NetworkParts;
+  readonly #attached = new Set<string>();
+
+  constructor(parts: NetworkParts) {
+    this.#parts = parts;
+  }
+
+  async apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
+    const { overlay, resolver, vips } = this.#parts;
+    resolver.set(views);
+    await Promise.all([overlay.apply(views), vips.apply(views)]);
+  }
+
+  async attach(task: Task): Promise<EngineEndpoints | undefined> {
+    if (networkIdsOf(task).length === 0) return undefined;
+    const endpoints = await this.#parts.overlay.attach(task);
+    this.#attached.add(task.ID);
+    return endpoints;
+  }
+
+  async joined(task: Task, pid: number): Promise<void> {
+    const networks = networkIdsOf(task);
+    if (networks.length === 0) return;
+    // One that ran before this daemon is not known yet.
+    if (!this.#attached.has(task.ID)) await this.attach(task);
+    await this.#parts.vips.started(task.ID, pid, networks);
+  }
+
+  left(taskId: string): void {
+    if (!this.#attached.delete(taskId)) return;
+    this.#parts.overlay.detached(taskId);
+    this.#parts.vips.ended(taskId);
+  }
+
+  problems(): readonly string[] {
+    return [...this.#parts.overlay.problems(), ...this.#parts.vips.problems()];
+  }
+
+  async close(): Promise<void> {
+    const { overlay, resolver, vips } = this.#parts;
+    await Promise.all([overlay.close(), resolver.close(), vips.close()]);
+  }
+}
