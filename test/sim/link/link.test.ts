@@ -149,7 +149,10 @@ test('a healthcheck decides when it runs, and when it has failed', async () => {
   expect(world.task('t1').Status.Endpoints).toHaveLength(1);
   first.runtime.setHealth('t1', 'unhealthy');
   await world.until(() => world.task('t1').Status.State === 'failed');
-  expect(world.task('t1').Status).toMatchObject({ Err: 'dockerexec: unhealthy container', Message: 'started' });
+  expect(world.task('t1').Status).toMatchObject({
+    Err: 'dockerexec: unhealthy container',
+    Message: 'unhealthy: no longer routed to',
+  });
   expect(first.runtime.calls).toContain('stop t1 10000');
 });
 

@@ -29,10 +29,22 @@ export interface DrainModules {
   readonly flows?: UdpFlows;
 }
 
+export interface DrainTime {
+  readonly leastMs: number;
+  /** Also the drain time-out of the service bounds it. */
+  readonly mostMs: number;
+}
+
 /** Resolves when the task has had no connection, and no UDP client that speaks, twice in a row, or its time is over. */
-export async function drainConnections(task: Task, modules: DrainModules, signal: AbortSignal): Promise<void> {
-  const mostMs = drainTimeoutMsOf(task.ServiceAnnotations.Labels);
-  await Promise.all([drainTcp(task, mostMs, modules, signal), drainUdp(task, mostMs, modules, signal)]);
+export async function drainConnections(
+  task: Task,
+  modules: DrainModules,
+  signal: AbortSignal,
+  time: DrainTime = { leastMs: 0, mostMs: Number.POSITIVE_INFINITY },
+): Promise<void> {
+  const mostMs = Math.min(time.mostMs, drainTimeoutMsOf(task.ServiceAnnotations.Labels));
+  const least = time.leastMs > 0 ? delay(modules.clock, time.leastMs, signal).catch(() => undefined) : undefined;
+  await Promise.all([drainTcp(task, mostMs, modules, signal), drainUdp(task, mostMs, modules, signal), least]);
 }
 
 async function drainTcp(task: Task, mostMs: number, modules: DrainModules, signal: AbortSignal): Promise<void> {

@@ -62,12 +62,26 @@ export function step(sight: Sight): Action {
 function leave(sight: Sight, last: Action): Action {
   if (sight.container?.phase !== 'running') return last.kind === 'remove' && !sight.mayStop ? wait : last;
   if (!sight.mayStop) return wait;
+  if (sight.failure !== undefined && isRouted(sight)) return report(withdrawn(sight, sight.container));
   return mustDrain(sight) ? { kind: 'drain' } : { kind: 'stop' };
 }
 
+const isRouted = ({ status }: Sight): boolean => status.State === 'running' && Boolean(status.Endpoints?.length);
+
 /** Only what could have been routed to has connections to wait for. */
-const mustDrain = ({ status, drained, failure }: Sight): boolean =>
-  !drained && failure === undefined && status.State === 'running' && Boolean(status.Endpoints?.length);
+const mustDrain = (sight: Sight): boolean =>
+  !sight.drained && (isRouted(sight) || (sight.failure !== undefined && isWithdrawn(sight)));
+
+const isWithdrawn = ({ status, task }: Sight): boolean =>
+  status.State === 'running' && status.Message === withdrawnMessage && ingressPorts(task).length > 0;
+
+const withdrawnMessage = 'unhealthy: no longer routed to';
+
+/** It runs still, and nobody is to be sent there: it leaves the ingress tables before it is stopped. */
+function withdrawn({ status }: Sight, container: ContainerState): Report {
+  const { Timestamp: _, Endpoints: __, ...known } = status;
+  return { ...known, Message: withdrawnMessage, ContainerStatus: containerStatus(container) };
+}
 
 function live(sight: Sight): Action {
   const { status, task, container, mayStart } = sight;

@@ -11,7 +11,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { TaskNetworks } from '../network/node-networks.ts';
 import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
-import { drainConnections } from './drain.ts';
+import { type DrainTime, drainConnections } from './drain.ts';
 import { type Probe, untilReachable } from './probe.ts';
 import type { Slots } from './slots.ts';
 import { type Action, type Report, refused, step } from './step.ts';
@@ -221,7 +221,7 @@ export class TaskRunner {
         });
       case 'drain':
         this.#probed?.abort.abort();
-        if (runtime) await drainConnections(this.#task, { runtime, clock }, this.#signal);
+        if (runtime) await drainConnections(this.#task, { runtime, clock }, this.#signal, this.#drainTime());
         this.#drained = true;
         return undefined;
       case 'stop':
@@ -250,6 +250,11 @@ export class TaskRunner {
       default:
         return action satisfies never;
     }
+  }
+
+  /** No stop gate holds the end of one that was given up: the tables of other nodes get a moment, and its clients not much more. */
+  #drainTime(): DrainTime | undefined {
+    return this.#failure === undefined ? undefined : { leastMs: 1_000, mostMs: 2_000 };
   }
 
   #done({ stale }: { stale: boolean }): void {

@@ -48,6 +48,8 @@ export class LinuxHost implements NodeHost {
       '1',
       'published ports will not answer between 127.0.0.1 and other addresses',
     );
+    // A packet that comes out of its window is not known to belong to its connection, is not sent on, and this machine itself would reset it.
+    await this.#set('netfilter/nf_conntrack_tcp_be_liberal', '1', 'now and then a busy connection is reset');
   }
 
   async prepareIPv6(): Promise<void> {
