@@ -328,8 +328,8 @@ describe('services', () => {
     ],
     [
       '{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"a"},"Networks":[{"Target":"n"}]}}',
-      501,
-      'user networks are not supported yet',
+      500,
+      'network n not found',
     ],
   ])('body %j', async (body, status, message) => {
     expect(await call('POST', '/services/create', body)).toMatchObject({
