@@ -40,6 +40,17 @@ export default defineConfig({
       {
         resolve,
         ssr,
+        test: {
+          name: 'load',
+          include: ['test/lab/**/*.load.test.ts'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        resolve,
+        ssr,
         test: { name: 'netns', include: netns, fileParallelism: false, testTimeout: 30_000, hookTimeout: 60_000 },
       },
       {

@@ -1,5 +1,5 @@
 // `npm test`: set-up, the checks, then every suite in turn; closes with `N passed, N failed`.
-// `npm test -- unit sim` runs some suites only.
+// `npm test -- unit sim` runs some suites only; `load`, minutes of traffic over a lab of hosts, runs only when it is asked for.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,9 +12,10 @@ build();
 const root = fileURLToPath(new URL('../', import.meta.url));
 const suites = ['unit', 'sim', 'netns', 'docker', 'e2e'];
 const wanted = process.argv.slice(2);
-const unknown = wanted.filter((name) => !suites.includes(name));
+const known = [...suites, 'load'];
+const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
-  console.error(`unknown suite: ${unknown.join(', ')}; there are ${suites.join(', ')}`);
+  console.error(`unknown suite: ${unknown.join(', ')}; there are ${known.join(', ')}`);
   process.exit(125);
 }
 

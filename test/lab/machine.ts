@@ -31,6 +31,8 @@ for dir in etc opt; do
   mkdir -p "$2/$dir" "$2/work/$dir"
   mount -t overlay -o "lowerdir=/$dir,upperdir=$2/$dir,workdir=$2/work/$dir" overlay "/$dir" || :
 done
+# An engine's own name among engines, which one that ran on this machine before may have left.
+[ -e "$2/etc/docker/key.json" ] || rm -f /etc/docker/key.json
 echo ready
 exec >/dev/null 2>&1
 while :; do sleep 86400 & wait $!; done
