@@ -9,7 +9,7 @@ import {
   toTimestamp,
   wantsLife,
 } from '@swarmctl/shared/model';
-import type { TaskNetworks } from '../network/node-networks.ts';
+import { networkIdsOf, type TaskNetworks } from '../network/node-networks.ts';
 import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
 import { type DrainTime, drainConnections } from './drain.ts';
 import { type Probe, untilReachable } from './probe.ts';
@@ -148,7 +148,11 @@ export class TaskRunner {
       await this.#lookAt();
       await this.#followContainer();
       const action = this.#next();
-      if (action.kind === 'forget') return false;
+      if (action.kind === 'forget') {
+        // Attached, and no container came of it.
+        this.#modules.networks?.left(this.#task.ID);
+        return false;
+      }
       await this.#perform(action);
     } catch (error) {
       if (this.#signal.aborted) return true;
@@ -173,7 +177,7 @@ export class TaskRunner {
     const { networks } = this.#modules;
     const running = this.#container?.phase === 'running' ? this.#container : undefined;
     if (!networks || running?.containerId === this.#joined) return;
-    if (running && !networksOf(this.#task)) return;
+    if (running && networkIdsOf(this.#task).length === 0) return;
     if (running) await this.#join(networks, running);
     else networks.left(this.#task.ID);
     this.#joined = running?.containerId;
@@ -349,8 +353,6 @@ export class TaskRunner {
     this.#stale = true;
   }
 }
-
-const networksOf = (task: Task): boolean => (task.NetworksAttachments?.length ?? 0) > 0;
 
 function withoutTime({ Timestamp: _, ...report }: TaskStatus): Report {
   return report;
