@@ -55,9 +55,9 @@ describe('the data folder', () => {
     const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60']);
     const pid = Number(String((await once(parent.stdout, 'data'))[0]));
     const stat = () => readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const [state, ...fields] = stat()
-      .slice(stat().lastIndexOf(')') + 2)
-      .split(' ');
+    // Read once: the name of the program changes when the shell's child becomes `sleep`.
+    const now = stat();
+    const [state, ...fields] = now.slice(now.lastIndexOf(')') + 2).split(' ');
     expect(state).not.toBe('Z');
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
     writeFileSync(join(folder, 'swarmd.lock'), JSON.stringify({ pid, boot, start: fields[18] }));
