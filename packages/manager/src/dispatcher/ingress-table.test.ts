@@ -58,6 +58,7 @@ test('labels bind a port to addresses and say who is let in and what of the clie
       'swarmctl.ingress.address.8080/tcp': '10.0.0.5,fd00::5',
       'swarmctl.ingress.allow': '10.0.0.0/8',
       'swarmctl.ingress.client-address.9000/tcp': 'masquerade',
+      'swarmctl.ingress.idle-timeout.9000/tcp': '1m',
     },
   });
   const store = aStore({ nodes: [aNode({ id: 'n1' })], services: [service], tasks: [up('t1', { service })] });
@@ -65,7 +66,7 @@ test('labels bind a port to addresses and say who is let in and what of the clie
   expect(ingressTable(store.view())).toMatchObject([
     { key: 'tcp/8080@10.0.0.5', address: '10.0.0.5', allow, backends: [{ taskId: 't1' }] },
     { key: 'tcp/8080@fd00::5', address: 'fd00::5', allow, backends: [{ taskId: 't1' }] },
-    { key: 'tcp/9000', allow, clientAddress: 'masquerade', backends: [{ taskId: 't1' }] },
+    { key: 'tcp/9000', allow, clientAddress: 'masquerade', proxy: { idleMs: 60_000 }, backends: [{ taskId: 't1' }] },
   ]);
 });
 

@@ -43,7 +43,7 @@ function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[
     const endpoint = task.Status.Endpoints?.find((one) => one.protocol === protocol && one.targetPort === targetPort);
     return endpoint ? [{ ...endpoint, taskId: task.ID, nodeId: task.NodeID ?? '' }] : [];
   });
-  const { addresses, allow, clientAddress } = publishedOptionsOf(service.Spec.Labels ?? {}, port);
+  const { addresses, allow, clientAddress, proxy } = publishedOptionsOf(service.Spec.Labels ?? {}, port);
   return (addresses.length > 0 ? addresses : [undefined]).map((address) => ({
     key: ingressKey(protocol, publishedPort, address),
     serviceId: service.ID,
@@ -54,6 +54,7 @@ function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[
     ...(address && { address }),
     ...(allow && { allow }),
     ...(clientAddress && { clientAddress }),
+    ...(proxy && { proxy }),
     backends,
   }));
 }

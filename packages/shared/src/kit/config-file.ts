@@ -1,4 +1,5 @@
-import { editDistance, parseDurationMs } from '../model/labels.ts';
+import { parseDurationMs } from '../model/durations.ts';
+import { editDistance } from '../model/labels.ts';
 import { ClusterError } from './errors.ts';
 
 // Settings from flags over environment over a file, parsed once and strictly: what is not known is refused with the nearest name that is.

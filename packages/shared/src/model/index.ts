@@ -1,6 +1,7 @@
 export * from './changes.ts';
 export * from './constraints.ts';
 export * from './defaults.ts';
+export * from './durations.ts';
 export * from './image.ts';
 export * from './ip.ts';
 export * from './labels.ts';
@@ -9,6 +10,7 @@ export * from './networks.ts';
 export * from './normalise.ts';
 export * from './objects.ts';
 export * from './process-support.ts';
+export * from './proxy-options.ts';
 export * from './specs.ts';
 export * from './task-state.ts';
 export * from './task-up.ts';

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { parseDurationMs } from './durations.ts';
 import {
   checkReservedLabels,
   drainTimeoutMsOf,
   hasStableAddress,
   labelNamed,
   nearest,
-  parseDurationMs,
   portLabel,
   publishedOptionsOf,
   publishesNotReady,
@@ -32,6 +32,12 @@ describe('reserved labels', () => {
         'swarmctl.ingress.allow': '10.0.0.0/8,fd00::/8,192.168.1.1',
         'swarmctl.ingress.allow.53/udp': '0.0.0.0/0',
         'swarmctl.ingress.client-address.8080/tcp': 'proxy-v2',
+        'swarmctl.ingress.balance': 'least-connections',
+        'swarmctl.ingress.max-connections.8080/tcp': '1000000',
+        'swarmctl.ingress.max-connections-per-client': '1',
+        'swarmctl.ingress.connect-timeout': '1m',
+        'swarmctl.ingress.idle-timeout.53/udp': '1s',
+        'swarmctl.ingress.health-interval': '1.5s',
         'swarmctl.publish-not-ready': 'true',
         'swarmctl.stable-address': 'false',
       },
@@ -57,6 +63,20 @@ describe('reserved labels', () => {
       { 'swarmctl.ingress.client-address': 'real' },
       "'real' is not one of keep, masquerade, proxy-v1, proxy-v2",
     ],
+    ['service', { 'swarmctl.ingress.balance': 'random' }, "'random' is not one of round-robin, least-connections"],
+    ...['0', '1000001', '-1', '1e3', '5.5', ''].map((value): ['service', Record<string, string>, string] => [
+      'service',
+      { 'swarmctl.ingress.max-connections': value },
+      `'${value}' is not a number of connections from 1 to 1000000`,
+    ]),
+    ...['0', '9ms', '61s', 'soon', ''].map((value): ['service', Record<string, string>, string] => [
+      'service',
+      { 'swarmctl.ingress.connect-timeout.80/tcp': value },
+      `label 'swarmctl.ingress.connect-timeout.80/tcp': '${value}' is not a duration from 10ms to 1m`,
+    ]),
+    ['service', { 'swarmctl.ingress.idle-timeout': '0' }, "'0' is not a duration from 1s to 168h"],
+    ['service', { 'swarmctl.ingress.health-retries': '101' }, "'101' is not a number of failures from 1 to 100"],
+    ['service', { 'swarmctl.ingress.max-conections': '5' }, "did you mean 'swarmctl.ingress.max-connections'?"],
     ['service', { 'swarmctl.stable-address': 'yes' }, "'yes' is not one of true, false"],
     [
       'service',
@@ -86,6 +106,16 @@ describe('labels of published ports', () => {
     'swarmctl.ingress.address.53/udp': 'FD00:0::5,10.0.0.6,10.0.0.6',
     'swarmctl.ingress.allow': '10.1.0.0/16,10.0.0.0/8,fd00::/8,10.0.0.0/8,192.168.1.1',
     'swarmctl.ingress.client-address.8080/tcp': 'proxy-v1',
+    'swarmctl.ingress.balance': 'round-robin',
+    'swarmctl.ingress.balance.443/tcp': 'least-connections',
+    'swarmctl.ingress.max-connections.443/tcp': '100',
+    'swarmctl.ingress.max-connections-per-client.443/tcp': '10',
+    'swarmctl.ingress.connect-timeout.443/tcp': '500ms',
+    'swarmctl.ingress.idle-timeout.443/tcp': '1h',
+    'swarmctl.ingress.health-interval.443/tcp': '5s',
+    'swarmctl.ingress.health-interval.444/tcp': '5s',
+    'swarmctl.ingress.health-timeout.444/tcp': '1s',
+    'swarmctl.ingress.health-retries.444/tcp': '1',
   };
   const allow = ['10.0.0.0/8', 'fd00::/8', '192.168.1.1/32'];
 
@@ -100,6 +130,23 @@ describe('labels of published ports', () => {
       { addresses: ['10.0.0.5'], allow },
     ],
     [{ PublishedPort: 8080 }, { addresses: ['10.0.0.5'], allow, clientAddress: 'proxy-v1' }],
+    [
+      { PublishedPort: 443 },
+      {
+        ...{ addresses: ['10.0.0.5'], allow },
+        proxy: {
+          ...{ balance: 'least-connections', mostConnections: 100, mostPerClient: 10, connectMs: 500 },
+          ...{ idleMs: 3_600_000, health: { everyMs: 5_000, timeoutMs: 2_000, fall: 3, rise: 2 } },
+        },
+      },
+    ],
+    [
+      { PublishedPort: 444 },
+      {
+        ...{ addresses: ['10.0.0.5'], allow },
+        proxy: { health: { everyMs: 5_000, timeoutMs: 1_000, fall: 1, rise: 2 } },
+      },
+    ],
   ])('%j', (port, options) => {
     expect(publishedOptionsOf(labels, port)).toEqual(options);
   });

@@ -1,6 +1,8 @@
 import { ClusterError } from '../kit/errors.ts';
+import { parseDurationMs } from './durations.ts';
 import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
 import type { Protocol } from './objects.ts';
+import { type ProxyLabelName, type ProxyOptions, proxyLabels, proxyOptionsOf } from './proxy-options.ts';
 import type { PortConfig } from './specs.ts';
 
 // The reserved labels `swarmctl.*` on an object's own Spec.Labels: what Docker has no field for. One registry; an unknown or malformed
@@ -34,6 +36,14 @@ export type ClientAddress = 'keep' | 'masquerade' | 'proxy-v1' | 'proxy-v2';
 const clientAddresses = ['keep', 'masquerade', 'proxy-v1', 'proxy-v2'] as const satisfies readonly ClientAddress[];
 
 const yesOrNo = among('true', 'false');
+
+/** Each is a published port's. */
+const ofPorts = Object.fromEntries(
+  Object.entries(proxyLabels).map(([name, { what, check }]) => [
+    name,
+    { kind: 'service', redeploys: false, perPort: true, what, check },
+  ]),
+) as unknown as Readonly<Record<ProxyLabelName, LabelDefinition>>;
 
 export const labelRegistry = {
   'swarmctl.drain-timeout': {
@@ -75,6 +85,7 @@ export const labelRegistry = {
     what: "how a client's address reaches the task: keep, masquerade, or in a PROXY header by proxy-v1 or proxy-v2 (keep)",
     check: among(...clientAddresses),
   },
+  ...ofPorts,
   'swarmctl.publish-not-ready': {
     kind: 'service',
     redeploys: false,
@@ -114,6 +125,8 @@ export interface PublishedOptions {
   readonly allow?: readonly string[];
   /** Absent: `keep`. */
   readonly clientAddress?: ClientAddress;
+  /** Absent: nothing is asked of the proxy. */
+  readonly proxy?: ProxyOptions;
 }
 
 /** Of labels that were checked: a malformed item is left out. */
@@ -125,10 +138,12 @@ export function publishedOptionsOf(
   const allow = value('swarmctl.ingress.allow');
   const wish = value('swarmctl.ingress.client-address');
   const clientAddress = clientAddresses.find((one) => one === wish);
+  const proxy = proxyOptionsOf(value);
   return {
     addresses: addressesOf(value('swarmctl.ingress.address') ?? ''),
     ...(allow !== undefined && { allow: rangesOf(allow) }),
     ...(clientAddress && { clientAddress }),
+    ...(proxy && { proxy }),
   };
 }
 
@@ -229,17 +244,6 @@ export function checkReservedLabels(kind: LabelKind, labels: Readonly<Record<str
     const right = definition.check(value);
     if (right) throw new ClusterError('invalid-argument', `label '${key}': '${value}' is not ${right}`, { label: key });
   }
-}
-
-/** Go-style durations (`1h30m`, `500ms`, `0`); undefined when malformed. */
-export function parseDurationMs(text: string): number | undefined {
-  if (text === '0') return 0;
-  const units: Record<string, number> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-  if (!/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
-  let total = 0;
-  for (const [, number, , unit] of text.matchAll(/(\d+(\.\d+)?)(ns|us|µs|ms|s|m|h)/g))
-    total += Number(number) * (units[unit ?? ''] ?? 0);
-  return total;
 }
 
 /** The candidate with the smallest edit distance. */

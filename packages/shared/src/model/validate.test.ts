@@ -82,10 +82,8 @@ describe('completeServiceSpec', () => {
     [spec({ Labels: { 'swarmctl.ingress.address': '10.0.0.5', 'swarmctl.ingress.allow': '10.0.0.0/8' } }), 'accepted'],
     [spec({ Labels: { 'swarmctl.ingress.client-address': 'masquerade' } }), 'accepted'],
     [spec({ Labels: { 'swarmctl.ingress.client-address': 'keep' } }), 'accepted'],
-    [
-      spec({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }),
-      "unimplemented: label 'swarmctl.ingress.client-address' with the value 'proxy-v1' is not supported yet; leave it out",
-    ],
+    [spec({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }), 'accepted'],
+    [spec({ Labels: { 'swarmctl.ingress.balance': 'least-connections' } }), 'accepted'],
     [spec({ Labels: { 'swarmctl.publish-not-ready': 'true' } }), 'accepted'],
     [spec({ Labels: { 'swarmctl.stable-address': 'true' } }), 'accepted'],
     [
@@ -119,6 +117,9 @@ describe('checkPortLabels', () => {
   const host: PortConfig = { TargetPort: 81, PublishedPort: 81, Protocol: 'tcp', PublishMode: 'host' };
   const allow = (port: string) => ({ [`swarmctl.ingress.allow.${port}`]: '10.0.0.0/8' });
   const client = (value: string, port = '') => ({ [`swarmctl.ingress.client-address${port}`]: value });
+  const sctp: PortConfig = { ...tcp, Protocol: 'sctp' };
+  const balance = { 'swarmctl.ingress.balance': 'least-connections' };
+  const health = { 'swarmctl.ingress.health-interval': '5s' };
 
   test.each<[Record<string, string>, PortConfig[]]>([
     [allow('8080/tcp'), [tcp, host]],
@@ -127,6 +128,10 @@ describe('checkPortLabels', () => {
     [client('proxy-v2', '.8080/tcp'), [tcp, udp]],
     [client('masquerade'), [tcp, udp]],
     [client('proxy-v2'), [{ ...udp, PublishMode: 'host' }]],
+    [{ ...balance, ...client('proxy-v1'), ...health, 'swarmctl.ingress.health-retries': '2' }, [tcp]],
+    [{ ...balance, 'swarmctl.ingress.idle-timeout': '1m', ...client('masquerade') }, [tcp, udp]],
+    [{ 'swarmctl.ingress.balance.8080/tcp': 'least-connections', ...client('keep', '.53/udp') }, [tcp, udp, sctp]],
+    [{ 'swarmctl.ingress.balance': 'round-robin', ...client('keep') }, [tcp, sctp]],
   ])('%j fits %j', (labels, ports) => {
     expect(() => checkPortLabels(labels, ports)).not.toThrow();
   });
@@ -150,6 +155,22 @@ describe('checkPortLabels', () => {
       "label 'swarmctl.ingress.client-address': 'proxy-v1' is for tcp ports, and the service publishes udp port 53; give it to tcp ports one by one, as swarmctl.ingress.client-address.PUBLISHED/tcp",
     ],
     [client('proxy-v1', '.53/udp'), [udp], "'proxy-v1' is for tcp ports"],
+    [
+      balance,
+      [tcp, sctp],
+      "label 'swarmctl.ingress.balance': 'least-connections' is for tcp and udp ports, and the service publishes sctp port 8080",
+    ],
+    [health, [udp], "'5s' is for tcp ports, and the service publishes udp port 53"],
+    [
+      { 'swarmctl.ingress.health-retries': '5' },
+      [tcp],
+      "label 'swarmctl.ingress.health-retries': without swarmctl.ingress.health-interval tasks are not checked; give both",
+    ],
+    [
+      { ...balance, ...client('keep', '.8080/tcp') },
+      [tcp],
+      "label 'swarmctl.ingress.client-address': 'keep' cannot be had with swarmctl.ingress.balance, which the proxy does",
+    ],
   ])('%j does not fit %j', (labels, ports, message) => {
     expect(() => checkPortLabels(labels, ports)).toThrow(message);
   });

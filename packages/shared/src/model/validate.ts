@@ -1,17 +1,11 @@
 import { ClusterError } from '../kit/errors.ts';
 import { parseConstraints } from './constraints.ts';
 import { isImageReference } from './image.ts';
-import {
-  checkReservedLabels,
-  labelNamed,
-  portName,
-  publishedOptionsOf,
-  type ReservedLabel,
-  runtimeOf,
-} from './labels.ts';
+import { checkReservedLabels, labelNamed, portLabel, portName, type ReservedLabel, runtimeOf } from './labels.ts';
 import { isPredefinedNetwork } from './networks.ts';
 import type { Service } from './objects.ts';
 import { unsupportedByProcess } from './process-support.ts';
+import { type ProxyLabelName, proxyLabels } from './proxy-options.ts';
 import type { EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
 
 // Cross-field rules of a service's spec and the defaults that are stored with it, with Docker's messages where clients match on text.
@@ -28,10 +22,7 @@ export interface ServedNetworks {
 }
 export const servedNetworks: ServedNetworks = { overlay: true, predefined: false };
 
-/**
- * What is understood but not there yet, here and in `absentLabels` alone: an option that is accepted works. Whoever builds one takes its
- * line out.
- */
+/** What is understood but not there yet, here alone: an option that is accepted works. Whoever builds one takes its line out. */
 const absentFeatures: readonly { readonly what: string; readonly asked: (spec: ServiceSpec) => unknown }[] = [
   { what: 'secrets', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Secrets?.length },
   { what: 'configs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Configs?.length },
@@ -39,13 +30,8 @@ const absentFeatures: readonly { readonly what: string; readonly asked: (spec: S
   { what: 'credential specs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Privileges?.CredentialSpec },
 ];
 
-/** Labels that nothing honours yet, and the values that ask for what is not there. */
-const absentLabels: { readonly [label in ReservedLabel]?: 'any' | readonly string[] } = {
-  'swarmctl.ingress.client-address': ['proxy-v1', 'proxy-v2'],
-};
-
-/** The same where no networks are served, which they are about. */
-const networkLabels: typeof absentLabels = {
+/** Labels that nothing honours where no networks are served, which they are about, and the values that ask for what is not there. */
+const networkLabels: { readonly [label in ReservedLabel]?: readonly string[] } = {
   'swarmctl.publish-not-ready': ['true'],
   'swarmctl.stable-address': ['true'],
 };
@@ -129,12 +115,11 @@ function refuseAbsentFeatures(spec: ServiceSpec): void {
 }
 
 function refuseAbsentLabels(labels: Readonly<Record<string, string>>, served: ServedNetworks): void {
-  const refused = served.overlay ? absentLabels : { ...absentLabels, ...networkLabels };
+  if (served.overlay) return;
   for (const [key, value] of Object.entries(labels)) {
     const name = labelNamed(key);
-    const absent = name && refused[name.label];
-    if (absent !== 'any' && !absent?.includes(value)) continue;
-    const what = absent === 'any' ? `label '${key}'` : `label '${key}' with the value '${value}'`;
+    if (!name || !networkLabels[name.label]?.includes(value)) continue;
+    const what = `label '${key}' with the value '${value}'`;
     throw new ClusterError('unimplemented', `${what} is not supported yet; leave it out`, { label: key });
   }
 }
@@ -154,17 +139,39 @@ export function checkPortLabels(labels: Readonly<Record<string, string>>, ports:
       { label: key },
     );
   }
-  for (const port of ingress) {
-    const { clientAddress } = publishedOptionsOf(labels, port);
-    if (port.Protocol === 'tcp' || !clientAddress?.startsWith('proxy-')) continue;
-    const label = 'swarmctl.ingress.client-address';
-    throw new ClusterError(
-      'invalid-argument',
-      `label '${label}': '${clientAddress}' is for tcp ports, and the service publishes ${port.Protocol} port ` +
-        `${port.PublishedPort || port.TargetPort}; give it to tcp ports one by one, as ${label}.PUBLISHED/tcp`,
-      { label },
+  for (const port of ingress) checkProxyLabels(labels, port);
+}
+
+/** The proxy must be able to do what is asked of it for a port, and what cannot be had with it may not be asked beside it. */
+function checkProxyLabels(labels: Readonly<Record<string, string>>, port: PortConfig): void {
+  const refuse = (label: ReservedLabel, message: string) => {
+    throw new ClusterError('invalid-argument', `label '${label}': ${message}`, { label });
+  };
+  const value = (label: ReservedLabel) => labels[portLabel(label, port)] ?? labels[label];
+  // Which the kernel does as well.
+  const isPlain = (label: ReservedLabel) => ['keep', 'masquerade', 'round-robin', undefined].includes(value(label));
+  const [clientAddress, interval] = ['swarmctl.ingress.client-address', 'swarmctl.ingress.health-interval'] as const;
+  const asked = (Object.keys(proxyLabels) as ProxyLabelName[]).filter((label) => !isPlain(label));
+  const protocols = (label: ReservedLabel): readonly string[] =>
+    label in proxyLabels ? proxyLabels[label as ProxyLabelName].protocols : ['tcp'];
+  const foreign = [clientAddress, ...asked].find(
+    (label) => !isPlain(label) && !protocols(label).includes(port.Protocol || 'tcp'),
+  );
+  if (foreign) {
+    const right = protocols(foreign).join(' and ');
+    refuse(
+      foreign,
+      `'${value(foreign)}' is for ${right} ports, and the service publishes ${port.Protocol} port ` +
+        `${port.PublishedPort || port.TargetPort}; give it to ${right} ports one by one, as ${foreign}.PUBLISHED/tcp`,
     );
   }
+  const orphan = asked.find((label) => label.startsWith('swarmctl.ingress.health-'));
+  if (orphan && !asked.includes(interval)) refuse(orphan, `without ${interval} tasks are not checked; give both`);
+  if (asked.length > 0 && value(clientAddress) === 'keep')
+    refuse(
+      clientAddress,
+      `'keep' cannot be had with ${asked.join(', ')}, which the proxy does; make it proxy-v1, proxy-v2 or masquerade`,
+    );
 }
 
 function checkMode(spec: ServiceSpec): void {

@@ -4,12 +4,13 @@ import type {
   NodeRole,
   PortConfig,
   Protocol,
+  ProxyOptions,
   Task,
   TaskEndpoint,
   TaskStatus,
 } from '../model/index.ts';
 
-export type { ClientAddress };
+export type { ClientAddress, ProxyOptions };
 
 // The worker link: messages between an agent and the dispatcher of the leading manager, over whatever carries frames (`Link`).
 
@@ -42,9 +43,15 @@ export interface IngressEntry {
   readonly allow?: readonly string[];
   /** Absent: `keep`. */
   readonly clientAddress?: ClientAddress;
+  /** Absent: nothing is asked of the proxy. */
+  readonly proxy?: ProxyOptions;
   /** In a stable order (by task id), so that an unchanged set is an unchanged rule. */
   readonly backends: readonly IngressBackend[];
 }
+
+/** The proxy answers it on every node, since the kernel cannot do what is asked. */
+export const isProxied = ({ clientAddress, proxy }: Pick<IngressEntry, 'clientAddress' | 'proxy'>): boolean =>
+  proxy !== undefined || clientAddress === 'proxy-v1' || clientAddress === 'proxy-v2';
 
 export interface IngressBackend extends TaskEndpoint {
   readonly taskId: string;
