@@ -6,6 +6,7 @@ import {
   type NetworkSpec,
   type Node,
   type NodeState,
+  type Payload,
   type Placement,
   type PortConfig,
   parseIpRange,
@@ -282,12 +283,37 @@ function firstOf(subnet: string): string {
   return formatIp({ family: range.family, value: range.first + 1n });
 }
 
+export interface PayloadWords {
+  id?: string;
+  name?: string;
+  data?: string | Buffer;
+  labels?: Record<string, string>;
+  /** Its data is a template. */
+  templated?: boolean;
+}
+
+/** A secret or a config; three bytes unless said. */
+export function aPayload(words: PayloadWords = {}): Payload {
+  const ID = words.id ?? nextId('payload');
+  return {
+    ...meta(ID),
+    Spec: {
+      Name: words.name ?? ID,
+      Labels: words.labels ?? {},
+      Data: Buffer.from(words.data ?? 'abc').toString('base64'),
+      ...(words.templated && { Templating: { Name: 'golang' } }),
+    },
+  };
+}
+
 export interface StoreWords {
   cluster?: Cluster;
   nodes?: readonly Node[];
   services?: readonly Service[];
   tasks?: readonly Task[];
   networks?: readonly Network[];
+  secrets?: readonly Payload[];
+  configs?: readonly Payload[];
 }
 
 /** A store that holds these objects, as of index 1. */
@@ -297,6 +323,8 @@ export function aStore(words: StoreWords = {}): Store {
     ...(words.cluster ? [{ op: 'create', table: 'cluster', object: words.cluster } as const] : []),
     ...(words.nodes ?? []).map((object) => ({ op: 'create', table: 'nodes', object }) as const),
     ...(words.networks ?? []).map((object) => ({ op: 'create', table: 'networks', object }) as const),
+    ...(words.secrets ?? []).map((object) => ({ op: 'create', table: 'secrets', object }) as const),
+    ...(words.configs ?? []).map((object) => ({ op: 'create', table: 'configs', object }) as const),
     ...(words.services ?? []).map((object) => ({ op: 'create', table: 'services', object }) as const),
     ...(words.tasks ?? []).map((object) => ({ op: 'create', table: 'tasks', object }) as const),
   ];

@@ -329,6 +329,8 @@ function touchedBy(event: StoreEvent, view: View): readonly string[] {
     case 'nodes':
       return nodeMatters(event.before, event.after) ? networksOfNode(view, event.id) : [];
     case 'cluster':
+    case 'secrets':
+    case 'configs':
       return [];
     default:
       return event satisfies never;

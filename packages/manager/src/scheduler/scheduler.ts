@@ -103,6 +103,8 @@ class Scheduler {
       case 'services':
       case 'cluster':
       case 'networks':
+      case 'secrets':
+      case 'configs':
         return false;
       default:
         return event satisfies never;

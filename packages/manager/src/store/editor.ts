@@ -6,6 +6,7 @@ import {
   type Network,
   type Node,
   type Objects,
+  type Payload,
   type Service,
   type StoreChange,
   type StoreEvent,
@@ -32,7 +33,15 @@ export interface Stamp {
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-const label = { cluster: 'cluster', nodes: 'node', services: 'service', tasks: 'task', networks: 'network' } as const;
+const label = {
+  cluster: 'cluster',
+  nodes: 'node',
+  services: 'service',
+  tasks: 'task',
+  networks: 'network',
+  secrets: 'secret',
+  configs: 'config',
+} as const satisfies Record<Table, string>;
 
 const metaKeys: ReadonlySet<string> = new Set(['ID', 'Version', 'CreatedAt', 'UpdatedAt'] satisfies (keyof Meta)[]);
 
@@ -144,6 +153,7 @@ export class StateEditor {
   #check<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T]): void {
     if (table === 'networks') this.#checkNetwork(before as Network | undefined, after as Network);
     if (table === 'tasks') this.#checkTask(before as Task | undefined, after as Task);
+    if (table === 'secrets' || table === 'configs') this.#checkPayload(table, before as Payload, after as Payload);
     if (table !== 'services') return;
     this.#checkService(before as Service | undefined, after as Service);
     const name = (after as Service).Spec.Name;
@@ -164,6 +174,12 @@ export class StateEditor {
     const name = after.Spec.Name;
     if (before?.Spec.Name === name || !this.#indexes.networksByName.get(name)) return;
     throw new ClusterError('already-exists', `network with name ${name} already exists`, { name });
+  }
+
+  #checkPayload(table: 'secrets' | 'configs', before: Payload | undefined, after: Payload): void {
+    const name = after.Spec.Name;
+    if (before?.Spec.Name === name || !this.#indexes[`${table}ByName`].get(name)) return;
+    throw new ClusterError('already-exists', `${label[table]} ${name} already exists`, { name });
   }
 
   #checkTask(before: Task | undefined, after: Task): void {
@@ -202,22 +218,33 @@ export class StateEditor {
     else if (table === 'services') this.#indexService(before as Service | undefined, after as Service | undefined);
     else if (table === 'nodes') this.#indexNode(before as Node | undefined, after as Node | undefined);
     else if (table === 'networks') this.#indexNetwork(before as Network | undefined, after as Network | undefined);
+    else if (table === 'secrets' || table === 'configs') {
+      const key = table === 'secrets' ? 'secretsByName' : 'configsByName';
+      this.#indexes[key] = this.#byName(
+        this.#indexes[key],
+        before as Payload | undefined,
+        after as Payload | undefined,
+      );
+    }
+  }
+
+  #byName<V extends { readonly Spec: { readonly Name: string } }>(
+    map: OrderedMap<V>,
+    before: V | undefined,
+    after: V | undefined,
+  ): OrderedMap<V> {
+    if (before && before.Spec.Name !== after?.Spec.Name) map = map.delete(this.#owner, before.Spec.Name);
+    return after ? map.set(this.#owner, after.Spec.Name, after) : map;
   }
 
   #indexNetwork(before: Network | undefined, after: Network | undefined): void {
-    let map = this.#indexes.networksByName;
-    if (before && before.Spec.Name !== after?.Spec.Name) map = map.delete(this.#owner, before.Spec.Name);
-    if (after) map = map.set(this.#owner, after.Spec.Name, after);
-    this.#indexes.networksByName = map;
+    this.#indexes.networksByName = this.#byName(this.#indexes.networksByName, before, after);
     if (before?.Gateways === after?.Gateways) return;
     this.#indexHoldings(holdingsOfNetwork(before), holdingsOfNetwork(after));
   }
 
   #indexService(before: Service | undefined, after: Service | undefined): void {
-    let map = this.#indexes.servicesByName;
-    if (before && before.Spec.Name !== after?.Spec.Name) map = map.delete(this.#owner, before.Spec.Name);
-    if (after) map = map.set(this.#owner, after.Spec.Name, after);
-    this.#indexes.servicesByName = map;
+    this.#indexes.servicesByName = this.#byName(this.#indexes.servicesByName, before, after);
     if (before?.Endpoint.VirtualIPs === after?.Endpoint.VirtualIPs) return;
     this.#indexHoldings(holdingsOfService(before), holdingsOfService(after));
   }

@@ -66,6 +66,10 @@ export class StateOverlay implements Overlay {
     return this.#state.networkByName(name);
   }
 
+  payloadByName(table: 'secrets' | 'configs', name: string) {
+    return this.#state.payloadByName(table, name);
+  }
+
   addressesOf(networkId: string) {
     return this.#state.addressesOf(networkId);
   }

@@ -10,7 +10,7 @@ import {
   toTimestamp,
 } from '@swarmctl/shared/model';
 import { expect, it } from 'vitest';
-import { aCluster, aNode, aService, aTask } from '../../../../test/kit/index.ts';
+import { aCluster, aNode, aPayload, aService, aTask } from '../../../../test/kit/index.ts';
 import { encodeBatch } from './codec.ts';
 import { StoreStateMachine } from './state-machine.ts';
 import { Store } from './store.ts';
@@ -26,7 +26,15 @@ const states = Object.keys(stateOrder) as TaskState[];
 class Writer {
   readonly #random: Random;
   readonly #newId: () => string;
-  readonly #ids: Record<Table, string[]> = { cluster: [], nodes: [], services: [], tasks: [], networks: [] };
+  readonly #ids: Record<Table, string[]> = {
+    cluster: [],
+    nodes: [],
+    services: [],
+    tasks: [],
+    networks: [],
+    secrets: [],
+    configs: [],
+  };
 
   constructor(random: Random) {
     this.#random = random;
@@ -42,7 +50,16 @@ class Writer {
   }
 
   #change(view: View): StoreChange {
-    const table = this.#pick(['nodes', 'services', 'tasks', 'tasks', 'tasks', 'cluster', 'networks'] as const);
+    const table = this.#pick([
+      'nodes',
+      'services',
+      'tasks',
+      'tasks',
+      'tasks',
+      'cluster',
+      'networks',
+      'secrets',
+    ] as const);
     const id = this.#pick(this.#ids[table]);
     const dice = this.#random();
     if (id === undefined || dice < 0.3) return this.#create(view, table);
@@ -72,6 +89,9 @@ class Writer {
         const Spec = { Name: `net${below(this.#random, 100)}`, Labels: {} };
         return { op: 'create', table, object: { ID: id, Spec, VNI: 4096, IPAM: { Configs: [] }, Gateways: {} } };
       }
+      case 'secrets':
+      case 'configs':
+        return { op: 'create', table, object: aPayload({ id, name: `pay${below(this.#random, 100)}` }) };
       default:
         return table satisfies never;
     }
@@ -113,6 +133,9 @@ class Writer {
       }
       case 'networks':
         return { set: { Gateways: { n1: [`10.0.1.${below(this.#random, 2_500)}`] } }, unset: ['VNI'] };
+      case 'secrets':
+      case 'configs':
+        return { set: { Spec: aPayload({ name: `pay${below(this.#random, 100)}` }).Spec } };
       default:
         return table satisfies never;
     }
@@ -137,6 +160,7 @@ function checkIndexes(view: View): void {
     );
   }
   for (const network of view.list('networks')) expect(view.networkByName(network.Spec.Name)).toBe(network);
+  for (const secret of view.list('secrets')) expect(view.payloadByName('secrets', secret.Spec.Name)).toBe(secret);
   const held = heldAddresses(view);
   const networkIds = ['on0', 'on1', 'on2', ...view.list('networks').map(({ ID }) => ID)];
   const indexed = networkIds.flatMap((id) =>

@@ -1,4 +1,4 @@
-import type { Cluster, Network, Node, Objects, Service, Table, Task } from '@swarmctl/shared/model';
+import type { Cluster, Network, Node, Objects, Payload, Service, Table, Task } from '@swarmctl/shared/model';
 import { OrderedMap } from './ordered-map.ts';
 import type { HeldAddress, View } from './types.ts';
 
@@ -14,6 +14,8 @@ export interface Indexes {
   readonly tasksByNode: OrderedMap<OrderedMap<Task>>;
   readonly tasksBySlot: OrderedMap<readonly Task[]>;
   readonly networksByName: OrderedMap<Network>;
+  readonly secretsByName: OrderedMap<Payload>;
+  readonly configsByName: OrderedMap<Payload>;
   /** By network, then by address. */
   readonly addresses: OrderedMap<OrderedMap<HeldAddress>>;
 }
@@ -45,6 +47,8 @@ export class State implements View {
       services: OrderedMap.empty(),
       tasks: OrderedMap.empty(),
       networks: OrderedMap.empty(),
+      secrets: OrderedMap.empty(),
+      configs: OrderedMap.empty(),
     },
     {
       servicesByName: OrderedMap.empty(),
@@ -53,6 +57,8 @@ export class State implements View {
       tasksByNode: OrderedMap.empty(),
       tasksBySlot: OrderedMap.empty(),
       networksByName: OrderedMap.empty(),
+      secretsByName: OrderedMap.empty(),
+      configsByName: OrderedMap.empty(),
       addresses: OrderedMap.empty(),
     },
   );
@@ -96,6 +102,10 @@ export class State implements View {
 
   networkByName(name: string): Network | undefined {
     return this.indexes.networksByName.get(name);
+  }
+
+  payloadByName(table: 'secrets' | 'configs', name: string): Payload | undefined {
+    return this.indexes[`${table}ByName`].get(name);
   }
 
   addressesOf(networkId: string): OrderedMap<HeldAddress> {

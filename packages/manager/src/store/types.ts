@@ -4,6 +4,7 @@ import type {
   Network,
   Node,
   Objects,
+  Payload,
   Service,
   StoreChange,
   StoreEvent,
@@ -27,6 +28,7 @@ export interface View {
   tasksOfSlot(serviceId: string, slot: number): readonly Task[];
   nodesByHostname(hostname: string): readonly Node[];
   networkByName(name: string): Network | undefined;
+  payloadByName(table: 'secrets' | 'configs', name: string): Payload | undefined;
   /** What of the network's addresses is written down somewhere; whether its holder still needs it is another matter. */
   addressesOf(networkId: string): HeldAddresses;
 }

@@ -9,6 +9,8 @@ export * from './network-spec.ts';
 export * from './networks.ts';
 export * from './normalise.ts';
 export * from './objects.ts';
+export * from './payload-references.ts';
+export * from './payloads.ts';
 export * from './process-support.ts';
 export * from './proxy-options.ts';
 export * from './specs.ts';

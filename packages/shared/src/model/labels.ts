@@ -8,10 +8,10 @@ import type { PortConfig } from './specs.ts';
 // The reserved labels `swarmctl.*` on an object's own Spec.Labels: what Docker has no field for. One registry; an unknown or malformed
 // one is refused with the nearest key.
 
-export type LabelKind = 'service' | 'node' | 'cluster' | 'network';
+export type LabelKind = 'service' | 'node' | 'cluster' | 'network' | 'secret' | 'config';
 
 interface LabelDefinition {
-  readonly kind: LabelKind;
+  readonly kind: LabelKind | readonly LabelKind[];
   /** True when a change of it replaces the service's tasks. */
   readonly redeploys: boolean;
   /** True when it may be given for one published port alone, which then counts instead: `<label>.<published>/<protocol>`. */
@@ -97,6 +97,12 @@ export const labelRegistry = {
     redeploys: false,
     what: "whether a slot's next task gets the address of the one before: true or false (false)",
     check: yesOrNo,
+  },
+  'swarmctl.version.of': {
+    kind: ['secret', 'config'],
+    redeploys: false,
+    what: 'the name that this is a later version of; its own is that with .v2 or higher',
+    check: (value) => (value === '' ? 'the name of a secret or a config' : undefined),
   },
 } as const satisfies Record<string, LabelDefinition>;
 
@@ -236,8 +242,10 @@ export function checkReservedLabels(kind: LabelKind, labels: Readonly<Record<str
     const name = labelNamed(key);
     if (!name) throw unknownLabel(key);
     const definition: LabelDefinition = labelRegistry[name.label];
-    if (definition.kind !== kind) {
-      throw new ClusterError('invalid-argument', `label '${key}' belongs on a ${definition.kind}, not on a ${kind}`, {
+    const kinds = [definition.kind].flat();
+    if (!kinds.includes(kind)) {
+      const right = kinds.map((one) => `a ${one}`).join(' or ');
+      throw new ClusterError('invalid-argument', `label '${key}' belongs on ${right}, not on a ${kind}`, {
         label: key,
       });
     }

@@ -1,5 +1,6 @@
 import type {
   ClusterSpec,
+  Driver,
   EndpointSpec,
   NetworkSpec,
   NodeSpec,
@@ -222,6 +223,18 @@ export interface Network extends Meta {
   readonly Gateways: Readonly<Record<string, readonly string[]>>;
 }
 
+/** A secret or a config. Writer: the API, which changes the labels alone. */
+export interface Payload extends Meta {
+  readonly Spec: {
+    readonly Name: string;
+    readonly Labels: Readonly<Record<string, string>>;
+    /** base64, canonical. A secret's is in no log line, answer or error, and on no disk but in the sealed log and snapshots. */
+    readonly Data: string;
+    /** Present: the data is a template in this language. */
+    readonly Templating?: Driver;
+  };
+}
+
 export interface Cluster extends Meta {
   readonly Spec: ClusterSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
   readonly DefaultAddrPool: readonly string[];
@@ -245,6 +258,16 @@ export interface Objects {
   services: Service;
   tasks: Task;
   networks: Network;
+  secrets: Payload;
+  configs: Payload;
 }
 export type Table = keyof Objects;
-export const tables = ['cluster', 'nodes', 'services', 'tasks', 'networks'] as const satisfies readonly Table[];
+export const tables = [
+  'cluster',
+  'nodes',
+  'services',
+  'tasks',
+  'networks',
+  'secrets',
+  'configs',
+] as const satisfies readonly Table[];

@@ -8,6 +8,8 @@ export function unsupportedByProcess(spec: ServiceSpec): string | undefined {
   const refused = (
     [
       'Mounts',
+      'Secrets',
+      'Configs',
       'Groups',
       'Privileges',
       'Hosts',

@@ -54,7 +54,7 @@ const portsKey = (ports: readonly PortConfig[] | undefined): string =>
     .join();
 
 /** Fields whose zero is something else than their absence. */
-const zeroMatters: ReadonlySet<string> = new Set(['Delay', 'Init', 'MemorySwappiness', 'StopGracePeriod']);
+const zeroMatters: ReadonlySet<string> = new Set(['Delay', 'Init', 'MemorySwappiness', 'Mode', 'StopGracePeriod']);
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

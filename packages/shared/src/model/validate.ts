@@ -4,6 +4,7 @@ import { isImageReference } from './image.ts';
 import { checkReservedLabels, labelNamed, portLabel, portName, type ReservedLabel, runtimeOf } from './labels.ts';
 import { isPredefinedNetwork } from './networks.ts';
 import type { Service } from './objects.ts';
+import { checkPayloadReferences } from './payload-references.ts';
 import { unsupportedByProcess } from './process-support.ts';
 import { type ProxyLabelName, proxyLabels } from './proxy-options.ts';
 import type { EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
@@ -196,6 +197,7 @@ function checkContainer(template: TaskSpec): void {
     if (targets.has(mount.Target ?? '')) throw invalid(`ContainerSpec: duplicate mount point: ${mount.Target}`);
     targets.add(mount.Target ?? '');
   }
+  checkPayloadReferences(container);
   const health = container.Healthcheck;
   for (const [name, value] of Object.entries({
     Interval: health?.Interval,

@@ -216,6 +216,8 @@ export function mayFreeAddresses(event: StoreEvent): boolean {
     case 'networks':
       return true;
     case 'cluster':
+    case 'secrets':
+    case 'configs':
       return false;
     default:
       return event satisfies never;
