@@ -1,6 +1,6 @@
-import type { Clock, Timer } from '@swarmctl/shared/kit';
+import type { Clock, Logger, Timer } from '@swarmctl/shared/kit';
+import type { ProxyHealth } from '@swarmctl/shared/model';
 import type { Backend, Balancer } from './balancer.ts';
-import type { ProxyHealthOptions } from './options.ts';
 import type { Opening, Streams } from './streams/types.ts';
 
 // Active health of one TCP port's backends: each is connected to now and then. Who fails some times in a row is passed over.
@@ -9,24 +9,25 @@ interface HealthModules {
   readonly balancer: Balancer;
   readonly streams: Streams;
   readonly clock: Clock;
+  readonly log: Logger;
 }
 
 export class HealthChecks {
-  readonly #options: ProxyHealthOptions;
+  readonly #options: ProxyHealth;
   readonly #modules: HealthModules;
   /** Failures in a row are negative. */
   readonly #runs = new WeakMap<Backend, number>();
   readonly #open = new Map<Backend, { readonly opening: Opening; readonly timer: Timer }>();
   #timer: Timer | undefined;
 
-  constructor(options: ProxyHealthOptions, modules: HealthModules) {
+  constructor(options: ProxyHealth, modules: HealthModules) {
     this.#options = options;
     this.#modules = modules;
     this.#look();
   }
 
   /** Whether it does what `options` say. */
-  follows(options: ProxyHealthOptions | undefined): boolean {
+  follows(options: ProxyHealth | undefined): boolean {
     return JSON.stringify(options) === JSON.stringify(this.#options);
   }
 
@@ -69,9 +70,18 @@ export class HealthChecks {
     const before = this.#runs.get(backend) ?? 0;
     const run = isWell ? Math.max(before, 0) + 1 : Math.min(before, 0) - 1;
     this.#runs.set(backend, run);
-    if (run <= -this.#options.fall) backend.isDown = true;
+    if (run === -this.#options.fall) this.#turn(backend, true);
     if (run < this.#options.rise) return;
-    backend.isDown = false;
+    this.#turn(backend, false);
     this.#modules.balancer.succeeded(backend);
+  }
+
+  #turn(backend: Backend, isDown: boolean): void {
+    if (backend.isDown === isDown) return;
+    backend.isDown = isDown;
+    const { taskId, addr, port } = backend;
+    const { log } = this.#modules;
+    if (isDown) log.warn({ taskId, addr, at: port }, 'a task does not accept connections; it is passed over');
+    else log.info({ taskId, addr, at: port }, 'a task accepts connections again');
   }
 }

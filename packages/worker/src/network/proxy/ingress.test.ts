@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
-import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
+import type { IngressBackend, IngressEntry, ProxyOptions } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { bindProblem, ProxyIngress } from './ingress.ts';
 import { handleStreams } from './streams/handles.ts';
@@ -63,10 +63,16 @@ describe.each([
     ...{ nodeAddr: '192.0.2.1', nodePort: 9 },
   });
 
-  const table = (publishedPort: number, backends: IngressBackend[], protocol: 'tcp' | 'udp' = 'tcp') => {
+  const table = (
+    publishedPort: number,
+    backends: IngressBackend[],
+    protocol: 'tcp' | 'udp' = 'tcp',
+    proxy: ProxyOptions = {},
+  ) => {
     const key = `${protocol}/${publishedPort}`;
     const entry: IngressEntry = {
       ...{ key, serviceId: 's', serviceName: 'web', protocol, publishedPort, targetPort: 80, backends },
+      proxy,
     };
     return new Map([[key, entry]]);
   };
@@ -258,15 +264,7 @@ describe.each([
 
   describe('with UDP', () => {
     it('refuses clients beyond the limit, and takes others when some are quiet', async () => {
-      await ingress.close();
-      const options = {
-        nodeId: 'n1',
-        ingressAddrs: [],
-        advertiseAddr: front,
-        portOptions: () => ({ mostConnections: 1 }),
-      };
-      ingress = new ProxyIngress(options, { log: silentLogger, clock });
-      await ingress.apply(table(26053, [backend('a', await udp('a'))], 'udp'));
+      await ingress.apply(table(26053, [backend('a', await udp('a'))], 'udp', { mostConnections: 1 }));
       const [first, second] = [client(), client()];
       expect(await first('1')).toBe('a 1');
       const answer = second('lost');

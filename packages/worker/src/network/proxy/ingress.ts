@@ -1,11 +1,12 @@
 import { isIPv6 } from 'node:net';
 import { Bell, type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
-import { answeredAddresses } from '../address.ts';
+import { answeredAddresses, canonical, isLoopback } from '../address.ts';
+import type { Listener } from '../listeners.ts';
 import { isPort, targetOf } from '../plan.ts';
 import type { Ingress, IngressOptions } from '../types.ts';
 import { HealthChecks } from './health.ts';
-import { type ChoosePortOptions, portOptionsOf } from './options.ts';
+import { portOptionsOf } from './options.ts';
 import { type PortCounters, type PortModules, PortShared, type ProxyPort } from './port.ts';
 import { handleStreams } from './streams/handles.ts';
 import { socketStreams } from './streams/sockets.ts';
@@ -28,9 +29,12 @@ export interface ProxyIngressOptions extends IngressOptions {
    * `ipv6`: a relay for what the kernel's ingress cannot do, which is clients of IPv6 (`::1`, and containers without IPv6). IPv4's are left to it.
    */
   readonly families?: 'all' | 'ipv6';
-  readonly portOptions?: ChoosePortOptions;
+  /** It is one of so many that share ports; limits that no entry sets itself are shared as well. */
+  readonly share?: number;
 }
 
+/** Sockets that are opened at a time. */
+const slice = 50;
 /** How soon a port that could not be had is tried again. */
 const retryMs = 1_000;
 
@@ -46,6 +50,8 @@ interface Port {
   readonly listeners: Map<string, ProxyPort>;
   entry: IngressEntry | undefined;
   health: HealthChecks | undefined;
+  /** It listens wherever it can, and nothing is to be tried again. */
+  isSettled: boolean;
 }
 
 export class ProxyIngress implements Ingress {
@@ -63,9 +69,13 @@ export class ProxyIngress implements Ingress {
   #version = 0;
   #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
   #problems: ReadonlyMap<string, string> = new Map();
+  /** Why a port is not listened on somewhere, and what becomes of clients' addresses where it is not what was asked for; by key. */
+  readonly #failures = new Map<string, string>();
+  readonly #fallbacks = new Map<string, string>();
   #retry: Timer | undefined;
   /** For an address that this machine does not have, or not yet. */
   #isWaiting = false;
+  #hasIpv6 = true;
   #isClosed = false;
   readonly #work: Promise<void>;
 
@@ -102,6 +112,26 @@ export class ProxyIngress implements Ingress {
     return total;
   }
 
+  /** Ports that it does not listen on everywhere where it is to. */
+  get failed(): readonly string[] {
+    return [...this.#failures.keys()];
+  }
+
+  /** Where it listens. */
+  listening(): Listener[] {
+    return [...this.#ports.values()].flatMap(({ entry, listeners }) =>
+      entry && listeners.size > 0 && !this.#failures.has(entry.key) ? this.places(entry) : [],
+    );
+  }
+
+  /** Where it is to listen for an entry. */
+  places(entry: IngressEntry): Listener[] {
+    const { protocol, publishedPort: port } = entry;
+    const addresses = this.#addressesOf(entry).map(canonical);
+    const isBoth = addresses.includes(everyAddress) && !this.#isRelay;
+    return [...addresses, ...(isBoth ? ['0.0.0.0'] : [])].map((addr) => ({ protocol, addr, port }));
+  }
+
   /** Of the ports that are published here now, by key. */
   counters(): ReadonlyMap<string, Readonly<PortCounters>> {
     return new Map([...this.#ports].map(([key, { shared }]) => [key, { ...shared.counters }]));
@@ -121,8 +151,12 @@ export class ProxyIngress implements Ingress {
     this.#stopped.clear();
   }
 
+  get #isRelay(): boolean {
+    return this.#options.families === 'ipv6';
+  }
+
   #isOurs(addr: string): boolean {
-    return this.#options.families !== 'ipv6' || isIPv6(addr);
+    return !this.#isRelay || isIPv6(addr);
   }
 
   async #loop(): Promise<void> {
@@ -154,45 +188,67 @@ export class ProxyIngress implements Ingress {
       port.shared.balancer.set([]);
       port.health?.close();
       for (const addr of [...port.listeners.keys()]) this.#stop(port, addr);
-      this.#ports.delete(key);
+      for (const known of [this.#ports, this.#failures, this.#fallbacks]) known.delete(key);
     }
-    const problems = new Map<string, string>();
+    for (const key of this.#failures.keys()) if (!wanted.has(key)) this.#failures.delete(key);
     this.#isWaiting = false;
-    await Promise.all([...wanted.values()].map((entry) => this.#serve(entry, problems)));
-    this.#report(problems);
+    const changed = [...wanted.values()].filter((entry) => !this.#isServed(entry));
+    // Thousands of sockets are opened by and by.
+    for (let i = 0; i < changed.length; i += slice) {
+      if (i > 0) await new Promise((resolve) => setImmediate(resolve));
+      await Promise.all(changed.slice(i, i + slice).map((entry) => this.#serve(entry)));
+    }
+    this.#report(new Map([...this.#fallbacks, ...this.#failures]));
+    this.#retry?.cancel();
+    if ((this.#failures.size === 0 && !this.#isWaiting) || this.#isClosed) return;
+    this.#retry = this.#clock.after(retryMs, () => this.#bell.ring(), { unref: true });
   }
 
-  async #serve(entry: IngressEntry, problems: Map<string, string>): Promise<void> {
-    const { key, protocol, publishedPort, backends } = entry;
+  #isServed(entry: IngressEntry): boolean {
+    if (entry.protocol === 'sctp' ? this.#isRelay : entry.backends.length === 0) return true;
+    const port = this.#ports.get(entry.key);
+    return port !== undefined && port.entry === entry && port.isSettled;
+  }
+
+  async #serve(entry: IngressEntry): Promise<void> {
+    const { key, protocol, publishedPort } = entry;
     if (protocol === 'sctp' || !isPort(publishedPort)) {
-      problems.set(key, `the proxy cannot answer on ${protocol} port ${publishedPort}`);
+      this.#failures.set(key, `the proxy cannot answer on ${protocol} port ${publishedPort}`);
       return;
     }
-    if (backends.length === 0) return;
     const port = this.#portOf(entry);
     if (port.entry !== entry) this.#change(port, entry);
-    const modules = { shared: port.shared, streams: this.#streams, clock: this.#clock, log: this.#log };
     const addresses = this.#addressesOf(entry);
     for (const addr of [...port.listeners.keys()]) if (!addresses.includes(addr)) this.#stop(port, addr);
-    for (const addr of addresses) {
-      if (port.listeners.has(addr)) continue;
-      try {
-        const listener = await this.#listen(protocol, addr, publishedPort, modules);
-        if (listener) port.listeners.set(addr, listener);
-      } catch (error) {
-        const { code } = error as NodeJS.ErrnoException;
-        // An address of its own may well be another node's.
-        if (code === 'EADDRNOTAVAIL' && entry.address !== undefined) this.#isWaiting = true;
-        else problems.set(key, bindProblem(addr, publishedPort, error as NodeJS.ErrnoException));
-      }
+    const problems = await this.#open(port, protocol, publishedPort, addresses);
+    port.isSettled = problems.length === 0;
+    this.#failures.delete(key);
+    this.#fallbacks.delete(key);
+    const told: string[] = [];
+    for (const { addr, error } of problems) {
+      // An address of its own may well be another node's.
+      if (error.code === 'EADDRNOTAVAIL' && entry.address !== undefined) this.#isWaiting = true;
+      else told.push(bindProblem(addr, publishedPort, error));
     }
+    if (told.length > 0) this.#failures.set(key, told.join('; '));
+    const fallback = port.listeners.size > 0 ? this.#fallbackOf(entry) : undefined;
+    if (fallback !== undefined) this.#fallbacks.set(key, fallback);
+  }
+
+  /** What becomes of clients' addresses, where it is not what was asked for. */
+  #fallbackOf({ protocol, address, clientAddress = 'keep' }: IngressEntry): string | undefined {
+    const addresses = address === undefined ? this.#addresses : [address];
+    // Clients on this machine alone have no address that means anything to others.
+    if (clientAddress !== 'keep' || this.#isRelay || addresses.every(isLoopback)) return undefined;
+    const way = protocol === 'tcp' ? '; swarmctl.ingress.client-address=proxy-v2 tells tasks who they are' : '';
+    return `clients are masqueraded: the proxy answers here${way}`;
   }
 
   #portOf(entry: IngressEntry): Port {
     const known = this.#ports.get(entry.key);
     if (known) return known;
-    const shared = new PortShared(portOptionsOf(entry, this.#options.portOptions), this.#clock);
-    const port: Port = { shared, listeners: new Map(), entry: undefined, health: undefined };
+    const shared = new PortShared(portOptionsOf(entry, this.#options.share), this.#clock);
+    const port: Port = { shared, listeners: new Map(), entry: undefined, health: undefined, isSettled: false };
     this.#ports.set(entry.key, port);
     return port;
   }
@@ -200,7 +256,7 @@ export class ProxyIngress implements Ingress {
   #change(port: Port, entry: IngressEntry): void {
     const { shared } = port;
     port.entry = entry;
-    shared.options = portOptionsOf(entry, this.#options.portOptions);
+    shared.options = portOptionsOf(entry, this.#options.share);
     shared.allow(entry.allow);
     const { nodeId } = this.#options;
     shared.balancer.set(entry.backends.map((backend) => ({ ...targetOf(backend, nodeId), taskId: backend.taskId })));
@@ -210,12 +266,36 @@ export class ProxyIngress implements Ingress {
     port.health?.close();
     port.health =
       health && entry.protocol === 'tcp'
-        ? new HealthChecks(health, { balancer: shared.balancer, streams: this.#streams, clock: this.#clock })
+        ? new HealthChecks(health, {
+            ...{ balancer: shared.balancer, streams: this.#streams, clock: this.#clock },
+            log: this.#log.child({ port: entry.key }),
+          })
         : undefined;
   }
 
   #addressesOf({ address }: IngressEntry): readonly string[] {
     return address === undefined ? this.#addresses : [address].filter((addr) => this.#isOurs(addr));
+  }
+
+  /** What stands in the way, by address. */
+  async #open(
+    { shared, listeners }: Port,
+    protocol: 'tcp' | 'udp',
+    port: number,
+    addresses: readonly string[],
+  ): Promise<{ readonly addr: string; readonly error: NodeJS.ErrnoException }[]> {
+    const modules = { shared, streams: this.#streams, clock: this.#clock, log: this.#log };
+    const problems: { readonly addr: string; readonly error: NodeJS.ErrnoException }[] = [];
+    for (const addr of addresses) {
+      if (listeners.has(addr)) continue;
+      try {
+        const listener = await this.#listen(protocol, addr, port, modules);
+        if (listener) listeners.set(addr, listener);
+      } catch (error) {
+        problems.push({ addr, error: error as NodeJS.ErrnoException });
+      }
+    }
+    return problems;
   }
 
   /** Undefined where there can be no clients. */
@@ -226,13 +306,14 @@ export class ProxyIngress implements Ingress {
     modules: PortModules,
   ): Promise<ProxyPort | undefined> {
     const kind = protocol === 'tcp' ? TcpPort : UdpPort;
-    const isRelay = this.#options.families === 'ipv6';
+    if (this.#isRelay && !this.#hasIpv6) return undefined;
     try {
-      return await kind.listen({ addr, port, ipv6Only: isRelay }, modules);
+      return await kind.listen({ addr, port, ipv6Only: this.#isRelay }, modules);
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException;
       if (addr !== everyAddress || !noFamily.includes(code)) throw error;
-      return isRelay ? undefined : kind.listen({ addr: '0.0.0.0', port }, modules);
+      this.#hasIpv6 = false;
+      return this.#isRelay ? undefined : kind.listen({ addr: '0.0.0.0', port }, modules);
     }
   }
 
@@ -243,9 +324,6 @@ export class ProxyIngress implements Ingress {
     for (const key of this.#problems.keys())
       if (!problems.has(key)) this.#log.info({ port: key }, 'published port is all right again');
     this.#problems = problems;
-    this.#retry?.cancel();
-    if ((problems.size === 0 && !this.#isWaiting) || this.#isClosed) return;
-    this.#retry = this.#clock.after(retryMs, () => this.#bell.ring(), { unref: true });
   }
 }
 

@@ -1,29 +1,18 @@
+import type { ProxyHealth, ProxyOptions } from '@swarmctl/shared/model';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 
 // How a published port of the proxy behaves.
 
-export interface ProxyPortOptions {
+/** What an entry may ask for (see there), and what is settled for all ports. */
+export interface ProxyPortOptions extends Required<Omit<ProxyOptions, 'balance' | 'health'>> {
   readonly clientAddress: NonNullable<IngressEntry['clientAddress']>;
   readonly balance: 'round-robin' | 'least-connections';
-  /** Open at a time, and those that wait for a backend. What is beyond a limit is refused at once. For UDP: clients heard of lately. */
-  readonly mostConnections: number;
-  readonly mostPerClient: number;
   /** Those that wait for a backend alone. */
   readonly mostPending: number;
-  /** A backend that does not take a connection within it is passed over. */
-  readonly connectMs: number;
-  /** Connections without any data for so long are ended; 0: never. */
+  /** 0: never. */
   readonly idleMs: number;
-  /** Active health: backends are connected to in turns. Absent: none, failures of real connections count alone. */
-  readonly health?: ProxyHealthOptions;
-}
-
-export interface ProxyHealthOptions {
-  readonly everyMs: number;
-  readonly timeoutMs: number;
-  /** Failures in a row until a backend is passed over, successes in a row until it is back. */
-  readonly fall: number;
-  readonly rise: number;
+  /** Absent: failures of real connections count alone. */
+  readonly health?: ProxyHealth;
 }
 
 const defaults: ProxyPortOptions = {
@@ -35,15 +24,14 @@ const defaults: ProxyPortOptions = {
 /** UDP has no end: a client that was quiet for so long is forgotten. */
 const udpDefaults: Partial<ProxyPortOptions> = { mostConnections: 4_096, idleMs: 30_000 };
 
-/** What is chosen for an entry, where it says nothing itself. */
-export type ChoosePortOptions = (entry: IngressEntry) => Partial<ProxyPortOptions>;
-
-export function portOptionsOf(entry: IngressEntry, choose?: ChoosePortOptions): ProxyPortOptions {
-  const { clientAddress } = entry;
+/** `share`: of how many such proxies, which have what is not the entry's own limit by equal parts. */
+export function portOptionsOf({ protocol, clientAddress, proxy }: IngressEntry, share = 1): ProxyPortOptions {
+  const own = { ...defaults, ...(protocol === 'udp' && udpDefaults) };
   return {
-    ...defaults,
-    ...(entry.protocol === 'udp' && udpDefaults),
-    ...choose?.(entry),
+    ...own,
+    mostConnections: Math.ceil(own.mostConnections / share),
+    mostPending: Math.ceil(own.mostPending / share),
+    ...proxy,
     ...(clientAddress && { clientAddress }),
   };
 }

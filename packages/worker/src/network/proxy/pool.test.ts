@@ -22,7 +22,6 @@ describe('ProxyPool', { timeout: 60_000 }, () => {
       {
         ...{ nodeId: 'n1', ingressAddrs: [], advertiseAddr: front, processes: 2 },
         execArgv: ['--no-warnings', '--conditions=source', '--import', 'tsx'],
-        portOptions: ({ publishedPort }) => (publishedPort === port ? {} : { balance: 'least-connections' }),
       },
       { log: silentLogger, clock },
     );
@@ -57,7 +56,8 @@ describe('ProxyPool', { timeout: 60_000 }, () => {
       ports.map((publishedPort): [string, IngressEntry] => {
         const key = `tcp/${publishedPort}`;
         const service = { serviceId: 's', serviceName: 'web', protocol: 'tcp' as const, targetPort: 80 };
-        return [key, { key, ...service, publishedPort, backends }];
+        const balance = publishedPort === port ? {} : { proxy: { balance: 'least-connections' as const } };
+        return [key, { key, ...service, publishedPort, backends, ...balance }];
       }),
     );
 

@@ -2,27 +2,33 @@ import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
 import { type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
+import type { Listener } from '../listeners.ts';
 import type { Ingress } from '../types.ts';
 import { ProxyIngress, type ProxyIngressOptions, type ProxyModules } from './ingress.ts';
-import { type ProxyPortOptions, portOptionsOf } from './options.ts';
 import type { PortCounters } from './port.ts';
 
 // The proxy with processes of its own for traffic: faster on several cores, and the daemon's own work does not wait for what clients send.
 // They share the listening sockets, and whoever is free takes a connection. Each goes round the backends by itself, so shares are alike but for
-// a connection or so a process. What has to be counted exactly, or is no TCP, stays with the proxy in this process.
+// a connection or so a process. What has to be counted exactly, or is no TCP, stays with the proxy in this process. None is started until there
+// is something for it to do.
 
 export interface ProxyPoolOptions extends ProxyIngressOptions {
+  /** 0: all is done in this one. */
   readonly processes: number;
   /** Node's options of the processes; absent: those of this one. */
   readonly execArgv?: readonly string[];
 }
 
-/** An entry, and what its port is to be like. */
-export type SharedEntry = readonly [IngressEntry, Partial<ProxyPortOptions>];
-
 export type ToWorker =
   | { readonly type: 'options'; readonly options: ProxyIngressOptions }
-  | { readonly type: 'apply'; readonly version: number; readonly entries: readonly SharedEntry[] };
+  | {
+      readonly type: 'apply';
+      readonly version: number;
+      /** New ones and others than before. */
+      readonly entries: readonly IngressEntry[];
+      /** Keys. */
+      readonly removed: readonly string[];
+    };
 
 export type FromWorker =
   | { readonly type: 'ready' }
@@ -31,7 +37,10 @@ export type FromWorker =
 
 export interface WorkerReport {
   readonly problems: readonly (readonly [string, string])[];
+  /** Ports that it does not listen on. */
+  readonly failed: readonly string[];
   readonly connections: readonly (readonly [string, number])[];
+  /** Of ports that somebody has come to. */
   readonly counters: readonly (readonly [string, PortCounters])[];
 }
 
@@ -44,6 +53,8 @@ const restartMs = 1_000;
 interface Member {
   readonly worker: Worker;
   isReady: boolean;
+  /** What it was told of last, by key. */
+  told: ReadonlyMap<string, IngressEntry>;
   applied: number;
   report: WorkerReport;
 }
@@ -56,9 +67,10 @@ export class ProxyPool implements Ingress {
   readonly #own: ProxyIngress;
   readonly #members = new Set<Member>();
   readonly #restarts = new Set<Timer>();
-  #entries: readonly SharedEntry[] = [];
+  #shared: ReadonlyMap<string, IngressEntry> = new Map();
   #version = 0;
   #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
+  #isStarted = false;
   #isClosed = false;
 
   constructor(options: ProxyPoolOptions, modules: ProxyModules) {
@@ -66,20 +78,19 @@ export class ProxyPool implements Ingress {
     this.#log = modules.log;
     this.#clock = modules.clock;
     this.#own = new ProxyIngress(options, modules);
-    cluster.schedulingPolicy = cluster.SCHED_NONE;
-    for (let i = 0; i < options.processes; i++) this.#start();
   }
 
   async apply(entries: ReadonlyMap<string, IngressEntry>): Promise<void> {
     if (this.#isClosed) throw closedError();
-    const own = new Map<string, IngressEntry>();
-    const shared: SharedEntry[] = [];
-    for (const [key, entry] of entries) {
-      const options = portOptionsOf(entry, this.#options.portOptions);
-      if (isShareable(entry, options)) shared.push([entry, this.#shareOf(options)]);
-      else own.set(key, entry);
+    const [own, shared] = [new Map<string, IngressEntry>(), new Map<string, IngressEntry>()];
+    for (const [key, entry] of entries)
+      (this.#options.processes > 0 && isShareable(entry) ? shared : own).set(key, entry);
+    this.#shared = shared;
+    if (!this.#isStarted && [...shared.values()].some(({ backends }) => backends.length > 0)) {
+      this.#isStarted = true;
+      cluster.schedulingPolicy = cluster.SCHED_NONE;
+      for (let i = 0; i < this.#options.processes; i++) this.#start();
     }
-    this.#entries = shared;
     const version = ++this.#version;
     const done = new Promise<void>((resolve, reject) => {
       this.#waiters.push({ version, settle: (error) => (error ? reject(error) : resolve()) });
@@ -90,7 +101,20 @@ export class ProxyPool implements Ingress {
   }
 
   problems(): ReadonlyMap<string, string> {
-    return new Map([...this.#own.problems(), ...[...this.#members].flatMap(({ report }) => report.problems)]);
+    const members = [...this.#members];
+    const isDown = this.#isStarted && members.length === 0;
+    return new Map([
+      ...this.#own.problems(),
+      ...(isDown ? [...this.#shared.keys()].map((key) => [key, 'the processes of the proxy have ended'] as const) : []),
+      ...members.flatMap(({ report }) => report.problems),
+    ]);
+  }
+
+  /** Where it listens. */
+  listening(): Listener[] {
+    const failed = new Set([...this.#members].flatMap(({ report }) => report.failed));
+    const shared = [...this.#shared.values()].filter(({ key, backends }) => backends.length > 0 && !failed.has(key));
+    return [...this.#own.listening(), ...shared.flatMap((entry) => this.#own.places(entry))];
   }
 
   /** Of the processes. */
@@ -126,12 +150,13 @@ export class ProxyPool implements Ingress {
   }
 
   #start(): void {
-    const { execArgv = process.execArgv, processes, portOptions, ...options } = this.#options;
+    const { execArgv = process.execArgv, processes, ...rest } = this.#options;
+    const options: ProxyIngressOptions = { ...rest, share: processes };
     cluster.setupPrimary({ exec: program, args: [], execArgv: [...execArgv, ...nodeOptions], serialization: 'json' });
     const worker = cluster.fork();
     const member: Member = {
-      ...{ worker, isReady: false, applied: 0 },
-      report: { problems: [], connections: [], counters: [] },
+      ...{ worker, isReady: false, told: new Map(), applied: 0 },
+      report: { problems: [], failed: [], connections: [], counters: [] },
     };
     this.#members.add(member);
     worker.on('error', () => {});
@@ -172,8 +197,13 @@ export class ProxyPool implements Ingress {
   }
 
   #send(member: Member): void {
-    const message: ToWorker = { type: 'apply', version: this.#version, entries: this.#entries };
-    if (member.isReady) member.worker.send(message, () => {});
+    if (!member.isReady) return;
+    const { told, worker } = member;
+    const shared = this.#shared;
+    member.told = shared;
+    const entries = [...shared.values()].filter((entry) => told.get(entry.key) !== entry);
+    const removed = [...told.keys()].filter((key) => !shared.has(key));
+    worker.send({ type: 'apply', version: this.#version, entries, removed } satisfies ToWorker, () => {});
   }
 
   #settle(): void {
@@ -181,22 +211,13 @@ export class ProxyPool implements Ingress {
     for (const waiter of this.#waiters) if (waiter.version <= applied) waiter.settle();
     this.#waiters = this.#waiters.filter((waiter) => waiter.version > applied);
   }
-
-  #shareOf(options: ProxyPortOptions): Partial<ProxyPortOptions> {
-    const { processes } = this.#options;
-    const { mostPerClient: _, ...rest } = options;
-    const share = (most: number) => Math.ceil(most / processes);
-    return { ...rest, mostConnections: share(options.mostConnections), mostPending: share(options.mostPending) };
-  }
 }
 
 /** Nothing of it depends on what other processes have. */
-const isShareable = ({ protocol }: IngressEntry, options: ProxyPortOptions): boolean =>
-  protocol === 'tcp' &&
-  options.balance === 'round-robin' &&
-  options.mostPerClient === Number.POSITIVE_INFINITY &&
-  options.mostConnections >= 1_024 &&
-  options.health === undefined;
+const isShareable = ({ protocol, proxy = {} }: IngressEntry): boolean => {
+  const { balance, mostConnections, mostPerClient, health } = proxy;
+  return protocol === 'tcp' && !balance && !mostConnections && !mostPerClient && !health;
+};
 
 function sum(a: Readonly<PortCounters> | undefined, b: PortCounters): PortCounters {
   const total = { ...b };

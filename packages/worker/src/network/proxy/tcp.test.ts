@@ -5,10 +5,9 @@ import { type AddressInfo, connect, createServer, type NetConnectOpts, type Sock
 import { networkInterfaces } from 'node:os';
 import { buffer } from 'node:stream/consumers';
 import { ManualClock, silentLogger } from '@swarmctl/shared/kit';
-import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
+import type { IngressBackend, IngressEntry, ProxyOptions } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ProxyIngress, type ProxyIngressOptions } from './ingress.ts';
-import type { ProxyPortOptions } from './options.ts';
 import { handleStreams } from './streams/handles.ts';
 import { socketStreams } from './streams/sockets.ts';
 import type { Opening, Streams } from './streams/types.ts';
@@ -60,15 +59,15 @@ describe.each([
 
   async function publish(
     backends: IngressBackend[],
-    port_: Partial<ProxyPortOptions> = {},
+    proxy: ProxyOptions = {},
     entry: Partial<IngressEntry> = {},
     options: Partial<ProxyIngressOptions> = {},
   ): Promise<void> {
     ingress = new ProxyIngress(
-      { nodeId: 'n1', ingressAddrs: [], advertiseAddr: front, portOptions: () => port_, ...options },
+      { nodeId: 'n1', ingressAddrs: [], advertiseAddr: front, ...options },
       { log: silentLogger, clock, streams: holed() },
     );
-    await ingress.apply(table(backends, entry));
+    await ingress.apply(table(backends, { proxy, ...entry }));
   }
 
   const table = (backends: IngressBackend[], more: Partial<IngressEntry> = {}) =>
@@ -180,7 +179,7 @@ describe.each([
 
     it('sends a header before anything is said, too', async () => {
       const a = await serve('a', (socket) => socket.once('data', (data) => socket.write(data)));
-      await publish([a], { clientAddress: 'proxy-v1' });
+      await publish([a], {}, { clientAddress: 'proxy-v1' });
       const socket = dial();
       await once(socket, 'connect');
       expect(await first(socket)).toBe(`PROXY TCP4 127.0.0.1 ${front} ${socket.localPort} ${port}\r\n`);
@@ -188,7 +187,7 @@ describe.each([
 
     it('writes a client of IPv4 as such where it listens for both families', async () => {
       const a = await serve('a', (socket) => socket.once('data', (data) => socket.write(data)));
-      await publish([a], { clientAddress: 'proxy-v1' }, {}, { ingressAddrs: ['::'] });
+      await publish([a], {}, { clientAddress: 'proxy-v1' }, { ingressAddrs: ['::'] });
       const socket = dial({ host: '127.0.0.1' });
       await once(socket, 'connect');
       expect(await first(socket)).toBe(`PROXY TCP4 127.0.0.1 127.0.0.1 ${socket.localPort} ${port}\r\n`);
@@ -317,7 +316,7 @@ describe.each([
     });
 
     it('lets only some wait for a backend', async () => {
-      await publish([hole('a', 1)], { mostPending: 1 });
+      await publish([hole('a', 1)], {}, {}, { share: 1_024 });
       const attempt = new Promise<void>((resolve) => {
         tried = resolve;
       });
@@ -482,7 +481,7 @@ describe.each([
   describe.skipIf(!hasIpv6())('as a relay of IPv6', () => {
     it('answers clients of IPv6 alone, and says who they are', async () => {
       const a = await serve('a', (socket) => socket.once('data', (data) => socket.write(data)));
-      await publish([a], { clientAddress: 'proxy-v1' }, {}, { families: 'ipv6', advertiseAddr: '10.0.0.1' });
+      await publish([a], {}, { clientAddress: 'proxy-v1' }, { families: 'ipv6', advertiseAddr: '10.0.0.1' });
       const socket = dial({ host: '::1' });
       await once(socket, 'connect');
       expect(await first(socket)).toBe(`PROXY TCP6 ::1 ::1 ${socket.localPort} ${port}\r\n`);
@@ -512,7 +511,7 @@ describe.each([
       server.listen(0, '::1');
       await once(server, 'listening');
       const a = { ...backend('a', (server.address() as AddressInfo).port), localAddr: '::1' };
-      await publish([a], { clientAddress: 'proxy-v1' });
+      await publish([a], {}, { clientAddress: 'proxy-v1' });
       const socket = dial();
       await once(socket, 'connect');
       expect(await first(socket)).toBe(`PROXY TCP4 127.0.0.1 ${front} ${socket.localPort} ${port}\r\n`);

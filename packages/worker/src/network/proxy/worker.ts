@@ -1,32 +1,31 @@
 import process from 'node:process';
 import { realClock, silentLogger } from '@swarmctl/shared/kit';
+import type { IngressEntry } from '@swarmctl/shared/wire';
 import { ProxyIngress } from './ingress.ts';
-import type { ProxyPortOptions } from './options.ts';
 import type { FromWorker, ToWorker, WorkerReport } from './pool.ts';
 import { handleStreams } from './streams/handles.ts';
 import { makeSocketStreams } from './streams/sockets.ts';
 
 // A process of the proxy's pool: does what it is told, says how it fares, and ends with the one that started it.
 
-const reportMs = 100;
+const reportMs = 250;
 
 let ingress: ProxyIngress | undefined;
-let portOptions: ReadonlyMap<string, Partial<ProxyPortOptions>> = new Map();
+const wanted = new Map<string, IngressEntry>();
 let told = '';
 
 const send = (message: FromWorker): void => void process.send?.(message, undefined, undefined, () => {});
 
 process.on('message', (message: ToWorker) => {
   if (message.type === 'options') {
-    ingress = new ProxyIngress(
-      { ...message.options, portOptions: ({ key }) => portOptions.get(key) ?? {} },
-      { log: silentLogger, clock: realClock, streams: handleStreams(false) ?? makeSocketStreams(false) },
-    );
+    const streams = handleStreams(false) ?? makeSocketStreams(false);
+    ingress = new ProxyIngress(message.options, { log: silentLogger, clock: realClock, streams });
   } else if (message.type === 'apply') {
-    const { version, entries } = message;
-    portOptions = new Map(entries.map(([{ key }, options]) => [key, options]));
+    const { version, entries, removed } = message;
+    for (const key of removed) wanted.delete(key);
+    for (const entry of entries) wanted.set(entry.key, entry);
     ingress
-      ?.apply(new Map(entries.map(([entry]) => [entry.key, entry])))
+      ?.apply(new Map(wanted))
       .then(() => {
         report();
         send({ type: 'applied', version });
@@ -42,8 +41,9 @@ function report(): void {
   if (!ingress) return;
   const now: WorkerReport = {
     problems: [...ingress.problems()],
+    failed: ingress.failed,
     connections: [...ingress.connections()],
-    counters: [...ingress.counters()],
+    counters: [...ingress.counters()].filter(([, { connections, refused }]) => connections + refused > 0),
   };
   const text = JSON.stringify(now);
   if (text !== told) send({ type: 'report', ...now });
