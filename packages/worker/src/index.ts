@@ -1,3 +1,4 @@
 export * from './agent/index.ts';
 export * from './network/index.ts';
 export * from './runtime/index.ts';
+export * from './secrets/index.ts';

@@ -15,6 +15,7 @@ import type { View } from '../store/types.ts';
 import { IngressTracker, isServing } from './ingress-table.ts';
 import { LogHub } from './log-hub.ts';
 import { mayHaveServed, NetworkTracker } from './network-view.ts';
+import { inMessages, type PayloadDelta, PayloadTracker } from './payloads.ts';
 import { concernsMesh, MeshTracker } from './peers.ts';
 import { Presence } from './presence.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
@@ -47,6 +48,7 @@ export class Dispatcher {
   readonly #ingress = new IngressTracker();
   readonly #mesh = new MeshTracker();
   readonly #networks = new NetworkTracker();
+  readonly #payloads: PayloadTracker;
   readonly #writer: Writer;
   readonly #logs: LogHub;
   /** Tasks to look at again, by node. */
@@ -63,7 +65,8 @@ export class Dispatcher {
     this.#heartbeatMs = this.#settings.heartbeatMs;
     this.#presence = new Presence(graceMsOf(this.#settings, this.#heartbeatMs));
     this.#gate = new StopGate(this.#settings);
-    const { store, proposer, clock, log, newId } = modules;
+    const { store, proposer, clock, log, newId, alsoNeeded } = modules;
+    this.#payloads = new PayloadTracker(alsoNeeded);
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
     this.#writer = new Writer({ store, proposer, clock, log, nodeChange });
     this.#logs = new LogHub({ view: () => store.view(), sessionOf: (id) => this.#openSession(id), newId, log });
@@ -131,6 +134,7 @@ export class Dispatcher {
 
   #changed(event: StoreEvent, view: View): void {
     this.#networks.touch(event, view);
+    this.#payloads.touch(event);
     if (event.table === 'tasks') this.#taskChanged(event.before, event.after, event.index);
     else if (event.table === 'nodes') this.#nodeChanged(event.before, event.after, view);
     else if (event.table === 'services') this.#ingress.touch(event.id);
@@ -221,14 +225,16 @@ export class Dispatcher {
       if (!session.open || session.behind) continue;
       const { tasks, removedTasks } = this.#taskDelta(session, view);
       const moved = tasks.length > 0 || removedTasks.length > 0;
+      const payloads = this.#payloads.unshown(session, view, this.#dirty.has(session.nodeId));
       const mesh = this.#mesh.unshown(session, session.nodeId);
       const networks = this.#networks.unshown(session, session.nodeId);
-      if (!moved && !rerouted && !mesh && !networks && session.sentRevision >= wantedRevision) continue;
+      if (!moved && !rerouted && !mesh && !networks && !payloads && session.sentRevision >= wantedRevision) continue;
       if (session.congested) session.behind = true;
       else {
         session.sentRevision = view.index;
         this.#mesh.shown(session);
         if (networks) this.#networks.shown(session, session.nodeId);
+        if (payloads) this.#sendPayloads(session, payloads);
         session.send({
           type: 'update',
           full: false,
@@ -239,10 +245,12 @@ export class Dispatcher {
           removedIngress: removed,
           ...(mesh && { mesh }),
           ...networks,
+          ...(payloads && { payloads: payloads.ids }),
         });
       }
     }
     this.#dirty.clear();
+    this.#payloads.settle();
     this.#release(view);
   }
 
@@ -261,6 +269,8 @@ export class Dispatcher {
     this.#mesh.shown(session);
     this.#networks.shown(session, session.nodeId);
     const networks = this.#networks.views(session.nodeId);
+    const payloads = this.#payloads.whole(session, view);
+    this.#sendPayloads(session, payloads);
     session.send({
       type: 'update',
       full: true,
@@ -271,7 +281,14 @@ export class Dispatcher {
       removedIngress: [],
       ...(mesh && { mesh }),
       ...(networks.length > 0 && { networks }),
+      ...(payloads.ids.length > 0 && { payloads: payloads.ids }),
     });
+  }
+
+  /** Ahead of the update that tells of who uses them. */
+  #sendPayloads(session: Session, payloads: PayloadDelta): void {
+    for (const some of inMessages(payloads.added)) session.send({ type: 'payloads', payloads: some });
+    this.#payloads.shown(session, payloads);
   }
 
   #taskDelta(session: Session, view: View): { tasks: Task[]; removedTasks: string[] } {

@@ -1,6 +1,7 @@
 import type { Clock, Logger, NewId } from '@swarmctl/shared/kit';
 import type { LogLine, Peer } from '@swarmctl/shared/wire';
 import type { Proposer, StoreWatch, View } from '../store/types.ts';
+import type { AlsoNeeded } from './payloads.ts';
 
 // What the dispatcher is made of and with.
 
@@ -45,6 +46,8 @@ export interface DispatcherModules {
   /** Signs a node's request with the role that the state gives it. Rejects with what is wrong. */
   readonly renew: (nodeId: string, csr: string) => Promise<{ readonly certificate: string; readonly ca: string }>;
   readonly managers: () => readonly Peer[];
+  /** Secrets and configs that nodes need beside those of their tasks. */
+  readonly alsoNeeded?: AlsoNeeded;
 }
 
 /** A line of a task's log, or a notice such as a node being away. */

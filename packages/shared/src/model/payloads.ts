@@ -109,6 +109,10 @@ export const versionsOf = <T extends { readonly Spec: Named }>(all: readonly T[]
     .filter(({ Spec }) => versionOf(Spec).base === base)
     .sort((a, b) => versionOf(a.Spec).number - versionOf(b.Spec).number);
 
+/** The one that a name stands for where nobody says which. */
+export const newestVersion = <T extends { readonly Spec: Named }>(all: readonly T[], base: string): T | undefined =>
+  versionsOf(all, base).at(-1);
+
 function numberIn(name: string, base: string): number | undefined {
   const digits = name.startsWith(`${base}.v`) ? name.slice(base.length + 2) : '';
   return /^[1-9]\d{0,8}$/.test(digits) ? Number(digits) : undefined;

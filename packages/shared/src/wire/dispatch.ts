@@ -2,6 +2,7 @@ import type {
   ClientAddress,
   NodeDescription,
   NodeRole,
+  PayloadKind,
   PortConfig,
   Protocol,
   ProxyOptions,
@@ -108,6 +109,18 @@ export interface NetworkName {
   readonly tasks: readonly { readonly taskId: string; readonly slot?: number; readonly addr: string }[];
 }
 
+/** A secret or a config as the nodes get it that use it. It stays in their memory. */
+export interface NodePayload {
+  readonly kind: PayloadKind;
+  readonly id: string;
+  readonly name: string;
+  /** Which name its versions share, and the number of this one. */
+  readonly version: { readonly base: string; readonly number: number };
+  readonly data: Uint8Array;
+  /** The data is a Go-style template. */
+  readonly templated: boolean;
+}
+
 export interface LogOptions {
   readonly follow: boolean;
   readonly stdout: boolean;
@@ -181,7 +194,11 @@ export type ManagerMessage =
       readonly networks?: readonly NetworkView[];
       /** Ids of networks that this node has no task on any more. */
       readonly removedNetworks?: readonly string[];
+      /** Ids of the payloads that this node is to have, all of them came before; absent: as they were (in a full update: none). */
+      readonly payloads?: readonly string[];
     }
+  /** Content of secrets and configs, ahead of the update that tells of who uses them. */
+  | { readonly type: 'payloads'; readonly payloads: readonly NodePayload[] }
   | { readonly type: 'status-ack'; readonly sequence: number }
   /** From now on; the agent beats at once. */
   | { readonly type: 'heartbeat-period'; readonly heartbeatMs: number }

@@ -3,6 +3,7 @@ import { Bell, delay, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { NodeDescription, TaskStatus } from '@swarmctl/shared/model';
 import type { AgentMessage, ManagerMessage, StatusUpdate } from '@swarmctl/shared/wire';
 import { LogServer } from '../logs/log-server.ts';
+import { type PayloadSource, PayloadStore } from '../secrets/payload-store.ts';
 import { Connector } from './connector.ts';
 import { describeNode } from './describe.ts';
 import { JournalKeeper, readJournal, writeJournal } from './journal.ts';
@@ -37,6 +38,7 @@ export class Agent {
   /** Reports that wait until what they tell of can be reached. */
   readonly #opening = new Map<string, TaskStatus>();
   readonly #logs: LogServer;
+  readonly #payloads: PayloadStore;
   readonly #journal: JournalKeeper;
   readonly #acknowledged = new Bell();
   readonly #describeBell = new Bell();
@@ -57,6 +59,7 @@ export class Agent {
     this.#modules = modules;
     this.#instance = modules.newId();
     this.#restartGraceMs = this.#options.restartGraceMs;
+    this.#payloads = modules.payloads ?? new PayloadStore();
     this.#routing = this.#routingFrom({ entries: [], revision: 0 });
     this.#tasks = this.#taskBoard();
     this.#journal = this.#journalKeeper();
@@ -162,6 +165,11 @@ export class Agent {
   stop(graceMs: number): void {
     this.#restartGraceMs = graceMs;
     this.#stopping.abort();
+  }
+
+  /** The secrets that this node was given. */
+  get secrets(): PayloadSource {
+    return this.#payloads;
   }
 
   /** What the node says of itself, once it has looked. */
@@ -296,6 +304,9 @@ export class Agent {
       case 'update':
         this.#update(message);
         break;
+      case 'payloads':
+        this.#payloads.put(message.payloads);
+        break;
       case 'status-ack':
         this.#outbox.acknowledge(message.sequence);
         break;
@@ -347,6 +358,7 @@ export class Agent {
     }
     this.#tasks.assign(update.tasks);
     this.#tasks.forget(update.removedTasks);
+    if (update.full || update.payloads) this.#payloads.keepOnly(update.payloads ?? []);
     if (update.full) this.#wholeKnown(update);
     this.#journal.touch();
   }

@@ -4,6 +4,7 @@ import type { Peer } from '@swarmctl/shared/wire';
 import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
+import type { PayloadStore } from '../secrets/payload-store.ts';
 import type { Link } from './link.ts';
 import type { Probe } from './probe.ts';
 
@@ -46,6 +47,8 @@ export interface AgentModules {
   /** Absent where there can be none. */
   readonly mesh?: Mesh;
   readonly networks?: NodeNetworks;
+  /** Where the secrets and configs go that this node is given; absent: nowhere else. */
+  readonly payloads?: PayloadStore;
   readonly link: Link;
   readonly clock: Clock;
   readonly random: Random;

@@ -1,0 +1,130 @@
+import {
+  isTerminal,
+  type Payload,
+  type PayloadKind,
+  payloadReferences,
+  type StoreEvent,
+  type Task,
+  versionOf,
+  wantsLife,
+} from '@swarmctl/shared/model';
+import type { NodePayload } from '@swarmctl/shared/wire';
+import type { View } from '../store/types.ts';
+
+// Which secrets and configs each node gets: those of its tasks that live, and those that something else on the node needs. Nothing else leaves
+// the managers.
+
+/**
+ * Ids of secrets and configs that a node needs beside those of its tasks. Asked again after changes of services, nodes, secrets and configs, for
+ * each node that is connected.
+ */
+export type AlsoNeeded = (view: View, nodeId: string) => Iterable<string>;
+
+/** What a session is to be sent. */
+export interface PayloadDelta {
+  readonly added: readonly NodePayload[];
+  /** All that the node is to have then. */
+  readonly ids: readonly string[];
+}
+
+/** Bytes of content in one message, but for a payload that is larger by itself. */
+const messageBytes = 1024 * 1024;
+
+interface Who {
+  readonly nodeId: string;
+  /** Tasks as the agent was last shown them. */
+  readonly shown: ReadonlyMap<string, Task>;
+}
+
+export class PayloadTracker {
+  readonly #alsoNeeded: AlsoNeeded | undefined;
+  readonly #has = new WeakMap<Who, ReadonlySet<string>>();
+  /** Any node may need others than before, whatever its tasks. */
+  #touched = false;
+
+  constructor(alsoNeeded?: AlsoNeeded) {
+    this.#alsoNeeded = alsoNeeded;
+  }
+
+  touch({ table }: StoreEvent): void {
+    this.#touched ||=
+      table === 'secrets' ||
+      table === 'configs' ||
+      (this.#alsoNeeded !== undefined && (table === 'services' || table === 'nodes'));
+  }
+
+  /** All sessions were looked at. */
+  settle(): void {
+    this.#touched = false;
+  }
+
+  /** What the session lacks; undefined: nothing. `moved`: something about its tasks has changed. */
+  unshown(session: Who, view: View, moved: boolean): PayloadDelta | undefined {
+    return moved || this.#touched ? this.#delta(session, view, this.#has.get(session) ?? new Set()) : undefined;
+  }
+
+  /** What a session that is shown everything lacks. */
+  whole(session: Who, view: View): PayloadDelta {
+    const has = this.#has.get(session) ?? new Set();
+    return this.#delta(session, view, has) ?? { added: [], ids: [...has] };
+  }
+
+  /** The session gets it. */
+  shown(session: Who, { ids }: PayloadDelta): void {
+    this.#has.set(session, new Set(ids));
+  }
+
+  #delta(session: Who, view: View, has: ReadonlySet<string>): PayloadDelta | undefined {
+    const needed = new Map<string, NodePayload | undefined>();
+    for (const id of this.#needs(session, view)) {
+      if (needed.has(id)) continue;
+      const found = find(view, id);
+      if (found) needed.set(id, has.has(id) ? undefined : nodePayload(...found));
+    }
+    const added = [...needed.values()].filter((one) => one !== undefined);
+    // As many as before and none new: the same.
+    return added.length === 0 && needed.size === has.size ? undefined : { added, ids: [...needed.keys()] };
+  }
+
+  *#needs({ nodeId, shown }: Who, view: View): Iterable<string> {
+    for (const [id, { DesiredState, Spec }] of shown) {
+      if (!Spec.ContainerSpec?.Secrets && !Spec.ContainerSpec?.Configs) continue;
+      const state = view.get('tasks', id)?.Status.State;
+      if (state === undefined || isTerminal(state) || !wantsLife(DesiredState)) continue;
+      for (const reference of payloadReferences(Spec.ContainerSpec)) yield reference.id;
+    }
+    if (this.#alsoNeeded) yield* this.#alsoNeeded(view, nodeId);
+  }
+}
+
+/** In messages of a bounded size, but for what is larger by itself. */
+export function* inMessages(payloads: readonly NodePayload[]): Iterable<readonly NodePayload[]> {
+  let message: NodePayload[] = [];
+  let bytes = 0;
+  for (const payload of payloads) {
+    if (message.length > 0 && bytes + payload.data.length > messageBytes) {
+      yield message;
+      message = [];
+      bytes = 0;
+    }
+    message.push(payload);
+    bytes += payload.data.length;
+  }
+  if (message.length > 0) yield message;
+}
+
+function find(view: View, id: string): [PayloadKind, Payload] | undefined {
+  const secret = view.get('secrets', id);
+  if (secret) return ['secret', secret];
+  const config = view.get('configs', id);
+  return config && ['config', config];
+}
+
+const nodePayload = (kind: PayloadKind, { ID, Spec }: Payload): NodePayload => ({
+  kind,
+  id: ID,
+  name: Spec.Name,
+  version: versionOf(Spec),
+  data: Buffer.from(Spec.Data, 'base64'),
+  templated: Spec.Templating !== undefined,
+});

@@ -1,0 +1,1 @@
+export { type PayloadSource, PayloadStore } from './payload-store.ts';

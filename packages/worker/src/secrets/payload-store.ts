@@ -1,0 +1,50 @@
+import type { PayloadKind } from '@swarmctl/shared/model';
+import type { NodePayload } from '@swarmctl/shared/wire';
+
+// The secrets and configs that this node was given, in memory alone.
+
+/** For whoever on the node uses them. */
+export interface PayloadSource {
+  /** By id, by the name whose newest version here it is, or by a version's own name. */
+  get(reference: string, kind?: PayloadKind): NodePayload | undefined;
+  /** Called after others came or some went. Returns an unsubscriber. */
+  onChange(listener: () => void): () => void;
+}
+
+export class PayloadStore implements PayloadSource {
+  readonly #payloads = new Map<string, NodePayload>();
+  readonly #listeners = new Set<() => void>();
+
+  get(reference: string, kind: PayloadKind = 'secret'): NodePayload | undefined {
+    const byId = this.#payloads.get(reference);
+    if (byId?.kind === kind) return byId;
+    const all = [...this.#payloads.values()].filter((one) => one.kind === kind);
+    const [newest] = all
+      .filter(({ version }) => version.base === reference)
+      .sort((a, b) => b.version.number - a.version.number);
+    return newest ?? all.find(({ name }) => name === reference);
+  }
+
+  put(payloads: readonly NodePayload[]): void {
+    for (const payload of payloads) this.#payloads.set(payload.id, payload);
+    if (payloads.length > 0) this.#changed();
+  }
+
+  keepOnly(ids: readonly string[]): void {
+    const kept = new Set(ids);
+    const gone = [...this.#payloads.keys()].filter((id) => !kept.has(id));
+    for (const id of gone) this.#payloads.delete(id);
+    if (gone.length > 0) this.#changed();
+  }
+
+  onChange(listener: () => void): () => void {
+    // A function of its own, so that one listener may listen twice.
+    const own = () => listener();
+    this.#listeners.add(own);
+    return () => this.#listeners.delete(own);
+  }
+
+  #changed(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
