@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import { type RunCommand, runCommand } from '../command.ts';
 
-// The `nft` program. Transactions go by a file in a private folder: nft cannot read the sockets that Node's pipes are.
+// The `nft` program. Transactions go on its command line when they are short, which is soonest done, else by a file in a private folder: nft
+// cannot read the sockets that Node's pipes are.
 
 export interface Nft {
   /** One transaction: all of it or nothing. */
@@ -22,6 +23,9 @@ export interface TableId {
   readonly name: string;
 }
 
+/** Of 128 KiB that an argument may have. */
+const shortBytes = 64 * 1024;
+
 export class NftTool implements Nft {
   readonly #run: RunCommand;
 
@@ -30,6 +34,10 @@ export class NftTool implements Nft {
   }
 
   async apply(text: string): Promise<void> {
+    if (Buffer.byteLength(text) <= shortBytes) {
+      await this.#nft(text);
+      return;
+    }
     const folder = await mkdtemp(join(tmpdir(), 'swarmd-nft-'));
     try {
       const file = join(folder, 'transaction.nft');
