@@ -6,8 +6,18 @@ import { connect } from 'node:net';
 
 /** The echo service's: no engine gives it to a container. */
 export const echoPort = 7;
-const [question, answer] = [0x71, 0x61];
+const [question, answer, largeQuestion, shortAnswer] = [0x71, 0x61, 0x73, 0x53];
 const magic = Buffer.from('swarm-mesh');
+const tokenAt = magic.length + 1;
+
+/** Whatever follows it, its answer is short: whether it came through is what is asked. */
+export function sizeQuestion(token: number): Buffer {
+  const data = Buffer.alloc(tokenAt + 4);
+  data[0] = largeQuestion;
+  magic.copy(data, 1);
+  data.writeUInt32BE(token >>> 0, tokenAt);
+  return data;
+}
 
 interface Peer {
   readonly addr: string;
@@ -19,14 +29,20 @@ interface Peer {
   isFailed: boolean;
 }
 
+export interface EchoEvents {
+  /** The peer is there. */
+  answered(id: string): void;
+  /** A question about a size came through. */
+  sized(id: string, token: number): void;
+}
+
 export class Echo {
-  readonly #answered: (id: string, size: number) => void;
+  readonly #events: EchoEvents;
   readonly #peers = new Map<string, Peer>();
   #server: { readonly addr: string; readonly socket: Socket } | undefined;
 
-  /** `answered` is called for every answer, with the datagram's size; 0 for a kernel's. */
-  constructor(answered: (id: string, size: number) => void) {
-    this.#answered = answered;
+  constructor(events: EchoEvents) {
+    this.#events = events;
   }
 
   /** Answers on this address, those alone whom `isPeer` knows. */
@@ -36,9 +52,8 @@ export class Echo {
     this.#server = undefined;
     const socket = createSocket('udp4');
     socket.on('message', (data, from) => {
-      if (data[0] !== question || !isPeer(from.address)) return;
-      data[0] = answer;
-      socket.send(data, from.port, from.address, () => undefined);
+      const reply = answerTo(data);
+      if (reply && isPeer(from.address)) socket.send(reply, from.port, from.address, () => undefined);
     });
     socket.bind(echoPort, addr);
     await once(socket, 'listening').catch((error: unknown) => {
@@ -60,18 +75,20 @@ export class Echo {
     for (const [id, addr] of peers) if (!this.#peers.has(id)) this.#open(id, addr);
   }
 
-  /** `size`: of the datagram's content. */
-  ask(id: string, size = 0): void {
+  ask(id: string): void {
     const known = this.#peers.get(id);
     const peer = known?.isFailed ? this.#open(id, known.addr) : known;
     if (!peer?.isConnected) {
       if (peer) peer.isAskedFor = true;
       return;
     }
-    const data = Buffer.alloc(Math.max(size, magic.length + 1));
-    data[0] = question;
-    magic.copy(data, 1);
-    peer.socket.send(data, (error) => this.#failed(id, peer, error));
+    peer.socket.send(Buffer.concat([Buffer.of(question), magic]), (error) => this.#failed(id, peer, error));
+  }
+
+  /** Where answers of a peer come to; undefined while it cannot be asked. */
+  portOf(id: string): number | undefined {
+    const peer = this.#peers.get(id);
+    return peer?.isConnected && !peer.isFailed ? peer.socket.address().port : undefined;
   }
 
   close(): void {
@@ -85,7 +102,8 @@ export class Echo {
     const peer: Peer = { addr, socket, isConnected: false, isAskedFor: false, isFailed: false };
     this.#peers.set(id, peer);
     socket.on('message', (data) => {
-      if (data[0] === answer) this.#answered(id, data.length);
+      if (data[0] === answer) this.#events.answered(id);
+      if (data[0] === shortAnswer && data.length >= tokenAt + 4) this.#events.sized(id, data.readUInt32BE(tokenAt));
     });
     socket.on('error', (error) => this.#failed(id, peer, error));
     socket.on('connect', () => {
@@ -100,11 +118,17 @@ export class Echo {
 
   #failed(id: string, peer: Peer, error: Error | null): void {
     if (!error || this.#peers.get(id) !== peer) return;
-    if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.#answered(id, 0);
+    if ((error as NodeJS.ErrnoException).code === 'ECONNREFUSED') this.#events.answered(id);
     if (peer.isConnected || peer.isFailed) return;
     peer.isFailed = true;
     peer.socket.close();
   }
+}
+
+function answerTo(data: Buffer): Buffer | undefined {
+  const end = data[0] === question ? tokenAt : data[0] === largeQuestion ? tokenAt + 4 : undefined;
+  if (end === undefined || data.length < end || magic.compare(data, 1, tokenAt) !== 0) return undefined;
+  return Buffer.concat([Buffer.of(end === tokenAt ? answer : shortAnswer), data.subarray(1, end)]);
 }
 
 /** Whether a machine is there, beside the mesh: a refusal says so as well. */

@@ -78,17 +78,17 @@ export class Looker {
     return (await Promise.all(([4, 6] as const).map(of))).flat();
   }
 
-  /** The smallest MTU on the ways to `addrs`; those without a way count for nothing. */
-  async mtuTo(addrs: readonly string[], devices: readonly Device[]): Promise<number> {
-    let least = Number.POSITIVE_INFINITY;
+  /** The MTUs of the ways to `addrs` (canonical) as the kernel knows them; nothing for one without a way. */
+  async mtusTo(addrs: readonly string[], devices: readonly Device[]): Promise<ReadonlyMap<string, number>> {
+    const mtus = new Map<string, number>();
     const { stdout } = await this.#batch(addrs.map((addr) => `route get ${addr}`));
     for (const line of stdout.split('\n').filter((text) => text.startsWith('['))) {
       const [route] = JSON.parse(line) as Fields[];
       const metric = list(route?.['metrics']).find((one) => one['mtu'] !== undefined)?.['mtu'];
-      const device = devices.find(({ name }) => name === route?.['dev'])?.mtu;
-      least = Math.min(least, Number(metric ?? device ?? Number.POSITIVE_INFINITY));
+      const mtu = metric ?? devices.find(({ name }) => name === route?.['dev'])?.mtu;
+      if (mtu !== undefined) mtus.set(canonical(String(route?.['dst'])), Number(mtu));
     }
-    return least;
+    return mtus;
   }
 
   async #batch(lines: readonly string[]): Promise<{ stdout: string }> {

@@ -2,12 +2,14 @@ import { type Clock, ClusterError, type Logger, messageOf, type Timer } from '@s
 import { type NodeDescription, parseIp } from '@swarmctl/shared/model';
 import type { MeshPeer, MeshView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
+import { PathMtus } from '../path-mtu.ts';
+import type { Probe } from '../path-mtu-search.ts';
 import type { Mesh, MeshOptions, MeshState } from '../types.ts';
 import { Echo, isThere } from './echo.ts';
-import { type Device, hasIpv6, Looker } from './look.ts';
+import { canonical, type Device, hasIpv6, Looker } from './look.ts';
 import { addressesOf, addressIn, deviceName, isInPool, isMeshDevice } from './names.ts';
 import { type Family, type MeshFound, type MeshWanted, planMesh, planRemoval } from './plan.ts';
-import { narrower, SizeTracker } from './size.ts';
+import { ProbeSocket, probeDatagram } from './probe.ts';
 import { meshState, signatureOf } from './state.ts';
 import { doSteps, setSwitches } from './tool.ts';
 import { EchoTracker } from './tracker.ts';
@@ -19,6 +21,8 @@ export interface MeshModules {
   readonly log: Logger;
   readonly clock: Clock;
   readonly run?: RunCommand;
+  /** Of the ways from this node; the mesh tries them. */
+  readonly paths?: PathMtus;
 }
 
 export type MeshDescription = NonNullable<NodeDescription['Mesh']>;
@@ -33,8 +37,6 @@ const closedPort = 9;
 /** IPv4 or IPv6, UDP, VXLAN and Ethernet around each packet. */
 const overhead = { 4: 50, 6: 70 };
 const leastMtu = 576;
-/** IPv4 and UDP in front of a probe. */
-const probeHeader = 28;
 const longestWhy = 1_000;
 
 export class KernelMesh implements Mesh {
@@ -45,7 +47,8 @@ export class KernelMesh implements Mesh {
   readonly #run: RunCommand;
   readonly #looker: Looker;
   readonly #tracker = new EchoTracker();
-  readonly #sizes = new SizeTracker();
+  readonly #paths: PathMtus;
+  readonly #unfollow: () => void;
   readonly #echo: Echo;
   readonly #listeners = new Set<(state: MeshState) => void>();
   readonly #describers = new Set<() => void>();
@@ -60,8 +63,9 @@ export class KernelMesh implements Mesh {
   #described = '';
   #isUp: boolean;
   #failure: string | undefined = 'it is not set up yet';
-  /** Of a way that turned out to be narrower than its first link, or none. */
-  #mtuLimit = Number.POSITIVE_INFINITY;
+  /** What an earlier daemon found, until it is tried again. */
+  #mtuBefore: number | undefined;
+  #prober: ProbeSocket | undefined;
   #work: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
@@ -72,7 +76,17 @@ export class KernelMesh implements Mesh {
     this.#clock = modules.clock;
     this.#run = modules.run ?? runCommand;
     this.#looker = new Looker(this.#run);
-    this.#echo = new Echo((id, size) => this.#answered(id, size));
+    this.#echo = new Echo({
+      answered: (id) => this.#answered(id),
+      sized: (id, token) => {
+        const peer = this.#peer(id);
+        if (peer) this.#paths.answered(peer.addr, token);
+      },
+    });
+    this.#paths = modules.paths ?? new PathMtus(options.dataPathAddr, modules);
+    this.#unfollow = this.#paths.onChange(() => {
+      void this.#next(() => this.#reconcile('a way’s MTU')).catch(() => undefined);
+    });
     this.#isUp = isUp;
     if (isUp) this.#failure = undefined;
     this.#described = JSON.stringify(this.describe());
@@ -126,7 +140,6 @@ export class KernelMesh implements Mesh {
     return this.#next(() => this.#reconcile('a look around'))
       .catch(() => undefined)
       .finally(() => {
-        this.#sizes.begin(this.#wanted?.peers.map(({ nodeId }) => nodeId) ?? []);
         this.#later('sweep', sweepMs, () => void this.sweep());
       });
   }
@@ -136,9 +149,13 @@ export class KernelMesh implements Mesh {
     this.#isClosed = true;
     for (const timer of this.#timers.values()) timer.cancel();
     this.#timers.clear();
+    this.#unfollow();
+    this.#paths.follow([], () => undefined);
     if (isFirst && !options.keep) this.#work = this.#work.then(() => removeMesh(this.#options, this.#run));
     await this.#work;
     this.#echo.close();
+    this.#prober?.close();
+    this.#prober = undefined;
   }
 
   #next<T>(act: () => Promise<T>): Promise<T> {
@@ -194,7 +211,6 @@ export class KernelMesh implements Mesh {
         'mesh brought up to date',
       );
     }
-    if (this.#wanted?.mtu !== wanted.mtu) this.#sizes.begin(wanted.peers.map(({ nodeId }) => nodeId));
     return wanted;
   }
 
@@ -217,16 +233,12 @@ export class KernelMesh implements Mesh {
     const { dataPathAddr, mark } = this.#options;
     const outer = parseIp(dataPathAddr)?.family ?? 4;
     const peers = view.peers.filter(({ addr }) => parseIp(addr)?.family === outer);
-    const own = devices.find(({ addresses }) => addresses.some(({ addr }) => addr === dataPathAddr));
-    const least = Math.min(
-      own?.mtu ?? 1_500,
-      await this.#looker.mtuTo(
-        peers.map(({ addr }) => addr),
-        devices,
-      ),
-    );
     const families: Family[] = (await hasIpv6()) ? [4, 6] : [4];
-    const mtu = Math.max(leastMtu, Math.min(least - overhead[outer], this.#mtuLimit));
+    const addrs = peers.map(({ addr }) => addr);
+    if (!this.#state) this.#mtuBefore = devices.find(({ name }) => name === this.device)?.mtu;
+    if (this.#paths.isProven(addrs)) this.#mtuBefore = undefined;
+    const least = (await this.#paths.least(addrs)) - overhead[outer];
+    const mtu = Math.max(leastMtu, Math.min(least, this.#mtuBefore ?? least));
     return { device: this.device, mark, mtu, local: dataPathAddr, families, view, peers };
   }
 
@@ -240,6 +252,11 @@ export class KernelMesh implements Mesh {
     this.#tracker.follow(
       up.map(({ nodeId }) => nodeId),
       this.#clock.monotonic(),
+    );
+    this.#prober ??= new ProbeSocket(this.#options.dataPathAddr);
+    this.#paths.follow(
+      up.map(({ addr }) => addr),
+      (addr, probe) => this.#trySize(addr, probe),
     );
     for (const id of this.#beside.keys()) if (!up.some(({ nodeId }) => nodeId === id)) this.#beside.delete(id);
     this.#look();
@@ -283,18 +300,20 @@ export class KernelMesh implements Mesh {
       void this.#askKernel(id);
       void this.#askBeside(id);
     }
-    if (this.#tracker.answers(id) !== 'yes') return;
-    const mtu = this.#wanted?.mtu ?? 0;
-    const size = this.#sizes.next(id);
-    if (size === 'send') this.#echo.ask(id, mtu - probeHeader);
-    else if (size === 'lost') this.#narrow(id, mtu);
   }
 
-  #answered(id: string, size: number): void {
+  #trySize(addr: string, { token, size }: Probe): void {
+    const view = this.#view;
+    const peer = this.#wanted?.peers.find((one) => canonical(one.addr) === addr);
+    const fromPort = peer && this.#echo.portOf(peer.nodeId);
+    if (!view || !peer || fromPort === undefined || !this.#prober) return;
+    const [from, to] = [addressIn(view.pool4, view.self), addressIn(view.pool4, peer.meshId)];
+    const way = { vni: view.vni, self: view.self, peer: peer.meshId, from, to, fromPort };
+    this.#prober.send(probeDatagram(way, this.#prober.family, token, size), view.port, addr);
+  }
+
+  #answered(id: string): void {
     if (this.#isClosed) return;
-    // A kernel does not say which size it refused.
-    if (size === 0) this.#sizes.again(id);
-    if (size >= (this.#wanted?.mtu ?? 0) - probeHeader) this.#sizes.answered(id);
     const isNews = this.#tracker.answered(id);
     this.#beside.delete(id);
     this.#heard?.();
@@ -305,7 +324,7 @@ export class KernelMesh implements Mesh {
   async #askKernel(id: string): Promise<void> {
     const peer = this.#peer(id);
     if (!peer || !this.#view) return;
-    if (await isThere(addressIn(this.#view.pool4, peer.meshId), closedPort, thereMs)) this.#answered(id, 0);
+    if (await isThere(addressIn(this.#view.pool4, peer.meshId), closedPort, thereMs)) this.#answered(id);
   }
 
   /** Is it the mesh that is broken, or is the node gone? */
@@ -319,15 +338,6 @@ export class KernelMesh implements Mesh {
     if (this.#isClosed || !this.#beside.has(id)) return;
     this.#beside.set(id, is);
     this.#publish();
-  }
-
-  #narrow(id: string, mtu: number): void {
-    const next = narrower(mtu);
-    const node = this.#peer(id)?.addr ?? id;
-    if (next === undefined) return;
-    this.#log.warn({ node, mtu, next }, 'packets as large as the mesh’s MTU are lost on the way; it is made smaller');
-    this.#mtuLimit = next;
-    void this.#next(() => this.#reconcile('a narrow way')).catch(() => undefined);
   }
 
   #peer(id: string): MeshPeer | undefined {

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { narrower, SizeTracker } from './size.ts';
 import { againMs, EchoTracker, missedMost, probeMs } from './tracker.ts';
 
 /** Looks whenever it is due, until `end`; `answers` says which questions are answered at once. Tells what came when. */
@@ -78,24 +77,5 @@ describe('who answers over the mesh', () => {
     expect(tracker.answered('a')).toBe(false);
     tracker.follow([], 20);
     expect(tracker.nextAt).toBeUndefined();
-  });
-});
-
-describe('whether large packets get through', () => {
-  it('takes three in a row to be lost', () => {
-    const sizes = new SizeTracker();
-    sizes.begin(['a', 'b']);
-    expect([1, 2, 3].map(() => sizes.next('a'))).toEqual(['send', 'send', 'send']);
-    expect([sizes.next('a'), sizes.next('a')]).toEqual(['lost', undefined]);
-    sizes.next('b');
-    sizes.again('b');
-    expect([1, 2, 3].map(() => sizes.next('b'))).toEqual(['send', 'send', 'send']);
-    sizes.answered('b');
-    sizes.again('b');
-    expect(sizes.next('b')).toBeUndefined();
-  });
-
-  it('goes down by what usual tunnels leave, and not below what IPv6 needs', () => {
-    expect([9_000, 1_500, 1_450, 1_300, 1_280].map(narrower)).toEqual([8_900, 1_450, 1_430, 1_280, undefined]);
   });
 });
