@@ -1,25 +1,15 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { FastifyInstance } from 'fastify';
-import { type ApiContext, managerOf } from './context.ts';
 
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
-const swarmKinds = { secrets: 'secrets', configs: 'configs' } as const;
 const engineKinds = ['containers', 'images', 'volumes', 'exec', 'build', 'plugins', 'distribution'] as const;
 const lone = ['/events', '/auth', '/system/df', '/session', '/commit'] as const;
 
-export function absentRoutes(app: FastifyInstance, context: ApiContext): void {
+export function absentRoutes(app: FastifyInstance): void {
   const refuse = (what: string) => async () => {
     throw new ClusterError('unimplemented', `${what} not supported yet`);
   };
-  for (const [path, name] of Object.entries(swarmKinds)) {
-    const handler = async () => {
-      managerOf(context);
-      return refuse(`${name} are`)();
-    };
-    app.all(`/${path}`, handler);
-    app.all(`/${path}/*`, handler);
-  }
   for (const name of engineKinds) {
     app.all(`/${name}`, refuse(`${name} are`));
     app.all(`/${name}/*`, refuse(`${name} are`));

@@ -162,7 +162,7 @@ describe('the envelope', () => {
       'client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
     ],
     ['/v1.41/nonsense', 404, 'page not found'],
-    ['/secrets', 501, 'secrets are not supported yet'],
+    ['/secrets/x', 404, 'secret x not found'],
     ['/v1.41/networks/x', 404, 'network x not found'],
     ['/volumes', 501, 'volumes are not supported yet'],
     [`/services/${'x'.repeat(5_000)}`, 404, `service ${'x'.repeat(5_000)} not found`],

@@ -16,7 +16,7 @@ import type { ManagerAccess } from './ports.ts';
 
 // The stored objects as the Engine API shows them: our own fields left out, what is derived filled in.
 
-const metaOf = (object: Meta) => ({
+export const metaOf = (object: Meta) => ({
   ID: object.ID,
   Version: object.Version,
   CreatedAt: object.CreatedAt,

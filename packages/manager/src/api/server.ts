@@ -5,6 +5,7 @@ import type { ApiContext } from './context.ts';
 import { forwardToLeader } from './forward.ts';
 import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
+import { payloadRoutes } from './payloads.ts';
 import { serviceRoutes } from './services.ts';
 import { swarmRoutes } from './swarm.ts';
 import { systemRoutes } from './system.ts';
@@ -61,7 +62,16 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   app.setErrorHandler((error, request, reply) => sendError(context, error, request, reply));
   app.setNotFoundHandler((_request, reply) => reply.status(404).send({ message: 'page not found' }));
   const turns = new Turns();
-  const all = [systemRoutes, swarmRoutes, nodeRoutes, networkRoutes, serviceRoutes, taskRoutes, absentRoutes];
+  const all = [
+    systemRoutes,
+    swarmRoutes,
+    nodeRoutes,
+    networkRoutes,
+    payloadRoutes,
+    serviceRoutes,
+    taskRoutes,
+    absentRoutes,
+  ];
   for (const routes of all) await app.register(async (scope) => routes(scope, context, turns));
   await app.ready();
   return app;

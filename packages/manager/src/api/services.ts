@@ -3,6 +3,7 @@ import {
   completeServiceSpec,
   normalise,
   parseJson,
+  payloadReferences,
   type Service,
   ServiceSpec,
   toTimestamp,
@@ -12,6 +13,7 @@ import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
 import { randomName } from './names.ts';
 import { withNetworkIds } from './networks.ts';
+import { checkPayloadsExist } from './payload-use.ts';
 import type { ManagerAccess } from './ports.ts';
 import { showService } from './projection.ts';
 import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
@@ -60,6 +62,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const SpecVersion = context.newId();
     await inTurn(turns, spec, async () => {
       checkPorts(manager, spec);
+      checkPayloadsExist(manager.view(), spec);
       const object = { ID: id, Spec: withNetworkIds(manager.view(), spec), SpecVersion, Endpoint: { Spec: {} } };
       await manager.propose([{ op: 'create', table: 'services', object }]);
     });
@@ -85,6 +88,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       const set = rollback === 'previous' ? rolledBack(context, service) : updated(context, service, given);
       await inTurn(turns, set.Spec, async () => {
         checkPorts(manager, set.Spec, service.ID);
+        checkPayloadsExist(manager.view(), set.Spec);
         const Spec = withNetworkIds(manager.view(), set.Spec);
         await manager.propose([
           {
@@ -122,7 +126,11 @@ export const modeOf = (spec: ServiceSpec): string => (spec.Mode?.Global ? 'globa
 
 /** What is checked against other objects waits for its turn. */
 const inTurn = (turns: Turns, spec: ServiceSpec, write: () => Promise<void>): Promise<void> =>
-  spec.EndpointSpec?.Ports?.length || spec.TaskTemplate?.Networks?.length ? turns.take(write) : write();
+  spec.EndpointSpec?.Ports?.length ||
+  spec.TaskTemplate?.Networks?.length ||
+  payloadReferences(spec.TaskTemplate?.ContainerSpec).length > 0
+    ? turns.take(write)
+    : write();
 
 function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: string): void {
   const conflict = manager.portConflict(manager.view(), spec, selfId);

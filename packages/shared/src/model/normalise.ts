@@ -17,7 +17,8 @@ export function normalise<T extends TSchema>(schema: T, value: unknown, options:
 }
 
 /** Parses a request's body; an empty one is undefined. */
-export function parseJson(body: Uint8Array | string): unknown {
+export function parseJson(body: Uint8Array | string | undefined): unknown {
+  if (body === undefined) return undefined;
   const text =
     typeof body === 'string' ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8');
   if (text.trim() === '') return undefined;
