@@ -64,9 +64,9 @@ const verbs = {
     return load.counts;
   },
 
-  hold: ({ key, host, port }) =>
+  hold: ({ key, host, port, localPort }) =>
     new Promise((resolve, reject) => {
-      const socket = connect({ host, port });
+      const socket = connect({ host, port, ...(localPort && { localPort }) });
       held.set(key, socket);
       socket.once('error', reject);
       socket.once('data', (data) => resolve(String(data).trim()));
@@ -81,7 +81,7 @@ const verbs = {
       socket.write(`${text}\n`);
     }),
 
-  /** From one socket, so that all are one flow; the answers, `none` for one that does not come. */
+  /** From one socket, so that all to one host are one flow; the answers, `none` for one that does not come from there. */
   async udp({ key, host, port, times = 1, waitMs = 300 }) {
     let socket = held.get(key);
     if (!socket) {
@@ -91,11 +91,14 @@ const verbs = {
     const answers = [];
     for (let i = 0; i < times; i++) {
       const answer = new Promise((resolve) => {
-        const timer = setTimeout(() => resolve('none'), waitMs);
-        socket.once('message', (data) => {
+        const end = (text) => {
           clearTimeout(timer);
-          resolve(String(data));
-        });
+          socket.off('message', hear);
+          resolve(text);
+        };
+        const timer = setTimeout(() => end('none'), waitMs);
+        const hear = (data, from) => from.address === host && end(String(data));
+        socket.on('message', hear);
       });
       socket.send('x', port, host);
       answers.push(await answer);

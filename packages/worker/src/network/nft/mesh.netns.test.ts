@@ -168,6 +168,25 @@ describe.skipIf(why)(`nftables ingress over a mesh${why ? ` (skipped: ${why} is 
     });
   });
 
+  it.each(families)(
+    'tells one client’s connections through different nodes apart, all from one port: IPv%i',
+    async (family) => {
+      const [n1, n2, n3] = nodes;
+      await apply([entry('tcp', 8080, [backend(n1, 'tcp')]), entry('udp', 8080, [backend(n1, 'udp')])]);
+      const client = addr(outside, family);
+      const ways = [n3, n2, n1].map((node) => ({
+        key: `way${family}${node.number}`,
+        host: addr(node, family),
+        port: 8080,
+      }));
+      for (const way of ways)
+        expect(await outside.peer.call('hold', { ...way, localPort: 23_456 }), way.host).toBe(`t1 ${client}`);
+      for (const { key, host } of ways) expect(await outside.peer.call('say', { key, text: host })).toBe(host);
+      for (const { host, port } of [...ways, ...ways])
+        expect(await outside.peer.call('udp', { key: `ways${family}`, host, port }), host).toEqual([`t1 ${client}`]);
+    },
+  );
+
   it('shows the real client to tasks that are processes', async () => {
     const [, n2, n3] = nodes;
     await n2.peer.call('listen', { host: '127.0.0.1', port: 9000, name: 'process' });

@@ -201,6 +201,7 @@ describe('replacement', () => {
           iifname != { "lo", "swm1" } ip6 daddr fd73::1 drop
           udp dport 4789 @th,96,24 7 ip saddr != @senders4 drop
           udp dport 4789 @th,96,24 7 ip6 saddr != @senders6 drop
+          iifname "swm1" ct original zone set @ll,80,16
         }
         chain c_mark {
           type filter hook prerouting priority mangle; policy accept;

@@ -206,6 +206,9 @@ function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
         `iifname != { "lo", ${on} } ip6 daddr ${mesh?.v6} drop`,
         senders('ip', 4),
         senders('ip6', 6),
+        // A client may have one port for connections through several nodes, and to one task they look the same. So those of each node are known
+        // apart (the end of its MAC is its number), and one gets another port where the answers would be mixed up.
+        `iifname ${on} ct original zone set @ll,80,16`,
       ),
     ),
     ...withMesh(
