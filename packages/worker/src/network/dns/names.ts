@@ -14,18 +14,22 @@ interface Index {
 /** Views never change in place, so each is indexed once. */
 const indexes = new WeakMap<NetworkView, Index>();
 
-/** The addresses behind `name` for one who is on `views` (the first one's names go first); undefined when nobody there has it. */
-export function addressesOf(views: readonly NetworkView[], name: string): readonly string[] | undefined {
-  for (const view of views) {
-    const found = lookUp(indexOf(view), name);
-    if (found) return found;
-  }
-  for (const view of views) {
+/** Addresses; `absent`: a service that is there has no such task; undefined: nothing is known of the name. */
+export type Found = readonly string[] | 'absent' | undefined;
+
+/** What is behind `name` for one who is on `views`; the first one's names go first. */
+export function addressesOf(views: readonly NetworkView[], name: string): Found {
+  let absent: 'absent' | undefined;
+  const bySuffix = views.map((view) => {
     const suffix = `.${view.name.toLowerCase()}`;
-    const found = name.endsWith(suffix) ? lookUp(indexOf(view), name.slice(0, -suffix.length)) : undefined;
-    if (found) return found;
+    return [view, name.endsWith(suffix) ? name.slice(0, -suffix.length) : undefined] as const;
+  });
+  for (const [view, asked] of [...views.map((view) => [view, name] as const), ...bySuffix]) {
+    const found = asked === undefined ? undefined : lookUp(indexOf(view), asked);
+    if (found === 'absent') absent = found;
+    else if (found) return found;
   }
-  return undefined;
+  return absent;
 }
 
 /** The name of an address (canonical) of a task or a service. */
@@ -49,14 +53,14 @@ export function shuffled<T>(items: readonly T[], random: Random): T[] {
   return result;
 }
 
-function lookUp({ names }: Index, name: string): readonly string[] | undefined {
+function lookUp({ names }: Index, name: string): Found {
   const exact = names.get(name);
   if (exact) return distinct(exact.flatMap((one) => (one.vip === undefined ? taskAddresses(one) : [one.vip])));
   const [, first = '', rest = ''] = /^([^.]+)\.(.+)$/.exec(name) ?? [];
   if (first === 'tasks' && names.has(rest)) return distinct(names.get(rest)?.flatMap(taskAddresses) ?? []);
   if (/^\d+$/.test(first)) {
     const found = pick(names.get(rest), (task) => task.slot === Number(first));
-    if (found) return found;
+    if (found || names.has(rest)) return found ?? 'absent';
   }
   const [, service = '', taskId = ''] = /^(.+)\.[^.]+\.([^.]+)$/.exec(name) ?? [];
   return pick(names.get(service), (task) => task.taskId === taskId);

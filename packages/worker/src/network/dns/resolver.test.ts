@@ -26,7 +26,7 @@ const web: NetworkName = {
   ],
 };
 const view = (id: string, net: number, names: readonly NetworkName[], internal = false): NetworkView => ({
-  ...{ id, name: `${id}net`, vni: 4096 + net, encrypted: false, internal, far: [], names },
+  ...{ id, name: `${id}net`, vni: 4096 + net, port: 4789, encrypted: false, internal, far: [], names },
   subnets: [{ subnet: `127.${net}.0.0/16`, gateway: `127.${net}.0.1` }],
 });
 const viewsOf = (...views: NetworkView[]) => new Map(views.map((one) => [one.id, one]));
@@ -35,6 +35,7 @@ const front = view('a', 1, [
   { name: 'db', tasks: web.tasks },
   { name: 'alias', vip: '127.1.0.100', tasks: web.tasks },
   { name: 'none', tasks: [] },
+  { name: 'app_web', tasks: [{ taskId: 't3', slot: 1, addr: '127.1.0.21' }] },
 ]);
 const back = view('b', 2, [
   { name: 'queue', vip: '127.2.0.100', tasks: [] },
@@ -143,6 +144,10 @@ describe('names of a network', () => {
     ['1.alias', ['127.1.0.11']],
     ['web.1.t1', ['127.1.0.11']],
     ['none', []],
+    ['tasks.none', []],
+    ['app_web', ['127.1.0.21']],
+    ['tasks.App_Web', ['127.1.0.21']],
+    ['1.app_web.anet', ['127.1.0.21']],
   ])('%s', async (name, wanted) => {
     const answer = await query(await opened(viewsOf(front)), name);
     expect(addresses(answer).sort()).toEqual(wanted);
@@ -161,6 +166,33 @@ describe('names of a network', () => {
     const resolver = await opened(viewsOf(front));
     for (const type of [types.AAAA, 15, 16, 33, 65, 255])
       expect(read(await query(resolver, 'web', { type }))).toMatchObject({ rcode: rcodes.ok, records: [] });
+  });
+
+  it('of slots that nobody serves are unknown, and asked of nobody else', async () => {
+    const up = await upstream('all');
+    const resolver = await opened(viewsOf(front), [up]);
+    for (const name of ['3.web', '1.none', '3.web.anet'])
+      expect([name, read(await query(resolver, name)).rcode]).toEqual([name, rcodes.noName]);
+    expect(up.asked).toEqual([]);
+    // A number before what is no service is somebody else's.
+    expect(read(await query(resolver, '3.example.com'))).toMatchObject({ rcode: rcodes.ok });
+  });
+
+  it('of both families are asked for by kind, and found by address', async () => {
+    const names: NetworkName[] = [
+      { name: 'six', vip: '127.1.0.90', tasks: [{ taskId: 't6', slot: 1, addr: '127.1.0.91' }] },
+      { name: 'six', vip: 'fd00::90', tasks: [{ taskId: 't6', slot: 1, addr: 'fd00::91' }] },
+    ];
+    const resolver = await opened(viewsOf({ ...front, names }));
+    const six = async (name: string, type: number) =>
+      read(await query(resolver, name, { type })).records.map(({ data }) => data);
+    expect(addresses(await query(resolver, 'six'))).toEqual(['127.1.0.90']);
+    expect(await six('six', types.AAAA)).toEqual([`fd00${'0'.repeat(26)}90`]);
+    expect(await six('tasks.six', types.AAAA)).toEqual([`fd00${'0'.repeat(26)}91`]);
+    expect(await six('1.six', types.AAAA)).toEqual([`fd00${'0'.repeat(26)}91`]);
+    const arpa = `1.9.${'0.'.repeat(26)}0.0.d.f.ip6.arpa`;
+    const [pointer = ''] = await six(arpa, types.PTR);
+    expect(Buffer.from(pointer, 'hex').toString('latin1')).toContain('anet');
   });
 
   it('are found by address', async () => {
@@ -221,6 +253,19 @@ describe('who asks', () => {
     expect(addresses(await query(resolver, 'web.bnet'))).toEqual(['127.2.0.101']);
     resolver.detached('t');
     expect(read(await query(resolver, 'queue'))).toMatchObject({ rcode: rcodes.failed });
+  });
+
+  it('is told of the first network that has a service which is on several', async () => {
+    const tasks = [{ taskId: 't9', slot: 1, addr: '127.2.0.61' }];
+    const both = { ...back, names: [...back.names, { name: 'web', vip: '127.2.0.101', tasks }] };
+    const resolver = await opened(viewsOf(front, both));
+    resolver.attached('t', client);
+    expect(addresses(await query(resolver, 'tasks.web')).sort()).toEqual(['127.1.0.11', '127.1.0.12']);
+    const there = { network: both, from: '127.2.0.50' };
+    expect(addresses(await query(resolver, 'tasks.web', there))).toEqual(['127.2.0.61']);
+    expect(addresses(await query(resolver, 'tasks.web.anet', there)).sort()).toEqual(['127.1.0.11', '127.1.0.12']);
+    // What the first one lacks, the next may have.
+    expect(addresses(await query(resolver, '2.web', there))).toEqual(['127.1.0.12']);
   });
 
   it('must be on the network', async () => {

@@ -203,6 +203,7 @@ function answerOf(views: readonly NetworkView[], { name, type }: Question, rando
   }
   const addrs = addressesOf(views, name);
   if (!addrs) return undefined;
+  if (addrs === 'absent') return { rcode: rcodes.noName };
   if (type !== types.A && type !== types.AAAA) return { rcode: rcodes.ok };
   return { rcode: rcodes.ok, records: shuffled(addrs.filter(isOfFamily(type === types.A ? 4 : 6)), random) };
 }
