@@ -99,6 +99,15 @@ test('create sends what was asked for, gateways and ranges with their subnets', 
   });
 });
 
+test('create names the config that a network of the engines has its settings from', async () => {
+  const { status } = await swarmctl('network', 'create', '-d', 'macvlan', '--config-from', 'lan-here', 'lan');
+  expect(status).toBe(0);
+  expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({
+    ...{ Name: 'lan', Driver: 'macvlan', Scope: 'swarm' },
+    ConfigFrom: { Network: 'lan-here' },
+  });
+});
+
 test('the driver is overlay where none is said', async () => {
   await swarmctl('network', 'create', 'plain');
   expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({

@@ -62,12 +62,15 @@ function configsOf(args: Args): Config[] {
 }
 
 async function create(args: Args, shell: Shell): Promise<void> {
+  const configFrom = args.text('config-from');
   const request: NetworkCreateRequest = {
     Name: args.text('network') ?? '',
     Driver: args.text('driver') ?? 'overlay',
-    Scope: 'swarm',
+    Scope: args.text('scope') ?? 'swarm',
     Internal: args.flag('internal'),
     Attachable: args.flag('attachable'),
+    ...(args.flag('config-only') && { ConfigOnly: true }),
+    ...(configFrom !== undefined && { ConfigFrom: { Network: configFrom } }),
     EnableIPv6: args.flag('ipv6'),
     IPAM: { Driver: 'default', Config: configsOf(args) },
     Options: pairs(args.list('opt')),
@@ -124,10 +127,16 @@ async function inspect(args: Args, shell: Shell): Promise<void> {
 export const networkCommands: readonly Command[] = [
   {
     usage: 'create <network>',
-    describe: 'Create an overlay network',
+    describe: 'Create a network',
     options: (yargs) =>
       yargs
-        .option('driver', { alias: 'd', type: 'string', describe: 'overlay' })
+        .option('driver', { alias: 'd', type: 'string', describe: 'overlay, bridge, macvlan or ipvlan (overlay)' })
+        .option('scope', { type: 'string', describe: 'swarm: no other networks are made here' })
+        .option('config-from', {
+          type: 'string',
+          describe: "A config-only network of each node's engine that the settings come from",
+        })
+        .option('config-only', { type: 'boolean', describe: 'Made with docker on each engine, not here' })
         .option('subnet', { type: 'string', array: true, nargs: 1, describe: 'A subnet (from the address pool)' })
         .option('gateway', { type: 'string', array: true, nargs: 1, describe: "A subnet's address to keep free" })
         .option('ip-range', {

@@ -1,5 +1,5 @@
 import { type Clock, ClusterError, type Logger, type NewId, type Random } from '@swarmctl/shared/kit';
-import type { Cluster, ServedNetworks } from '@swarmctl/shared/model';
+import type { Cluster } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import type { LocalAccess, ManagerAccess } from './ports.ts';
 
@@ -12,8 +12,6 @@ export interface ApiContext {
   readonly random: Random;
   readonly log: Logger;
   readonly version: string;
-  /** Which networks services may be on; absent: those that are served today. */
-  readonly servedNetworks?: ServedNetworks;
 }
 
 const notManager = 'This node is not a swarm manager.';

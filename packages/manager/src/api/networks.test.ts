@@ -1,5 +1,5 @@
 import { ClusterError, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
-import type { ServedNetworks, StoreChange } from '@swarmctl/shared/model';
+import type { StoreChange } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { aCluster, aNode, aStore, aTask } from '../../../../test/kit/index.ts';
@@ -16,7 +16,7 @@ let store: Store;
 let app: FastifyInstance;
 let withManager: boolean;
 
-async function start(servedNetworks: ServedNetworks = { overlay: true, predefined: true }): Promise<void> {
+async function start(): Promise<void> {
   store = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1', hostname: 'alpha', addr: '192.168.1.1' })] });
   withManager = true;
   const clock = new ManualClock();
@@ -46,7 +46,6 @@ async function start(servedNetworks: ServedNetworks = { overlay: true, predefine
     random: seededRandom(2),
     log: silentLogger,
     version: '0.1.0',
-    servedNetworks,
   });
 }
 beforeEach(() => start());
@@ -146,6 +145,33 @@ test('what a network asks for is kept and shown', async () => {
   });
 });
 
+/** As `docker network create -d macvlan --scope swarm --config-from lan-here` sends it. */
+const local = { Driver: 'macvlan', Scope: 'swarm', ConfigFrom: { Network: 'lan-here' } };
+
+test('a network that engines make is kept and shown; it has no addresses of the managers', async () => {
+  await create('lan', local);
+  await create('wire', { ...local, Driver: 'ipvlan', ConfigFrom: null, Options: { parent: 'eth0' } });
+  await create('own', {
+    Driver: 'bridge',
+    Scope: 'swarm',
+    IPAM: { Driver: 'default', Config: [{ Subnet: '10.0.0.0/24', Gateway: '10.0.0.1' }] },
+  });
+  await create('back');
+  settle();
+  const shown = async (name: string) => (await call('GET', `/networks/${name}`)).json;
+  expect(await shown('lan')).toMatchObject({
+    Scope: 'swarm',
+    Driver: 'macvlan',
+    ConfigFrom: { Network: 'lan-here' },
+    Options: {},
+    IPAM: { Config: [] },
+  });
+  expect(await shown('wire')).toMatchObject({ Driver: 'ipvlan', Options: { parent: 'eth0' } });
+  expect((await shown('own')).IPAM.Config).toEqual([{ Subnet: '10.0.0.0/24', Gateway: '10.0.0.1' }]);
+  expect((await shown('back')).IPAM.Config).toEqual([{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' }]);
+  expect(await names({ driver: ['macvlan'], scope: ['swarm'] })).toEqual(['lan']);
+});
+
 describe('what is refused', () => {
   const ipam = (...Config: object[]) => ({ IPAM: { Driver: 'default', Config } });
   test.each<[string, object, number, string]>([
@@ -153,11 +179,33 @@ describe('what is refused', () => {
     ['no name', wanted(''), 400, 'name must be provided'],
     ['a bad name', wanted('x y'), 400, 'name must be valid as a DNS name component'],
     ['a predefined name', wanted('host'), 403, 'operation is not permitted on predefined host network'],
-    ["an engine's own driver", wanted('x', { Driver: 'bridge' }), 501, "driver 'bridge' are not supported here"],
-    ['no driver', wanted('x', { Driver: '' }), 501, "driver 'bridge' are not supported here"],
+    ["an engine's own network", wanted('x', { Driver: 'bridge' }), 501, 'add --scope swarm'],
+    ['no driver', wanted('x', { Driver: '' }), 501, "of the driver 'bridge' belongs to one engine"],
+    ['an unknown driver', wanted('x', { Driver: 'weave' }), 501, "networks of the driver 'weave' are not supported"],
+    ['a second host', wanted('x', { Driver: 'host' }), 403, 'only one instance of "host" network is allowed'],
+    [
+      'addresses for all',
+      wanted('x', { ...local, ConfigFrom: null, ...ipam({ Subnet: '10.1.0.0/16' }) }),
+      400,
+      '--ip-range',
+    ],
+    [
+      'addresses and a config',
+      wanted('x', { ...local, ...ipam({ Subnet: '10.1.0.0/16' }) }),
+      403,
+      'user specified configurations are not supported if the network depends on a configuration network',
+    ],
+    ['options and a config', wanted('x', { ...local, Options: { parent: 'eth0' } }), 403, 'network driver options are'],
+    ['a config for overlays', wanted('x', { ConfigFrom: { Network: 'c' } }), 400, 'depends on no config-only network'],
+    ['attaching by hand', wanted('x', { ...local, Attachable: true }), 400, 'is not attachable'],
     ['encryption', wanted('x', { Options: { encrypted: '' } }), 501, "option 'encrypted' is not supported yet"],
     ['an unknown option', wanted('x', { Options: { mtu: '9000' } }), 400, "unknown option 'mtu'"],
-    ['config-only', wanted('x', { ConfigOnly: true }), 501, 'config-only networks are not supported yet'],
+    [
+      'config-only',
+      wanted('x', { ConfigOnly: true }),
+      501,
+      'a config-only network belongs to one engine: make it with',
+    ],
     ['an ingress', wanted('x', { Ingress: true }), 501, 'an ingress network of your own is not supported yet'],
     ['a local scope', wanted('x', { Scope: 'local' }), 400, "an overlay network's scope is swarm, not 'local'"],
     ['a label of ours', wanted('x', { Labels: { 'swarmctl.x': 'y' } }), 400, "unknown label 'swarmctl.x'"],
@@ -248,12 +296,32 @@ describe('services', () => {
     expect([twice.status, twice.json.message]).toEqual([400, expect.stringContaining('front is given twice')]);
   });
 
-  test('may only be on networks that are served', async () => {
-    await start({ overlay: false, predefined: true });
-    const id = await create('front');
-    const refused = await call('POST', '/services/create', service('web', [{ Target: id }]));
-    expect([refused.status, refused.json.message]).toEqual([501, 'user networks are not supported yet']);
-    expect((await call('POST', '/services/create', service('h', [{ Target: 'host' }]))).status).toBe(201);
+  test('of a driver of engines publish no ports, and keep it as well', async () => {
+    const id = await create('lan', local);
+    const ports = { EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 80 }] } };
+    const refused = await call('POST', '/services/create', service('web', [{ Target: 'lan' }], ports));
+    expect([refused.status, refused.json.message]).toEqual([
+      400,
+      expect.stringContaining('network lan is of the driver macvlan'),
+    ]);
+    const { json } = await call('POST', '/services/create', service('web', [{ Target: 'lan' }]));
+    const stored = store.view().get('services', json.ID);
+    const object = aTask({ id: 't1', ...(stored && { service: stored }), state: 'new' });
+    store.apply(store.index + 1, { now: 1, changes: [{ op: 'create', table: 'tasks', object }] });
+    settle();
+    const spec = { Name: 'lan', DriverConfiguration: { Name: 'macvlan' }, ConfigFrom: { Network: 'lan-here' } };
+    expect(store.view().get('tasks', 't1')).toMatchObject({
+      Status: { State: 'pending' },
+      NetworksAttachments: [{ Network: { ID: id }, Addresses: [], Local: spec }],
+    });
+    expect((await call('GET', '/tasks')).json[0].NetworksAttachments).toMatchObject([
+      { Network: { ID: id, Spec: spec }, Addresses: [] },
+    ]);
+    expect((await call('GET', `/services/${json.ID}`)).json.Endpoint.VirtualIPs).toBeUndefined();
+    await call('DELETE', `/services/${json.ID}`);
+    expect((await call('DELETE', '/networks/lan')).json.message).toMatch(/in use by task t1/);
+    store.apply(store.index + 1, { now: 1, changes: [{ op: 'remove', table: 'tasks', id: 't1' }] });
+    expect((await call('DELETE', '/networks/lan')).status).toBe(204);
   });
 
   test('keep their networks from being removed, and their tasks do until they are gone', async () => {

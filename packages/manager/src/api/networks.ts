@@ -1,8 +1,10 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import {
   bareAddress,
+  checkNetworkDrivers,
   completeNetworkSpec,
   fromTimestamp,
+  isLocalNetwork,
   isPredefinedNetwork,
   isTerminal,
   type Network,
@@ -21,7 +23,7 @@ import { type ApiContext, leading, readView } from './context.ts';
 import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
 import type { Turns } from './turns.ts';
 
-// Networks: the cluster's overlay networks, and the three that every engine has.
+// Networks: the cluster's overlay networks, those that each engine makes by itself, and the three that every engine has.
 
 const listFilters = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 
@@ -131,14 +133,20 @@ export const findNetwork = (view: View, reference: string): Network =>
     (network) => network.Spec.Name,
   );
 
-/** The spec with ids for names, so that a network of the same name later is another one. Throws what Docker says of an unknown one. */
+/**
+ * The spec with ids for names, so that a network of the same name later is another one. Throws ClusterError: what Docker says of an unknown
+ * one, and what cannot be had on networks of that driver.
+ */
 export function withNetworkIds<T extends ServiceSpec>(view: View, spec: T): T {
   const networks = spec.TaskTemplate?.Networks;
   if (!networks?.length) return spec;
   const seen = new Set<string>();
+  const own: Network[] = [];
   const resolved = networks.map((attachment) => {
     const target = attachment.Target ?? '';
-    const id = isPredefinedNetwork(target) ? target : networkId(view, target);
+    const network = isPredefinedNetwork(target) ? undefined : networkNamed(view, target);
+    if (network) own.push(network);
+    const id = network?.ID ?? target;
     if (seen.has(id)) {
       throw new ClusterError(
         'invalid-argument',
@@ -148,21 +156,33 @@ export function withNetworkIds<T extends ServiceSpec>(view: View, spec: T): T {
     seen.add(id);
     return { ...attachment, Target: id };
   });
+  checkNetworkDrivers(spec, own);
   return { ...spec, TaskTemplate: { ...spec.TaskTemplate, Networks: resolved } };
 }
 
-function networkId(view: View, target: string): string {
+function networkNamed(view: View, target: string): Network {
   const network = view.get('networks', target) ?? view.networkByName(target);
   if (!network) throw new ClusterError('unknown', `network ${target} not found`);
-  return network.ID;
+  return network;
 }
 
 /** `service ID` or `task ID`: what keeps the network from being removed. */
-function userOf(view: View, { ID }: Network): string | undefined {
+function userOf(view: View, network: Network): string | undefined {
+  const { ID } = network;
   const service = view
     .list('services')
     .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
   if (service) return `service ${service.ID}`;
+  // Nobody has addresses there that the managers know of.
+  if (isLocalNetwork(network)) {
+    const task = view
+      .list('tasks')
+      .find(
+        ({ Status, NetworksAttachments }) =>
+          !isTerminal(Status.State) && NetworksAttachments?.some(({ Network }) => Network.ID === ID),
+      );
+    return task && `task ${task.ID}`;
+  }
   for (const { holders } of view.addressesOf(ID).values()) {
     for (const { kind, id } of holders) {
       if (kind === 'service') return `service ${id}`;
@@ -186,6 +206,9 @@ interface Shown {
 function showNetwork(network: Network) {
   const { Spec, VNI, IPAM } = network;
   const options = Spec.DriverConfiguration?.Options ?? {};
+  const configs = isLocalNetwork(network)
+    ? (Spec.IPAMOptions?.Configs ?? [])
+    : IPAM.Configs.map((config) => showConfig(network, config));
   return {
     Name: Spec.Name,
     Id: network.ID,
@@ -194,11 +217,11 @@ function showNetwork(network: Network) {
     Driver: Spec.DriverConfiguration?.Name ?? 'overlay',
     EnableIPv4: true,
     EnableIPv6: Spec.IPv6Enabled ?? false,
-    IPAM: { Driver: 'default', Options: null, Config: IPAM.Configs.map((config) => showConfig(network, config)) },
+    IPAM: { Driver: 'default', Options: null, Config: configs },
     Internal: Spec.Internal ?? false,
     Attachable: Spec.Attachable ?? false,
     Ingress: false,
-    ConfigFrom: { Network: '' },
+    ConfigFrom: { Network: Spec.ConfigFrom?.Network ?? '' },
     ConfigOnly: false,
     Containers: null,
     Options: { ...options, ...(VNI !== undefined && { [vxlanIdOption]: String(VNI) }) },

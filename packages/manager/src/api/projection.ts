@@ -3,6 +3,7 @@ import {
   type Cluster,
   insertDefaults,
   isGlobal,
+  isPredefinedNetwork,
   type Meta,
   type Network,
   type Node,
@@ -88,7 +89,7 @@ export function showTask(task: Task, view: View) {
 
 /** A network as tasks show it; one that is no more is its id alone. */
 function showAttached(network: Network | undefined, id: string) {
-  if (!network) return { ID: id };
+  if (!network) return { ID: id, ...(isPredefinedNetwork(id) && { Spec: { Name: id, Scope: 'swarm' } }) };
   const { Spec, VNI, IPAM } = network;
   const Options = VNI === undefined ? {} : { [vxlanIdOption]: String(VNI) };
   return {

@@ -49,7 +49,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
   app.post('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
     const given = normalise(ServiceSpec, parseJson(request.body as Buffer));
     const named = { ...given, Name: given.Name || randomName(context.random) };
-    const spec = completeServiceSpec(named, context.servedNetworks);
+    const spec = completeServiceSpec(named);
     const manager = await leading(context);
     const view = manager.view();
     if (view.serviceByName(spec.Name)) {
@@ -138,7 +138,7 @@ function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: stri
 }
 
 function updated(context: ApiContext, service: Service, given: ServiceSpec) {
-  const spec = completeServiceSpec(given, context.servedNetworks);
+  const spec = completeServiceSpec(given);
   if (spec.Name !== service.Spec.Name) {
     throw new ClusterError(
       'unimplemented',

@@ -28,6 +28,7 @@ interface Wishes {
   readonly platforms: readonly Platform[];
   readonly runtime: 'docker' | 'process';
   readonly volumeDrivers: readonly string[];
+  readonly networkDrivers: readonly string[];
   readonly logDriver: string | undefined;
 }
 
@@ -69,13 +70,14 @@ const resources: Filter = {
 };
 
 const plugins: Filter = {
-  steady: ({ volumeDrivers, logDriver }) => {
-    if (volumeDrivers.length === 0 && logDriver === undefined) return () => true;
+  steady: ({ volumeDrivers, networkDrivers, logDriver }) => {
+    if (volumeDrivers.length === 0 && networkDrivers.length === 0 && logDriver === undefined) return () => true;
     return (node) => {
       const there = node.Description?.Engine.Plugins ?? [];
       const has = (type: string, name: string) =>
         there.some((plugin) => plugin.Type === type && (plugin.Name === name || plugin.Name === `${name}:latest`));
       if (!volumeDrivers.every((name) => has('Volume', name))) return false;
+      if (!networkDrivers.every((name) => has('Network', name))) return false;
       // An engine that names no log drivers at all does not report them.
       return logDriver === undefined || has('Log', logDriver) || !there.some((plugin) => plugin.Type === 'Log');
     };
@@ -142,6 +144,7 @@ function wishesOf(task: Task): Wishes {
       .filter((mount) => (mount.Type ?? 'volume') === 'volume')
       .map((mount) => mount.VolumeOptions?.DriverConfig?.Name ?? '')
       .filter((name) => name !== '' && name !== 'local'),
+    networkDrivers: (task.NetworksAttachments ?? []).flatMap(({ Local }) => Local?.DriverConfiguration?.Name ?? []),
     logDriver: LogDriver?.Name && LogDriver.Name !== 'none' ? LogDriver.Name : undefined,
   };
 }

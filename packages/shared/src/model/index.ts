@@ -13,6 +13,7 @@ export * from './payload-references.ts';
 export * from './payloads.ts';
 export * from './process-support.ts';
 export * from './proxy-options.ts';
+export * from './service-networks.ts';
 export * from './specs.ts';
 export * from './task-state.ts';
 export * from './task-up.ts';

@@ -1,6 +1,7 @@
 import { ClusterError } from '../kit/errors.ts';
 import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
 import { checkReservedLabels } from './labels.ts';
+import { localDriverOf, localSpec } from './local-network-spec.ts';
 import { isPredefinedNetwork, vxlanIdOption } from './networks.ts';
 import type { Network } from './objects.ts';
 import type { NetworkCreateRequest } from './specs.ts';
@@ -24,38 +25,35 @@ export function completeNetworkSpec(request: NetworkCreateRequest): Network['Spe
     throw new ClusterError('permission-denied', `operation is not permitted on predefined ${name} network`);
   }
   checkName(name);
-  checkKind(request);
+  const local = localDriverOf(request);
+  if (local === undefined) checkOverlay(request);
+  if (request.EnableIPv4 === false) throw notYet('networks without IPv4 are');
   const labels = request.Labels ?? {};
   checkReservedLabels('network', labels);
-  const options = request.Options ?? {};
-  checkOptions(options);
   const configs = checkIpam(request);
   return {
     Name: name,
     Labels: labels,
-    DriverConfiguration: { Name: 'overlay', ...(Object.keys(options).length > 0 && { Options: options }) },
     ...(request.EnableIPv6 && { IPv6Enabled: true }),
     ...(request.Internal && { Internal: true }),
     ...(request.Attachable && { Attachable: true }),
-    IPAMOptions: { Driver: { Name: 'default' }, ...(configs.length > 0 && { Configs: configs }) },
+    ...(local === undefined ? overlaySpec(request.Options ?? {}, configs) : localSpec(request, local, configs)),
     Scope: 'swarm',
   };
 }
 
-function checkKind(request: NetworkCreateRequest): void {
-  if (request.ConfigOnly || request.ConfigFrom?.Network) throw notYet('config-only networks are');
+const overlaySpec = (options: Readonly<Record<string, string>>, configs: IpamConfig[]) => ({
+  DriverConfiguration: { Name: 'overlay', ...(Object.keys(options).length > 0 && { Options: options }) },
+  IPAMOptions: { Driver: { Name: 'default' }, ...(configs.length > 0 && { Configs: configs }) },
+});
+
+function checkOverlay(request: NetworkCreateRequest): void {
+  if (request.ConfigFrom?.Network) throw invalid("a network of the driver 'overlay' depends on no config-only network");
   if (request.Ingress) throw notYet('an ingress network of your own is');
-  const driver = request.Driver || 'bridge';
-  if (driver !== 'overlay') {
-    throw new ClusterError(
-      'unimplemented',
-      `networks of the driver '${driver}' are not supported here, as they belong to one engine; ask for the driver overlay`,
-    );
-  }
   if (request.Scope && request.Scope !== 'swarm') {
     throw invalid(`an overlay network's scope is swarm, not '${request.Scope}'`);
   }
-  if (request.EnableIPv4 === false) throw notYet('networks without IPv4 are');
+  checkOptions(request.Options ?? {});
 }
 
 function checkOptions(options: Readonly<Record<string, string>>): void {

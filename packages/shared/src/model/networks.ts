@@ -10,13 +10,23 @@ export type PredefinedNetwork = (typeof predefinedNetworks)[number];
 export const isPredefinedNetwork = (name: string): name is PredefinedNetwork =>
   predefinedNetworks.some((one) => one === name);
 
+/** Drivers whose networks each node's engine makes by itself; containers get their addresses from it. */
+export const localDrivers = ['bridge', 'macvlan', 'ipvlan'] as const;
+export type LocalDriver = (typeof localDrivers)[number];
+
+export const isLocalDriver = (driver: string | undefined): driver is LocalDriver =>
+  localDrivers.some((one) => one === driver);
+
+export const isLocalNetwork = (network: Pick<Network, 'Spec'>): boolean =>
+  isLocalDriver(network.Spec.DriverConfiguration?.Name);
+
 export const vxlanIdOption = 'com.docker.network.driver.overlay.vxlanid_list';
 
 /** What keys of options and labels say with any value but `false`. */
 export const isEncrypted = (network: Pick<Network, 'Spec'>): boolean =>
   (network.Spec.DriverConfiguration?.Options?.['encrypted'] ?? 'false') !== 'false';
 
-/** The service has a virtual address on each of its networks. */
+/** The service has a virtual address on each of its overlay networks. */
 export const hasVirtualAddress = (service: Pick<Service, 'Spec'>): boolean =>
   service.Spec.EndpointSpec?.Mode !== 'dnsrr';
 

@@ -210,12 +210,14 @@ export interface Task extends Meta {
 export interface NetworkAttachment {
   readonly Network: { readonly ID: string };
   readonly Addresses: readonly string[];
+  /** Ours: the network's spec, where the node's engine makes the network and gives the addresses. */
+  readonly Local?: Network['Spec'];
 }
 
 export interface Network extends Meta {
   /** Writer: the API. */
   readonly Spec: NetworkSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
-  /** Ours. Writer: the network allocator; absent until it came by, and of networks without a VXLAN. */
+  /** Ours. Writer: the network allocator; absent until it came by, and of networks that engines make. */
   readonly VNI?: number;
   /** Writer: the network allocator, from what the spec asks for; no configs until it came by. */
   readonly IPAM: { readonly Configs: readonly { readonly Subnet: string; readonly Gateway: string }[] };

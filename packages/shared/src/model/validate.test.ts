@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { isClusterError } from '../kit/index.ts';
+import { checkNetworkDrivers } from './service-networks.ts';
 import type { PortConfig, ServiceSpec } from './specs.ts';
-import { checkPortLabels, completeServiceSpec, type ServedNetworks } from './validate.ts';
+import { checkPortLabels, completeServiceSpec } from './validate.ts';
 
 const spec = (more: ServiceSpec = {}, container: object = {}, template: object = {}): ServiceSpec => ({
   Name: 'web',
@@ -9,9 +10,9 @@ const spec = (more: ServiceSpec = {}, container: object = {}, template: object =
   TaskTemplate: { ...template, ContainerSpec: { Image: 'web:1', ...container } },
 });
 
-const refusal = (given: ServiceSpec, served?: ServedNetworks) => {
+const refusal = (given: ServiceSpec) => {
   try {
-    completeServiceSpec(given, served);
+    completeServiceSpec(given);
   } catch (error) {
     if (isClusterError(error)) return `${error.code}: ${error.message}`;
     throw error;
@@ -176,13 +177,37 @@ describe('checkPortLabels', () => {
   });
 });
 
-describe('services on networks, where they are served', () => {
-  const overlay = { overlay: true, predefined: false };
+describe('services on networks', () => {
   const wrong = 'invalid-argument: rpc error: code = InvalidArgument desc = ';
   const on = (...Networks: object[]) => spec({}, {}, { Networks });
+  const publishing = (network: string, port: PortConfig) => ({
+    ...on({ Target: network }),
+    EndpointSpec: { Ports: [port] },
+  });
   test.each([
     [on({ Target: 'n', Aliases: ['db', '_srv.x'] }), 'accepted'],
-    [on({ Target: 'host' }), 'unimplemented: user networks are not supported yet'],
+    [on({ Target: 'host' }), 'accepted'],
+    [on({ Target: 'none' }), 'accepted'],
+    [on({ Target: 'n' }, { Target: 'bridge' }), 'accepted'],
+    [
+      on({ Target: 'n' }, { Target: 'host' }),
+      `${wrong}network host cannot be combined with others: a container has it alone`,
+    ],
+    [on({ Target: 'bridge', Aliases: ['db'] }), `${wrong}network bridge has no names: leave the alias 'db' out`],
+    [publishing('bridge', { TargetPort: 80, PublishedPort: 80 }), 'accepted'],
+    [publishing('host', { TargetPort: 80, PublishedPort: 80, PublishMode: 'host' }), 'accepted'],
+    [
+      publishing('host', { TargetPort: 80, PublishedPort: 80 }),
+      `${wrong}port 80 cannot be published in ingress mode: on network host a container listens on its node itself; leave the port out, or publish it with mode=host,target=80,published=80`,
+    ],
+    [
+      publishing('host', { TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' }),
+      `${wrong}port 80 cannot be published as 8080: on network host a container listens on its node itself; leave the port out, or publish it with mode=host,target=80,published=80`,
+    ],
+    [
+      publishing('none', { TargetPort: 80, PublishedPort: 80, PublishMode: 'host' }),
+      `${wrong}network none reaches nobody: ports cannot be published, leave them out`,
+    ],
     [on({}), `${wrong}network attachment: the target must be provided`],
     [
       on({ Target: 'n', DriverOpts: { a: 'b' } }),
@@ -191,26 +216,28 @@ describe('services on networks, where they are served', () => {
     [on({ Target: 'n', Aliases: ['a b'] }), `${wrong}network alias 'a b' is not a name that can be asked for`],
     [
       {
-        ...on({ Target: 'n' }),
-        Labels: { 'swarmctl.stable-address': 'true', 'swarmctl.publish-not-ready': 'true' },
-      },
-      'accepted',
-    ],
-    [
-      {
         ...spec({}, { Command: ['x'] }, { Networks: [{ Target: 'n' }] }),
         Labels: { 'swarmctl.runtime': 'process' },
       },
       `${wrong}the process runtime has no networks but the machine's`,
     ],
   ])('%j', (given, expected) => {
-    expect(refusal(given as ServiceSpec, overlay)).toBe(expected);
+    expect(refusal(given as ServiceSpec)).toBe(expected);
+  });
+
+  test.each(['macvlan', 'ipvlan'])('of the driver %s, they publish no ports', (Name) => {
+    const networks = [{ Spec: { Name: 'lan', Labels: {}, DriverConfiguration: { Name } } }];
+    expect(() => checkNetworkDrivers(spec(), networks)).not.toThrow();
+    const Ports = [{ TargetPort: 80, PublishedPort: 80 }];
+    expect(() => checkNetworkDrivers(spec({ EndpointSpec: { Ports } }), networks)).toThrow(
+      `network lan is of the driver ${Name}, where containers are reached by addresses of their own`,
+    );
   });
 
   test("the old place of a spec's networks counts where the new one is empty", () => {
-    const old = completeServiceSpec(spec({ Networks: [{ Target: 'a' }] }), overlay);
+    const old = completeServiceSpec(spec({ Networks: [{ Target: 'a' }] }));
     expect([old.Networks, old.TaskTemplate.Networks]).toEqual([undefined, [{ Target: 'a' }]]);
     const both = spec({ Networks: [{ Target: 'a' }] }, {}, { Networks: [{ Target: 'b' }] });
-    expect(completeServiceSpec(both, overlay).TaskTemplate.Networks).toEqual([{ Target: 'b' }]);
+    expect(completeServiceSpec(both).TaskTemplate.Networks).toEqual([{ Target: 'b' }]);
   });
 });

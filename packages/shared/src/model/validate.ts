@@ -2,11 +2,11 @@ import { ClusterError } from '../kit/errors.ts';
 import { parseConstraints } from './constraints.ts';
 import { isImageReference } from './image.ts';
 import { checkReservedLabels, labelNamed, portLabel, portName, type ReservedLabel, runtimeOf } from './labels.ts';
-import { isPredefinedNetwork } from './networks.ts';
 import type { Service } from './objects.ts';
 import { checkPayloadReferences } from './payload-references.ts';
 import { unsupportedByProcess } from './process-support.ts';
 import { type ProxyLabelName, proxyLabels } from './proxy-options.ts';
+import { checkAttachments } from './service-networks.ts';
 import type { EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
 
 // Cross-field rules of a service's spec and the defaults that are stored with it, with Docker's messages where clients match on text.
@@ -16,13 +16,6 @@ const grpc = (code: 'InvalidArgument', message: string) =>
 const invalid = (message: string) => grpc('InvalidArgument', message);
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} are not supported yet`);
 
-/** Which networks services may be on: those that the nodes carry. The one switch. */
-export interface ServedNetworks {
-  readonly overlay: boolean;
-  readonly predefined: boolean;
-}
-export const servedNetworks: ServedNetworks = { overlay: true, predefined: false };
-
 /** What is understood but not there yet, here alone: an option that is accepted works. Whoever builds one takes its line out. */
 const absentFeatures: readonly { readonly what: string; readonly asked: (spec: ServiceSpec) => unknown }[] = [
   { what: 'secrets', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Secrets?.length },
@@ -31,16 +24,10 @@ const absentFeatures: readonly { readonly what: string; readonly asked: (spec: S
   { what: 'credential specs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Privileges?.CredentialSpec },
 ];
 
-/** Labels that nothing honours where no networks are served, which they are about, and the values that ask for what is not there. */
-const networkLabels: { readonly [label in ReservedLabel]?: readonly string[] } = {
-  'swarmctl.publish-not-ready': ['true'],
-  'swarmctl.stable-address': ['true'],
-};
-
 const minimumMemory = 4 * 1024 * 1024;
 
 /** Checks a normalised spec and returns it with the defaults that are stored. Throws ClusterError; changes nothing. */
-export function completeServiceSpec(given: ServiceSpec, served: ServedNetworks = servedNetworks): Service['Spec'] {
+export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
   checkName(given.Name ?? '');
   const spec = withNetworksInTemplate(given);
   const template = spec.TaskTemplate;
@@ -52,10 +39,9 @@ export function completeServiceSpec(given: ServiceSpec, served: ServedNetworks =
     throw notYet(`tasks of runtime '${template.Runtime}'`);
   }
   refuseAbsentFeatures(spec);
-  checkNetworks(template, served);
+  checkAttachments(spec);
   const labels = spec.Labels ?? {};
   checkReservedLabels('service', labels);
-  refuseAbsentLabels(labels, served);
   checkMode(spec);
   checkContainer(template);
   checkResources(template);
@@ -89,19 +75,6 @@ function withNetworksInTemplate(spec: ServiceSpec): ServiceSpec {
   return { ...rest, TaskTemplate: { ...spec.TaskTemplate, Networks: old } };
 }
 
-function checkNetworks(template: TaskSpec, served: ServedNetworks): void {
-  for (const { Target: target = '', DriverOpts: options, Aliases: aliases } of template.Networks ?? []) {
-    if (target === '') throw invalid('network attachment: the target must be provided');
-    if (isPredefinedNetwork(target) ? !served.predefined : !served.overlay) throw notYet('user networks');
-    if (Object.keys(options ?? {}).length > 0) throw notYet('driver options of a network attachment');
-    for (const alias of aliases ?? []) {
-      if (!/^[a-zA-Z0-9_](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9_])?$/.test(alias) || alias.length > 253) {
-        throw invalid(`network alias '${alias}' is not a name that can be asked for`);
-      }
-    }
-  }
-}
-
 /** A DNS label, as Swarm insists on. */
 export function checkName(name: string): void {
   if (!/^[a-zA-Z0-9](?:[-_.]*[A-Za-z0-9])*$/.test(name) || name.length > 63) {
@@ -113,16 +86,6 @@ export function checkName(name: string): void {
 
 function refuseAbsentFeatures(spec: ServiceSpec): void {
   for (const { what, asked } of absentFeatures) if (asked(spec)) throw notYet(what);
-}
-
-function refuseAbsentLabels(labels: Readonly<Record<string, string>>, served: ServedNetworks): void {
-  if (served.overlay) return;
-  for (const [key, value] of Object.entries(labels)) {
-    const name = labelNamed(key);
-    if (!name || !networkLabels[name.label]?.includes(value)) continue;
-    const what = `label '${key}' with the value '${value}'`;
-    throw new ClusterError('unimplemented', `${what} is not supported yet; leave it out`, { label: key });
-  }
 }
 
 /** What labels say of ports must be of ports that there are, and that can have it. */

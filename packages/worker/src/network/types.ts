@@ -96,12 +96,13 @@ export interface EngineEndpoints {
     Record<
       string,
       {
-        readonly IPAMConfig: { readonly IPv4Address?: string; readonly IPv6Address?: string };
+        readonly IPAMConfig?: { readonly IPv4Address?: string; readonly IPv6Address?: string };
         readonly MacAddress?: string;
+        readonly Aliases?: string[];
       }
     >
   >;
-  /** The resolvers of those networks, as in `HostConfig.Dns`. */
+  /** The resolvers of those networks, as in `HostConfig.Dns`; empty: those of the task. */
   readonly dns: readonly string[];
 }
 

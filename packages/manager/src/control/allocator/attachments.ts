@@ -4,6 +4,7 @@ import {
   hasStableAddress,
   hasVirtualAddress,
   isAllocated,
+  isLocalNetwork,
   isPredefinedNetwork,
   isTerminal,
   type Network,
@@ -63,6 +64,9 @@ export class Attacher {
     if (isPredefinedNetwork(target)) return { ok: true, attachment: { Network: { ID: target }, Addresses: [] } };
     const network = this.#view.get('networks', target);
     if (!network) return { ok: false, err: `network ${target} not found` };
+    if (isLocalNetwork(network)) {
+      return { ok: true, attachment: { Network: { ID: target }, Addresses: [], Local: network.Spec } };
+    }
     if (!isAllocated(network)) return { ok: false, err: `network ${network.Spec.Name} has no subnet yet` };
     const stable = this.#stable(task, network);
     if (stable === 'wait') return { ok: false };
@@ -132,13 +136,16 @@ export class Attacher {
 
 type VirtualIps = NonNullable<Service['Endpoint']['VirtualIPs']>;
 
-/** The networks that the service's virtual addresses are to be on: those of its spec, and those that tasks of an older one are still on. */
+/** The overlay networks that the service's virtual addresses are to be on: those of its spec, and those that tasks of an older one are still on. */
 function virtualNetworks(view: View, service: Service): readonly Network[] {
   if (!hasVirtualAddress(service)) return [];
   const targets = (service.Spec.TaskTemplate.Networks ?? []).flatMap(({ Target }) => Target ?? []);
   const held = (service.Endpoint.VirtualIPs ?? []).map(({ NetworkID }) => NetworkID);
   const old = held.filter((id) => !targets.includes(id) && isUsedBy(view, service.ID, id));
-  return [...new Set([...targets, ...old])].flatMap((id) => view.get('networks', id) ?? []);
+  return [...new Set([...targets, ...old])].flatMap((id) => {
+    const network = view.get('networks', id);
+    return network && !isLocalNetwork(network) ? [network] : [];
+  });
 }
 
 const isUsedBy = (view: View, serviceId: string, networkId: string): boolean =>

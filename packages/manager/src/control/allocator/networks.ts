@@ -4,6 +4,7 @@ import {
   formatIpRange,
   type IpRange,
   isAllocated,
+  isLocalNetwork,
   type Network,
   parseIp,
   parseIpRange,
@@ -12,7 +13,7 @@ import {
 import type { View } from '../../store/types.ts';
 import type { Controller, Key } from '../types.ts';
 
-// The network allocator: each network gets a VXLAN number and its subnets, those that it asks for or else cut from the cluster's pools.
+// The network allocator: each overlay network gets a VXLAN number and its subnets, those that it asks for or else cut from the cluster's pools.
 
 export const firstVni = 4_096;
 export const lastVni = 2 ** 24 - 1;
@@ -41,8 +42,25 @@ interface Taken {
 
 /** The message to refuse a network with that could not be had now. */
 export function networkConflict(view: View, spec: Spec): string | undefined {
+  if (isLocalNetwork({ Spec: spec })) {
+    const wishes = wishedRanges(spec, takenRanges(view, view.list('networks')));
+    return typeof wishes === 'string' ? wishes : undefined;
+  }
   const allocation = allocateNetwork(view, { ID: '', Spec: spec });
   return allocation.ok ? undefined : allocation.conflict;
+}
+
+/** The subnets that it asks for, with their gateways; or why one cannot be had. */
+function wishedRanges(spec: Spec, taken: readonly Taken[]): { range: IpRange; gateway: string | undefined }[] | string {
+  const wishes = (spec.IPAMOptions?.Configs ?? []).flatMap(({ Subnet = '', Gateway: gateway }) => {
+    const range = parseIpRange(Subnet);
+    return range ? [{ range, gateway }] : [];
+  });
+  for (const { range } of wishes) {
+    const met = taken.find((one) => overlaps(one.range, range));
+    if (met) return `Pool overlaps with other one on this address space: ${formatIpRange(range)} meets ${met.by}`;
+  }
+  return wishes;
 }
 
 export function allocateNetwork(
@@ -54,20 +72,10 @@ export function allocateNetwork(
   const vni = vniFor(network.Spec, others, cursor.vni);
   if (typeof vni === 'string') return { ok: false, conflict: vni };
   const taken = takenRanges(view, others);
-  const configs: { Subnet: string; Gateway: string }[] = [];
-  for (const wish of network.Spec.IPAMOptions?.Configs ?? []) {
-    const range = parseIpRange(wish.Subnet ?? '');
-    if (!range) continue;
-    const met = taken.find((one) => overlaps(one.range, range));
-    if (met) {
-      return {
-        ok: false,
-        conflict: `Pool overlaps with other one on this address space: ${wish.Subnet} meets ${met.by}`,
-      };
-    }
-    configs.push(configOf(range, wish.Gateway));
-    taken.push({ range, by: 'itself' });
-  }
+  const wishes = wishedRanges(network.Spec, taken);
+  if (typeof wishes === 'string') return { ok: false, conflict: wishes };
+  const configs = wishes.map(({ range, gateway }) => configOf(range, gateway));
+  taken.push(...wishes.map(({ range }) => ({ range, by: 'itself' })));
   if (!configs.some(({ Subnet }) => !Subnet.includes(':'))) {
     const range = freeSubnet(view, taken, cursor.subnet);
     if (!range) return { ok: false, conflict: `no subnet is free in the address pools ${poolsOf(view).join(', ')}` };
@@ -88,7 +96,7 @@ export function networkAllocator(): Controller {
   const open = (view: View): Key[] =>
     view
       .list('networks')
-      .filter((network) => !isAllocated(network))
+      .filter((network) => !isAllocated(network) && !isLocalNetwork(network))
       .map(({ ID }) => ID);
   return {
     name: 'networks',
@@ -105,7 +113,7 @@ export function networkAllocator(): Controller {
     },
     decide(view, key) {
       const network = view.get('networks', key);
-      if (!network || isAllocated(network)) return { changes: [] };
+      if (!network || isAllocated(network) || isLocalNetwork(network)) return { changes: [] };
       const allocation = allocateNetwork(view, network, cursor);
       if (!allocation.ok) return { changes: [] };
       const { VNI, IPAM } = allocation;

@@ -12,7 +12,7 @@ import { encodePorts, portKey, portsLabel } from './ports.ts';
 
 type HostConfig = NonNullable<Docker.ContainerCreateOptions['HostConfig']>;
 
-/** `endpoints`: where it is on overlay networks; the first one only, see `connectOthers`. */
+/** `endpoints`: its networks, where it is on any; the first one only, see `connectOthers`. */
 export function containerConfig(
   task: Task,
   node: RuntimeNode,
@@ -37,10 +37,17 @@ export function containerConfig(
     Healthcheck: spec.Healthcheck,
     Labels: { ...spec.Labels, ...orchestratorLabels(task, node), [portsLabel]: encodePorts(task) },
     ExposedPorts: Object.fromEntries((task.Ports ?? []).map((port) => [portKey(port), {}])),
-    HostConfig: { ...hostConfig(task, spec, node), ...(network && { NetworkMode: network.mode, Dns: network.dns }) },
+    HostConfig: {
+      ...hostConfig(task, spec),
+      ...(!isUnbridged(network?.mode) && { PortBindings: portBindings(task, node) }),
+      ...(network && { NetworkMode: network.mode, ...(network.dns && { Dns: network.dns }) }),
+    },
     NetworkingConfig: network?.networking,
   });
 }
+
+/** The engine has no ports to bind: it listens on the node itself, or nowhere. */
+const isUnbridged = (mode: string | undefined): boolean => mode === 'host' || mode === 'none';
 
 export const isLoopback = (addr: string): boolean => addr.startsWith('127.') || addr === '::1';
 
@@ -52,11 +59,10 @@ function command(spec: ContainerSpec) {
   };
 }
 
-function hostConfig(task: Task, spec: ContainerSpec, node: RuntimeNode): HostConfig {
+function hostConfig(task: Task, spec: ContainerSpec): HostConfig {
   return defined({
     ...resources(task.Spec, spec),
     RestartPolicy: { Name: 'no' },
-    PortBindings: portBindings(task, node),
     Mounts: spec.Mounts?.map(engineMount) as HostConfig['Mounts'],
     Init: spec.Init,
     ReadonlyRootfs: spec.ReadOnly,

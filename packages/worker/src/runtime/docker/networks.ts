@@ -122,7 +122,7 @@ export function networkConfig({ networks, dns }: EngineEndpoints) {
   if (!first) return undefined;
   const [name, endpoint] = first;
   const networking: Docker.ContainerCreateOptions['NetworkingConfig'] = { EndpointsConfig: { [name]: endpoint } };
-  return { mode: name, dns: [...dns], networking };
+  return { mode: name, ...(dns.length > 0 && { dns: [...dns] }), networking };
 }
 
 /** Puts a container that was made, and does not run yet, on the other ones. Idempotent. */

@@ -16,6 +16,7 @@ import { describeEngine, describeMachine, type EngineInfo } from './describe.ts'
 import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, isStaleConnection } from './errors.ts';
 import { followEvents } from './events.ts';
 import { pullImage } from './image.ts';
+import { LocalNetworks } from './local-networks.ts';
 import { parseLogs } from './logs.ts';
 import { connectOthers } from './networks.ts';
 
@@ -48,6 +49,7 @@ class DockerRuntime implements Runtime {
   readonly #view: StateView;
   readonly #dockerHost: string;
   readonly #docker: Docker;
+  readonly #localNetworks: LocalNetworks;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #ids = new Map<string, string>();
@@ -65,6 +67,7 @@ class DockerRuntime implements Runtime {
     const address = parseDockerHost(this.#dockerHost);
     this.#view = { node, reachable: isOnThisMachine(address) };
     this.#docker = connect(address);
+    this.#localNetworks = new LocalNetworks(this.#docker, node);
     this.#clock = options.clock ?? realClock;
     this.#log = options.log ?? silentLogger;
     this.#described = describeMachine(options);
@@ -90,14 +93,16 @@ class DockerRuntime implements Runtime {
   async prepare(task: Task, signal: AbortSignal): Promise<ContainerState> {
     const known = this.#ids.has(task.ID) ? await this.inspect(task.ID) : undefined;
     if (known && known.phase !== 'created') return known;
-    const endpoints = await this.#attach(task);
-    const state = known ?? (await this.#make(containerConfig(task, this.#node, endpoints), task, signal));
-    // Also one that was made, and not connected, before.
-    if (endpoints)
-      await connectOthers(this.#docker, state.containerId, endpoints).catch((error) => {
-        throw this.#translate(error);
-      });
-    return state;
+    const overlays = await this.#attach(task);
+    return this.#call(() =>
+      this.#localNetworks.during(task, async (local) => {
+        const endpoints = { networks: { ...overlays?.networks, ...local }, dns: overlays?.dns ?? [] };
+        const state = known ?? (await this.#make(containerConfig(task, this.#node, endpoints), task, signal));
+        // Also one that was made, and not connected, before.
+        await connectOthers(this.#docker, state.containerId, endpoints);
+        return state;
+      }),
+    );
   }
 
   async #attach(task: Task): Promise<EngineEndpoints | undefined> {
@@ -176,19 +181,25 @@ class DockerRuntime implements Runtime {
     if (!info?.State.Running) return;
     const container = this.#docker.getContainer(info.Id);
     const signal = (info.Config as { StopSignal?: string }).StopSignal || 'SIGTERM';
-    if (graceMs > 0) {
-      await this.#kill(container, signal);
-      if (await this.#ended(container, graceMs)) return;
+    if (graceMs > 0) await this.#kill(container, signal);
+    if (graceMs === 0 || !(await this.#ended(container, graceMs))) {
+      await this.#kill(container, 'SIGKILL');
+      if (!(await this.#ended(container, endTimeoutMs))) {
+        throw new RuntimeError(`container ${info.Id.slice(0, 12)} does not end, even when killed`);
+      }
     }
-    await this.#kill(container, 'SIGKILL');
-    if (!(await this.#ended(container, endTimeoutMs))) {
-      throw new RuntimeError(`container ${info.Id.slice(0, 12)} does not end, even when killed`);
-    }
+    await this.#leave(info);
+  }
+
+  /** Its networks of this engine alone may be nobody's now. */
+  #leave(info: Docker.ContainerInspectInfo | undefined): Promise<void> {
+    return this.#call(() => this.#localNetworks.left(Object.keys(info?.NetworkSettings.Networks ?? {})));
   }
 
   async remove(taskId: string): Promise<void> {
     const id = await this.#idOf(taskId);
     if (id === undefined) return;
+    const info = await this.#info(id);
     const gone = (error: unknown) => isNotFound(error) || isConflict(error);
     await this.#call(() => this.#docker.getContainer(id).remove({ force: true, v: true }), gone);
     // A conflict means that a removal is under way.
@@ -198,6 +209,7 @@ class DockerRuntime implements Runtime {
       await delay(this.#clock, pollMs);
     }
     this.#forget(taskId, id);
+    await this.#leave(info);
   }
 
   async *logs(taskId: string, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
