@@ -20,9 +20,6 @@ import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './
 
 // The worker side of a node: the agent over the runtime, the ingress and the mesh that the configuration names.
 
-/** UDP, of the overlay networks' packets. */
-const vxlanPort = 4789;
-
 export const startWorker: StartWorker = async (options, modules) => {
   const { config, nodeId, addr } = options;
   const { clock, log } = modules;
@@ -133,7 +130,7 @@ function networksOf({ config, nodeId, clusterId, addr }: WorkerOptions, modules:
   if (config.runtime !== 'docker' || ingress.kind !== 'nftables' || !isLocal) return undefined;
   const node = { nodeId, clusterId, hostname: config.hostname, addr };
   return createNetworks(
-    { nodeId, dataPathAddr: config.dataPathAddr ?? addr, port: vxlanPort },
+    { nodeId, dataPathAddr: config.dataPathAddr ?? addr },
     {
       engine: createDockerNetworks({ dockerHost: config.dockerHost }, node),
       clock,

@@ -21,11 +21,13 @@ interface Info {
 
 async function init(args: Args, shell: Shell): Promise<void> {
   const spec = specFlags(args, {});
+  const port = args.text('data-path-port');
   const id = await shell.client().post<string>('/swarm/init', {
     ListenAddr: args.text('listen-addr') ?? '',
     AdvertiseAddr: args.text('advertise-addr') ?? '',
     Availability: args.text('availability') ?? 'active',
     SubnetSize: 24,
+    ...(port !== undefined && { DataPathPort: uint('data-path-port', port) }),
     Spec: { Labels: {}, ...spec },
   });
   shell.out(`Swarm initialized: current node (${id}) is now a manager.\n\n`);
@@ -147,7 +149,11 @@ export const swarmCommands: readonly Command[] = [
   {
     usage: 'init',
     describe: 'Make this node the first manager of a new cluster',
-    options: (yargs) => withSpec(addresses(yargs)),
+    options: (yargs) =>
+      withSpec(addresses(yargs)).option('data-path-port', {
+        type: 'string',
+        describe: "UDP port of the packets between containers of different nodes, for the cluster's life (4789)",
+      }),
     run: init,
   },
   {

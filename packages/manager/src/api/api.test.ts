@@ -267,6 +267,18 @@ describe('services', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 400, 400, 400]);
   });
 
+  test.each([
+    [0, 200],
+    [1_023, 400],
+    [1_024, 200],
+    [49_151, 200],
+    [49_152, 400],
+  ])('a cluster with the data path port %i: %i', async (DataPathPort, status) => {
+    const answer = await call('POST', '/swarm/init', { DataPathPort });
+    expect(answer.status).toBe(status);
+    if (status === 400) expect(answer.json.message).toContain(`not in valid range (1024-49151): ${DataPathPort}`);
+  });
+
   test('update needs the version that was read', async () => {
     const id = await create();
     const spec = web({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } });

@@ -21,6 +21,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     const body = normalise(InitRequest, parseJson(request.body as Buffer) ?? {});
     if (body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers) throw notYet('autolock is');
     if (body.ForceNewCluster) throw notYet('force-new-cluster is');
+    checkDataPathPort(body.DataPathPort ?? 0);
     if (body.Spec) checkSpec(body.Spec, fixedTicks);
     const nodeId = await context.local.init(body);
     // Fastify sends a text as it is; clients read a JSON string.
@@ -71,6 +72,13 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
 }
 
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
+
+/** 0: the default. Ports below are the system's, those above are given to whoever asks for any. */
+function checkDataPathPort(port: number): void {
+  if (port === 0 || (port >= 1_024 && port <= 49_151)) return;
+  throw new ClusterError('invalid-argument', `VXLAN UDP port number is not in valid range (1024-49151): ${port}`);
+}
+
 const minCertExpiry = 3_600 * 1e9;
 const minHeartbeat = 0.2 * 1e9;
 const maxHeartbeat = 3_600 * 1e9;

@@ -3,6 +3,7 @@ import type { Network, NetworkAttachment, Service, StoreChange, Task, TaskState 
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, test } from 'vitest';
 import {
+  aCluster,
   aNetwork,
   aNode,
   aService,
@@ -67,6 +68,7 @@ test('a node sees its own address, who is elsewhere, and the names', () => {
     id: 'net',
     name: 'front',
     vni: 4100,
+    port: 4789,
     encrypted: false,
     internal: false,
     subnets: [
@@ -89,6 +91,12 @@ test('a node sees its own address, who is elsewhere, and the names', () => {
   ]);
   // Without a task there, whatever address it still has.
   expect(shownTo('n3', store)).toBeUndefined();
+});
+
+test('the packets have the port of the cluster', () => {
+  const cluster = aCluster({ DataPathPort: 5_789 });
+  const store = aStore({ cluster, nodes, networks: [net()], services: [web], tasks: [task('t1', 2)] });
+  expect(shownTo('n1', store)?.port).toBe(5_789);
 });
 
 describe('who is a neighbour, and who has a name', () => {

@@ -19,13 +19,14 @@ import {
 } from '@swarmctl/shared/model';
 import type { NetworkName, NetworkView } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
+import { dataPathPort } from './peers.ts';
 
 // The overlay networks as each node that has tasks on them needs to know them: its own address there, who is where on the other nodes, and what
 // stands behind the names. A task is a neighbour from its assignment to its end, and has a name only while it serves.
 
 /** A network as all its nodes know it, before each of them leaves itself out. */
 interface Whole {
-  readonly common: Pick<NetworkView, 'id' | 'name' | 'vni' | 'encrypted' | 'internal' | 'names'>;
+  readonly common: Pick<NetworkView, 'id' | 'name' | 'vni' | 'port' | 'encrypted' | 'internal' | 'names'>;
   readonly subnets: readonly string[];
   /** The nodes with tasks there: their own addresses, one of each subnet. */
   readonly gateways: Readonly<Record<string, readonly string[]>>;
@@ -51,6 +52,7 @@ export function wholeNetwork(view: View, network: Network): Whole | undefined {
       id: network.ID,
       name: network.Spec.Name,
       vni: network.VNI ?? 0,
+      port: dataPathPort(view),
       encrypted: isEncrypted(network),
       internal: network.Spec.Internal ?? false,
       names: namesOn(view, network.ID, tasks),

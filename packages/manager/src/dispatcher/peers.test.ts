@@ -32,11 +32,11 @@ test('peers are the nodes with a number and an end, by number; another address i
 });
 
 test('two clusters on the same machines differ, and keep clear of VXLANs from 4096 on', () => {
-  const all = Array.from({ length: 200 }, (_, i) => meshOf(`c${i}`, 0));
+  const all = Array.from({ length: 200 }, (_, i) => meshOf(`c${i}`, 4_789));
   expect(all.every(({ vni, port }) => vni >= 1 && vni < 4_096 && port === 4_789)).toBe(true);
   expect(new Set(all.map(({ pool6 }) => pool6)).size).toBe(200);
   expect(all.every(({ pool6 }) => /^fd[0-9a-f]{2}(:[0-9a-f]{4}){3}::\/64$/.test(pool6))).toBe(true);
-  expect(meshOf('c1', 4_790)).toEqual({ ...meshOf('c1', 0), port: 4_790 });
+  expect(meshOf('c1', 4_790)).toEqual({ ...meshOf('c1', 4_789), port: 4_790 });
 });
 
 describe('which changes of a node concern the mesh', () => {

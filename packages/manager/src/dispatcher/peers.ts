@@ -12,13 +12,16 @@ const defaultPort = 4_789;
 /** VXLAN networks of others on the same port, Docker's among them, begin here. */
 const firstForeignVni = 4_096;
 
+/** UDP, of VXLAN packets between the nodes: the cluster has it for life. */
+export const dataPathPort = (view: View): number => view.cluster()?.DataPathPort || defaultPort;
+
 /** What all nodes of a cluster have in common; another cluster on the same machines has something else. */
 export function meshOf(clusterId: string, port: number): Pick<MeshView, 'vni' | 'port' | 'pool4' | 'pool6'> {
   const digest = createHash('sha256').update(`mesh of ${clusterId}`).digest();
   const [a, b, c, d] = [0, 2, 4, 6].map((at) => digest.readUInt16BE(at).toString(16).padStart(4, '0'));
   return {
     vni: 1 + (digest.readUInt32BE(8) % (firstForeignVni - 1)),
-    port: port || defaultPort,
+    port,
     pool4,
     pool6: `fd${a?.slice(2)}:${b}:${c}:${d}::/64`,
   };
@@ -68,7 +71,7 @@ export class MeshTracker {
     if (!this.#touched) return;
     this.#touched = false;
     const cluster = view.cluster();
-    const common = cluster && meshOf(cluster.ID, cluster.DataPathPort);
+    const common = cluster && meshOf(cluster.ID, dataPathPort(view));
     const peers = meshPeers(view);
     if (isDeepStrictEqual(peers, this.#peers) && isDeepStrictEqual(common, this.#common)) return;
     this.#peers = peers;

@@ -92,6 +92,8 @@ export interface NetworkView {
   readonly id: string;
   readonly name: string;
   readonly vni: number;
+  /** UDP; the cluster's data path port. */
+  readonly port: number;
   readonly encrypted: boolean;
   readonly internal: boolean;
   /** `gateway` is this node's own address there. */

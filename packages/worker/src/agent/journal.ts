@@ -31,7 +31,10 @@ export async function readJournal(path: string, nodeId: string, log: Logger): Pr
   try {
     const journal = JSON.parse(text) as Journal;
     if (journal.version !== 1) throw new Error(`version ${String(journal.version)} is not known`);
-    return journal.nodeId === nodeId ? journal : undefined;
+    if (journal.nodeId !== nodeId) return undefined;
+    // Earlier versions wrote down no port, as it was always this.
+    const networks = journal.networks?.map((view) => ({ ...view, port: view.port ?? 4_789 }));
+    return { ...journal, ...(networks && { networks }) };
   } catch (error) {
     log.error({ path, error: messageOf(error) }, 'the journal cannot be read; going on without it');
     return undefined;

@@ -249,7 +249,7 @@ describe('with a mesh', () => {
 
 describe('with overlay networks', () => {
   const view = (id: string, vni = 4096): NetworkView => ({
-    ...{ id, name: id, vni, encrypted: false, internal: false },
+    ...{ id, name: id, vni, port: 4789, encrypted: false, internal: false },
     ...{ subnets: [], far: [], names: [] },
   });
 

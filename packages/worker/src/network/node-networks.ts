@@ -30,8 +30,6 @@ export interface NodeNetworks extends TaskNetworks {
 export interface NodeNetworksOptions {
   readonly nodeId: string;
   readonly dataPathAddr: string;
-  /** UDP. */
-  readonly port: number;
 }
 
 export interface NodeNetworksModules {

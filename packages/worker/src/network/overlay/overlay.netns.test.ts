@@ -63,7 +63,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
       return runCommand('nsenter', [`--net=/run/netns/${space.name}`, program, ...args]);
     };
     const overlay = new NodeOverlay(
-      { nodeId, dataPathAddr: space.addr, port: 4789 },
+      { nodeId, dataPathAddr: space.addr },
       {
         ...{ log: silentLogger, clock: realClock, engine, run },
         resolver: {
@@ -78,7 +78,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
 
   /** Addresses end with the node's number, those of its container with ten times that. */
   const view = (node: number, far: readonly string[], more: Partial<NetworkView> = {}): NetworkView => ({
-    ...{ id, name: 'net', vni: 4097, encrypted: false, internal: false, names: [] },
+    ...{ id, name: 'net', vni: 4097, port: 4789, encrypted: false, internal: false, names: [] },
     subnets: [
       { subnet: '10.0.1.0/24', gateway: `10.0.1.${node}` },
       { subnet: 'fd00:1::/64', gateway: `fd00:1::${node}` },
@@ -220,6 +220,22 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     expect(names).toContain(`${id} 10.0.1.1`);
   });
 
+  it('of two clusters are apart on one machine, by their ports', async () => {
+    await join();
+    const others = [0, 1].map((at) => open((nodes[at] as Node).space, new FakeEngine(), `other${at}`));
+    const subnets = (node: number) => [{ subnet: '10.0.9.0/24', gateway: `10.0.9.${node}` }];
+    for (const [at, { overlay }] of others.entries()) {
+      const node = at + 1;
+      const far = { addr: `10.0.9.${3 - node}`, mac: macOf(`10.0.9.${3 - node}`), nodeAddr: `10.77.0.${3 - node}` };
+      const more = { id: 'net9aaaaaaaaaaaaa', name: 'theirs', port: 4790, subnets: subnets(node), far: [far] };
+      await overlay.apply(viewsOf(view(node, [], more)));
+      expect(overlay.problems()).toEqual([]);
+    }
+    expect(reaches(nodes[0].space, '10.0.9.2')).toBe(true);
+    expect(reaches(containers[0], '10.0.1.20')).toBe(true);
+    for (const { overlay } of others) await overlay.close();
+  });
+
   it('are repaired', async () => {
     await join();
     const { overlay, space } = nodes[0];
@@ -266,7 +282,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     const { space } = nodes[0];
     const run: RunCommand = () => Promise.reject(new ClusterError('unavailable', 'ip is not installed'));
     const overlay = new NodeOverlay(
-      { nodeId: 'x', dataPathAddr: space.addr, port: 4789 },
+      { nodeId: 'x', dataPathAddr: space.addr },
       {
         ...{ log: silentLogger, clock: realClock, engine: new FakeEngine(), run },
         resolver: { listen: async () => {}, attached: () => {}, detached: () => {} },

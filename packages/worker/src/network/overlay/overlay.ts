@@ -252,11 +252,11 @@ export class NodeOverlay implements Overlay {
   }
 
   async #wanted(view: NetworkView, is: NetworkState) {
-    const { dataPathAddr, port } = this.#options;
+    const { dataPathAddr } = this.#options;
     const peers = [...new Set(view.far.map(({ nodeAddr }) => nodeAddr))];
     // Containers have it from the beginning, so it stays.
     const mtu = is.bridge?.mtu ?? (await findMtu(this.#run, dataPathAddr, peers, this.#ways));
-    return wantedNetwork(view, { owner: this.#owner, local: dataPathAddr, port, mtu });
+    return wantedNetwork(view, { owner: this.#owner, local: dataPathAddr, mtu });
   }
 
   async #open(slot: Slot): Promise<void> {

@@ -7,12 +7,12 @@ import { foreignOwner, type NetworkState, plan, planned, planRemoval, wantedNetw
 
 const far = (addr: string, nodeAddr: string) => ({ addr, mac: macOf(addr), nodeAddr });
 const view = (more: Partial<NetworkView> = {}): NetworkView => ({
-  ...{ id: 'network1234567890', name: 'net', vni: 4097, encrypted: false, internal: false, names: [] },
+  ...{ id: 'network1234567890', name: 'net', vni: 4097, port: 4789, encrypted: false, internal: false, names: [] },
   subnets: [{ subnet: '10.0.1.0/24', gateway: '10.0.1.1' }],
   far: [far('10.0.1.5', '10.77.0.2')],
   ...more,
 });
-const options = { owner: 'swarmd:n1', local: '10.77.0.1', port: 4789, mtu: 1450 };
+const options = { owner: 'swarmd:n1', local: '10.77.0.1', mtu: 1450 };
 const wanted = (more?: Partial<NetworkView>) => wantedNetwork(view(more), options);
 const none = { ip: [], bridge: [] };
 const bridge = 'swbnetwork12345';

@@ -59,11 +59,10 @@ export interface Steps {
 export interface WantedOptions {
   readonly owner: string;
   readonly local: string;
-  readonly port: number;
   readonly mtu: number;
 }
 
-export function wantedNetwork(view: NetworkView, { owner, local, port, mtu }: WantedOptions): WantedNetwork {
+export function wantedNetwork(view: NetworkView, { owner, local, mtu }: WantedOptions): WantedNetwork {
   const nodes = new Map<string, string>();
   const neighbours = new Map<string, string>();
   for (const { addr, mac, nodeAddr } of view.far) {
@@ -77,7 +76,7 @@ export function wantedNetwork(view: NetworkView, { owner, local, port, mtu }: Wa
     mac: macOf(firstVersion4(view.subnets.map(({ gateway }) => bareAddress(gateway)))),
     mtu,
     addresses: view.subnets.map(({ subnet, gateway }) => `${bareAddress(gateway)}/${subnet.split('/')[1]}`),
-    vxlan: { vni: view.vni, local: bareAddress(local), port },
+    vxlan: { vni: view.vni, local: bareAddress(local), port: view.port },
     nodes,
     neighbours,
   };

@@ -8,8 +8,6 @@ export interface OverlayOptions {
   readonly nodeId: string;
   /** Where other nodes send the networks' packets to, and where they come from. */
   readonly dataPathAddr: string;
-  /** UDP. */
-  readonly port: number;
 }
 
 export interface OverlayModules {

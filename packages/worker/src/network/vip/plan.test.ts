@@ -8,7 +8,7 @@ const name = (name: string, vip: string | undefined, ...addrs: string[]): Networ
   tasks: addrs.map((addr, i) => ({ taskId: `t${i}`, slot: i + 1, addr })),
 });
 const view = (...names: NetworkName[]): NetworkView => ({
-  ...{ id: 'n', name: 'net', vni: 1, encrypted: false, internal: false, subnets: [], far: [] },
+  ...{ id: 'n', name: 'net', vni: 1, port: 4789, encrypted: false, internal: false, subnets: [], far: [] },
   names,
 });
 const a = '10.0.1.2';

@@ -50,7 +50,7 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
     })),
   });
   const viewsOf = (...names: NetworkName[]): ReadonlyMap<string, NetworkView> => {
-    const view = { id: 'n', name: 'net', vni: 1, encrypted: false, internal: false, subnets: [], far: [], names };
+    const view = { id: 'n', name: 'net', vni: 1, port: 4789, encrypted: false, internal: false, subnets: [], far: [], names };
     return new Map([['n', view]]);
   };
   const start = (i = 0) => vips.started(`t${i}`, peers[i]!.pid, ['n']);

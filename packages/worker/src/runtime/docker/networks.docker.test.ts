@@ -92,7 +92,7 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
       ].map((addr) => ({ addr, mac: macOf(`10.50.3.${addr.split(/[.:]/).at(-1)}`), nodeAddr: `10.77.0.${3 - node}` })),
     );
     return {
-      ...{ id: dual, name: 'dual', vni: 4099, encrypted: false, internal: false, far },
+      ...{ id: dual, name: 'dual', vni: 4099, port: 4789, encrypted: false, internal: false, far },
       subnets: [
         { subnet: '10.50.3.0/24', gateway: `10.50.3.${1 + node}` },
         { subnet: 'fd50:3::/64', gateway: `fd50:3::${1 + node}` },
@@ -115,7 +115,7 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
       ...others.map(({ addrs, node: on }) => [addrs[network] as string, on] as const),
     ];
     return {
-      ...{ id: network, name: network.replace(/\d+/, ''), vni: 4096 + third, encrypted: false, internal },
+      ...{ id: network, name: network.replace(/\d+/, ''), vni: 4096 + third, port: 4789, encrypted: false, internal },
       subnets: [{ subnet: `10.50.${third}.0/24`, gateway: `10.50.${third}.${1 + node}` }],
       far: far.map(([addr, on]) => ({ addr, mac: macOf(addr), nodeAddr: `10.77.0.${on}` })),
       names: services.map((name, i) => ({

@@ -23,7 +23,7 @@ const docker = new Docker({ socketPath: socket });
 const engine = createDockerNetworks({ dockerHost: `unix://${socket}` }, node);
 const resolver = new NameResolver({ ...modules, upstreams: async () => [] });
 const overlay = new NodeOverlay(
-  { nodeId: node.nodeId, dataPathAddr: node.addr, port: 4789 },
+  { nodeId: node.nodeId, dataPathAddr: node.addr },
   { ...modules, engine, resolver },
 );
 const vips = new ContainerVips(modules);
