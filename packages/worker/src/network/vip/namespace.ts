@@ -28,19 +28,30 @@ export class ContainerNamespace {
     }
   }
 
-  /** Undefined when the container has ended. */
-  async run(program: string, ...args: string[]): Promise<CommandResult | undefined> {
+  /** Its file, to be closed; undefined when the container has ended. */
+  async open(): Promise<FileHandle | undefined> {
     let file: FileHandle | undefined;
     try {
       file = await open(this.#path);
-      const name = await readlink(`/proc/self/fd/${file.fd}`);
-      if (name !== this.#name) return undefined;
-      return await runIn(file, program, args);
+      if ((await readlink(`/proc/self/fd/${file.fd}`)) === this.#name) return file;
     } catch (error) {
-      if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
-      throw error;
+      if (!['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) {
+        await file?.close();
+        throw error;
+      }
+    }
+    await file?.close();
+    return undefined;
+  }
+
+  /** Undefined when the container has ended. */
+  async run(program: string, ...args: string[]): Promise<CommandResult | undefined> {
+    const file = await this.open();
+    if (!file) return undefined;
+    try {
+      return await runIn(file, program, args);
     } finally {
-      await file?.close();
+      await file.close();
     }
   }
 }

@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs';
 import { realClock, seededRandom, silentLogger } from '@swarmctl/shared/kit';
 import type { NetworkName, NetworkView } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -50,7 +51,17 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
     })),
   });
   const viewsOf = (...names: NetworkName[]): ReadonlyMap<string, NetworkView> => {
-    const view = { id: 'n', name: 'net', vni: 1, port: 4789, encrypted: false, internal: false, subnets: [], far: [], names };
+    const view = {
+      id: 'n',
+      name: 'net',
+      vni: 1,
+      port: 4789,
+      encrypted: false,
+      internal: false,
+      subnets: [],
+      far: [],
+      names,
+    };
     return new Map([['n', view]]);
   };
   const start = (i = 0) => vips.started(`t${i}`, peers[i]!.pid, ['n']);
@@ -178,5 +189,51 @@ describe.skipIf(why)(`virtual addresses${why ? ` (skipped: ${why} is missing)` :
     await vips.apply(viewsOf(service(vip, 0, 1)));
     expect(vips.problems()).toEqual([]);
     expect(shares(await ask())).toEqual({ a: 5, b: 5 });
+  });
+
+  it('are written anew where somebody else has changed them, and left alone where not', async () => {
+    await vips.apply(viewsOf(service(vip, 1, 2), service('10.77.0.101'), service(vip6, 1)));
+    await start();
+    const handles = () => spaces[0].run('nft', '-a', 'list', 'table', 'inet', 'swarmd_vip');
+    // Each time, it begins with another task.
+    const text = () => table().replace(/mod 2 map \{.*\}/, (map) => [...map.matchAll(/10\.77\.0\.\d/g)].sort().join());
+    const right = text();
+    const before = handles();
+    await vips.sweep();
+    expect(handles()).toBe(before);
+    for (const harm of [
+      'delete table inet swarmd_vip',
+      'flush chain inet swarmd_vip v_a4d0064',
+      'insert rule inet swarmd_vip c_output accept',
+      'flush chain inet swarmd_vip c_refuse',
+      'delete element inet swarmd_vip idle4 { 10.77.0.101 }',
+      'add element inet swarmd_vip idle4 { 10.77.0.9 }',
+      'add chain inet swarmd_vip v_1',
+      'delete element inet swarmd_vip vips6 { fd66::100 : goto v_fd660000000000000000000000000100 }',
+    ]) {
+      spaces[0].run('nft', harm);
+      await vips.sweep();
+      expect([harm, text()]).toEqual([harm, right]);
+    }
+    expect(shares(await ask())).toEqual({ b: 5, c: 5 });
+  });
+
+  it('change in many containers, and only where they differ', async () => {
+    const more = Array.from({ length: 70 }, () => lab.addContainer(spaces[2]));
+    const sleepers = more.map((space) => space.spawn('sleep', ['1000']));
+    const own = readlinkSync('/proc/self/ns/net');
+    await expect.poll(() => sleepers.every(({ pid }) => readlinkSync(`/proc/${pid}/ns/net`) !== own)).toBe(true);
+    await vips.apply(viewsOf(service(vip, 1)));
+    await Promise.all(sleepers.map(({ pid }, i) => vips.started(`m${i}`, pid ?? 0, [i === 0 ? 'other' : 'n'])));
+    const listed = (i: number) => more[i]!.run('nft', '-a', 'list', 'table', 'inet', 'swarmd_vip');
+    const first = listed(0);
+    await vips.apply(viewsOf(service(vip, 1, 2)));
+    for (let i = 1; i < more.length; i++) expect([i, listed(i)]).toEqual([i, expect.stringContaining('mod 2')]);
+    expect(listed(0)).toBe(first);
+    sleepers[1]!.kill('SIGKILL');
+    await vips.apply(viewsOf(service(vip, 2)));
+    for (let i = 2; i < more.length; i++)
+      expect([i, listed(i)]).toEqual([i, expect.stringContaining('dnat ip to 10.77.0.3')]);
+    expect(vips.problems()).toEqual([]);
   });
 });

@@ -1,9 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { below, type Clock, ClusterError, type Logger, messageOf, type Random, type Timer } from '@swarmctl/shared/kit';
+import { parseIp } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
+import { runCommand } from '../command.ts';
 import type { Vip } from '../types.ts';
+import { NamespaceBatch } from './batch.ts';
+import { isAsWritten, readListing } from './drift.ts';
 import { ContainerNamespace } from './namespace.ts';
 import {
   changes,
@@ -26,8 +27,6 @@ export interface VipModules {
   readonly random: Random;
 }
 
-/** Containers written at a time. */
-const mostWriters = 4;
 const sweepMs = 60_000;
 /** To be forgotten one by one. */
 const fewFlows = 4;
@@ -46,12 +45,13 @@ interface Container {
 export class ContainerVips implements Vip {
   readonly #modules: VipModules;
   readonly #containers = new Map<string, Container>();
-  readonly #waiting: (() => void)[] = [];
-  #writers = 0;
+  readonly #batch = new NamespaceBatch();
   #views: ReadonlyMap<string, NetworkView> = new Map();
   #timer: Timer | undefined;
   #isClosed = false;
   #hasConntrack = true;
+  /** What a table says beside its services, as this nft lists it; undefined: unknown. */
+  #fixed: Promise<string | undefined> | undefined;
 
   constructor(modules: VipModules) {
     this.#modules = modules;
@@ -80,6 +80,17 @@ export class ContainerVips implements Vip {
     await Promise.all([...this.#containers.values()].map((container) => this.#bring(container)));
   }
 
+  /** Compares all with what is, and repairs it. Runs by itself each minute. Never rejects. */
+  async sweep(): Promise<void> {
+    this.#fixed ??= fixedPart();
+    const fixed = await this.#fixed;
+    if (fixed === undefined) this.#fixed = undefined;
+    const all = [...this.#containers.values()];
+    for (const container of all) container.work = container.work.then(() => this.#check(container, fixed));
+    await Promise.all(all.map(({ work }) => work));
+    await this.apply(this.#views);
+  }
+
   problems(): readonly string[] {
     return [...this.#containers.values()].flatMap(({ taskId, problem }) =>
       problem === undefined ? [] : [`task ${taskId}: ${problem}`],
@@ -95,7 +106,7 @@ export class ContainerVips implements Vip {
   /** Brings a container to the latest views. Never rejects. */
   #bring(container: Container): Promise<void> {
     if (container.turns && !this.#differs(container)) return container.work;
-    container.work = container.work.then(() => this.#inTurn(() => this.#write(container)));
+    container.work = container.work.then(() => this.#write(container));
     return container.work;
   }
 
@@ -134,25 +145,37 @@ export class ContainerVips implements Vip {
     }
   }
 
+  async #check(container: Container, fixed: string | undefined): Promise<void> {
+    const { namespace, turns, taskId } = container;
+    if (this.#isClosed || !turns) return;
+    const result = await this.#batch.run({ namespace, script: listTable }).catch(() => undefined);
+    if (!result) return;
+    const listed = readListing(result.stdout);
+    if (result.code === 0 && isAsWritten(listed, turns) && (fixed === undefined || listed.fixed === fixed)) return;
+    this.#modules.log.warn({ task: taskId }, 'virtual addresses were changed by somebody else; they are written anew');
+    container.turns = undefined;
+  }
+
   /** One transaction, and what must be forgotten after it. Rejects when nft refused. */
   async #change(container: Container, old: Turns, turns: Turns): Promise<void> {
     const stale = staleFlows(old, turns);
     // One look costs less than many deletions of nothing.
     if (stale.length > fewFlows) await this.#replace(container, turns, changes(old, turns), old);
-    else await withFile(changes(old, turns), (rules) => this.#sh(container, [load(rules), ...forget(stale)]));
+    else await this.#sh(container, [load, ...forget(stale)], changes(old, turns));
   }
 
   /** Forgets whatever leads elsewhere than the rules do: also what an earlier daemon missed. */
   async #replace(container: Container, turns: Turns, text = replacement(turns), old: Turns = new Map()): Promise<void> {
-    const flows = await withFile(text, (rules) => this.#sh(container, [load(rules), list]));
+    const flows = await this.#sh(container, [load, list], text);
     const left = [...old.keys()].map((vip) => [vip, []] as const);
     const stale = strayFlows(flows, new Map([...left, ...turns]));
     if (stale.length > 0) await this.#sh(container, forget(stale));
   }
 
   /** What it prints; nothing when the container has ended. */
-  async #sh(container: Container, lines: readonly string[]): Promise<string> {
-    const result = await container.namespace.run('sh', '-c', [...lines, 'exit 0'].join('\n'));
+  async #sh(container: Container, lines: readonly string[], text = ''): Promise<string> {
+    const { namespace } = container;
+    const result = await this.#batch.run({ namespace, script: [...lines, 'exit 0'].join('\n'), text });
     if (!result) {
       if (this.#containers.get(container.taskId) === container) this.#containers.delete(container.taskId);
       return '';
@@ -166,26 +189,13 @@ export class ContainerVips implements Vip {
     return result.stdout;
   }
 
-  async #inTurn(work: () => Promise<void>): Promise<void> {
-    if (this.#writers >= mostWriters) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#writers++;
-    try {
-      await work();
-    } finally {
-      // The place goes on to who waits, or is free.
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#writers--;
-    }
-  }
-
   #sweepLater(): void {
     this.#timer = this.#modules.clock.after(
       sweepMs,
       () => {
         if (this.#isClosed) return;
         this.#sweepLater();
-        void this.apply(this.#views);
+        void this.sweep();
       },
       { unref: true },
     );
@@ -195,24 +205,34 @@ export class ContainerVips implements Vip {
 const kept = (old: readonly string[] | undefined, targets: readonly string[]): readonly string[] =>
   old && isSameSet(old, targets) ? old : targets;
 
-async function withFile<T>(text: string, work: (file: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'swarmd-vip-'));
-  try {
-    const file = join(folder, 'rules.nft');
-    await writeFile(file, text, { mode: 0o600 });
-    return await work(file);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+/** Of a table without services, made in a network of nobody; undefined when there can be none. */
+async function fixedPart(): Promise<string | undefined> {
+  const script = `printf '%s' "$1" | nft -f - && ${listTable}`;
+  const result = await runCommand('unshare', ['--net', 'sh', '-c', script, 'sh', replacement(new Map())]).catch(
+    () => undefined,
+  );
+  return result?.code === 0 ? readListing(result.stdout).fixed : undefined;
 }
 
-const load = (file: string): string => `nft -f '${file}' || exit`;
+const load = 'nft -f "$1" || exit';
+const listTable = 'nft list table inet swarmd_vip';
 
-const list = 'conntrack -L; conntrack -L -f ipv6';
+/** Where the kernel shows its flows, a look saves most of the work. */
+const seen = 'seen() { [ ! -r /proc/self/net/nf_conntrack ] || grep -q "$1" /proc/self/net/nf_conntrack; }';
+const list = `${seen}\nseen . || exit 0\nconntrack -L; conntrack -L -f ipv6`;
 
 /** Nothing to forget is an error to conntrack, and none to us. */
-const forget = (flows: readonly StaleFlow[]): string[] =>
-  flows.map(({ protocol, vip, answering }) => {
+const forget = (flows: readonly StaleFlow[]): string[] => [
+  seen,
+  ...flows.map(({ protocol, vip, answering }) => {
     const family = vip.includes(':') ? 'ipv6' : 'ipv4';
-    return `conntrack -D -f ${family} ${protocol ? `-p ${protocol} ` : ''}--orig-dst ${vip} --reply-src ${answering} >/dev/null`;
-  });
+    return `seen 'dst=${expanded(vip)} ' && conntrack -D -f ${family} ${protocol ? `-p ${protocol} ` : ''}--orig-dst ${vip} --reply-src ${answering} >/dev/null`;
+  }),
+];
+
+/** As the kernel writes it there: IPv6 with all its zeros. */
+function expanded(addr: string): string {
+  if (!addr.includes(':')) return addr;
+  const digits = (parseIp(addr)?.value ?? 0n).toString(16).padStart(32, '0');
+  return digits.match(/.{4}/g)?.join(':') ?? addr;
+}
