@@ -117,6 +117,8 @@ const listing = (): Record<string, Record<string, unknown>>[] => [
   { rule: { chain: 'c_prerouting', handle: 24, expr: [{ vmap: {} }] } },
 ];
 
+const above = { rule: { chain: 's_tcp_80', handle: 25, expr: [is(4), { drop: null }] } };
+
 describe('drift', () => {
   it('finds none in what is as it should be, whatever the handles and the order', () => {
     const { frame } = read(listing());
@@ -124,7 +126,7 @@ describe('drift', () => {
       const [kind = '', body] = Object.entries(object)[0] ?? [];
       return { [kind]: { ...body, handle: 99 } };
     });
-    expect(drift(again, table, frame)).toBeUndefined();
+    expect(drift(read(again), table, frame)).toBeUndefined();
   });
 
   it.each<[string, (objects: Record<string, Record<string, unknown>>[]) => void]>([
@@ -133,7 +135,7 @@ describe('drift', () => {
     ['far4 was changed', (objects) => objects.splice(4, 1)],
     ['near4 was changed', (objects) => (objects[5]!['set']!['elem'] = ['10.0.0.0'])],
     ['chain s_udp_53 was changed', (objects) => objects.splice(10, 1)],
-    ['chain s_tcp_80 was changed', (objects) => objects.push(objects[9]!)],
+    ['chain s_tcp_80 was changed', (objects) => objects.splice(9, 0, above)],
     ['chain s_udp_53 was changed', (objects) => (objects[10]!['rule']!['expr'] as unknown[]).splice(0, 1)],
     ['chain s_udp_53 was changed', (objects) => (objects[10]!['rule']!['expr'] as unknown[]).push({ counter: null })],
     ['chain s_tcp_80 was changed', (objects) => objects.splice(11, 1)],
@@ -145,7 +147,15 @@ describe('drift', () => {
     const { frame } = read(listing());
     const objects = listing();
     damage(objects);
-    expect(drift(objects, table, frame)).toBe(expected);
+    expect(drift(read(objects), table, frame)).toBe(expected);
+  });
+
+  it('tells the rules that others stand above', () => {
+    const objects = listing();
+    objects.splice(9, 0, { rule: { ...objects[9]!['rule'], handle: 25 } });
+    const reading = read(objects);
+    expect(drift(reading, table)).toBeUndefined();
+    expect(reading.leftOver).toEqual([{ chain: 's_tcp_80', handle: 16 }]);
   });
 
   it('finds the table gone', () => {

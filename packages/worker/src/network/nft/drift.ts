@@ -2,39 +2,51 @@ import { isDeepStrictEqual } from 'node:util';
 import { formatIp, type IpRange, parseIp, parseIpRange } from '@swarmctl/shared/model';
 import { families, mergedRanges } from '../address.ts';
 import type { NodeTable, PortRule, Target } from '../plan.ts';
-import { chainName, isServing, type Sets, setNames, setsOf } from './rules.ts';
+import { chainName, isServing, type RuleId, type Sets, setNames, setsOf } from './rules.ts';
 
 // Compares a listing of the node's table with what it should be. Pure; for the sweep, never for a change.
 
 interface Listing {
-  /** Service chains: by rule whom it lets in and its targets, sorted: where the slots start does not matter. */
+  /** Service chains: of each family's uppermost rule whom it lets in and its targets, sorted: where the slots start does not matter. */
   readonly chains: Record<string, string[]>;
   readonly sets: Record<string, string[]>;
 }
 
 type Json = Record<string, unknown>;
 
-/** The dynamic part of a listing (nft's JSON), and the rest as text that stays the same. */
-export function read(objects: readonly unknown[]): { listing: Listing; frame: string } {
+interface Reading {
+  readonly listing: Listing;
+  /** What stays the same. */
+  readonly frame: string;
+  /** Rules of service chains that nothing gets to. */
+  readonly leftOver: readonly RuleId[];
+}
+
+/** A listing (nft's JSON). */
+export function read(objects: readonly unknown[]): Reading {
   const chains: Record<string, string[]> = {};
   const sets: Record<string, string[]> = Object.fromEntries(setNames.map((name) => [name, []]));
   const frame: string[] = [];
+  const leftOver: RuleId[] = [];
   for (const object of objects as Json[]) {
     const [kind = '', body = {}] = Object.entries(object)[0] as [string, Json];
-    const { handle: _handle, elem, ...rest } = body;
+    const { handle, elem, ...rest } = body;
     const name = String(rest['name'] ?? '');
     const chain = String(rest['chain'] ?? '');
     if (kind === 'metainfo') continue;
     if (kind === 'chain' && name.startsWith('s_')) chains[name] ??= [];
     else if (kind === 'rule' && chain.startsWith('s_')) {
       chains[chain] ??= [];
-      chains[chain].push(ruleText(rest['expr'] as Json[]));
+      const text = ruleText(rest['expr'] as Json[]);
+      const isUnder = chains[chain].some((above) => familyIn(above) === familyIn(text));
+      if (isUnder) leftOver.push({ chain, handle: Number(handle) });
+      else chains[chain].push(text);
     } else if ((kind === 'map' || kind === 'set') && sets[name])
       sets[name] = (Array.isArray(elem) ? elem : []).map(elementText).sort();
     else frame.push(JSON.stringify({ [kind]: rest }));
   }
   for (const rules of Object.values(chains)) rules.sort();
-  return { listing: { chains, sets }, frame: frame.join('\n') };
+  return { listing: { chains, sets }, frame: frame.join('\n'), leftOver };
 }
 
 /** What `read` would find of a table that is as it should be. */
@@ -48,9 +60,8 @@ export function expected(table: NodeTable): Listing {
 }
 
 /** What is wrong with a listing, in a few words; undefined when nothing is. */
-export function drift(objects: readonly unknown[] | undefined, table: NodeTable, frame?: string): string | undefined {
-  if (!objects) return 'the table is gone';
-  const found = read(objects);
+export function drift(found: Reading | undefined, table: NodeTable, frame?: string): string | undefined {
+  if (!found) return 'the table is gone';
   const wanted = expected(table);
   if (frame !== undefined && found.frame !== frame) return 'its base chains were changed';
   for (const name of new Set([...Object.keys(wanted.chains), ...Object.keys(found.listing.chains)])) {
@@ -72,6 +83,8 @@ function ruleTexts({ protocol, targets, allow }: PortRule): string[] {
 
 const text = (family: number, allow: readonly string[], protocol: string, targets: readonly string[]): string =>
   `ipv${family} ${allow.join(' ')} ${protocol} -> ${[...targets].sort().join(' ')}`;
+
+const familyIn = (text: string): string => text.slice(0, text.indexOf(' '));
 
 const targetText = ({ addr, port }: Target): string => `${addr} ${port}`;
 

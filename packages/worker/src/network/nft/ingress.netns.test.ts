@@ -200,6 +200,20 @@ describe.skipIf(why)(`nftables ingress${why ? ` (skipped: ${why} is missing)` : 
     expect(shares(await ask(outside.peer, n1.space.addr, 8090, 3))).toEqual({ one: 1, two: 1, three: 1 });
   });
 
+  it('removes in a sweep what changes left over, and goes on with the round', async () => {
+    const [, , n3] = nodes;
+    const rules = () => nft(n3, 'list', 'chain', 'inet', `swarmd_${n3.id.slice(0, 12)}`, 's_tcp_8080').match(/dnat/g);
+    await apply([entry(8080, [b1] as IngressBackend[])], [n3]);
+    await apply([entry(8080, [b1, b2] as IngressBackend[])], [n3]);
+    await apply([entry(8080, all())], [n3]);
+    expect(rules()).toHaveLength(3);
+    const answers = await ask(outside.peer, n3.space.addr, 8080, 2);
+    await n3.peer.call('sweep', { nodeId: n3.id });
+    expect(rules()).toHaveLength(1);
+    answers.push(...(await ask(outside.peer, n3.space.addr, 8080, 1)));
+    expect(shares(answers)).toEqual({ one: 1, two: 1, three: 1 });
+  });
+
   it('repairs what others changed in its table, and lives beside a foreign one', async () => {
     const [, , n3] = nodes;
     const table = `swarmd_${n3.id.slice(0, 12)}`;

@@ -57,6 +57,19 @@ const entries = (...ports: [number, string[]][]): Map<string, IngressEntry> =>
     }),
   );
 
+const speaksTcp = { match: { op: '==', left: { meta: { key: 'l4proto' } }, right: 'tcp' } };
+const ruleTo = (addr: string, handle: number) => ({
+  rule: { chain: 's_tcp_80', handle, expr: [speaksTcp, { dnat: { family: 'ip', addr, port: 40_000 } }] },
+});
+
+/** nft's, of a table whose port 80 leads to `addr`, but for the rule of that. */
+const listingOf = (addr: string): unknown[] => [
+  { map: { name: 'ports', elem: [[{ concat: ['tcp', 80] }, { goto: { target: 's_tcp_80' } }]] } },
+  ...['published', 'masquerade_tcp'].map((name) => ({ set: { name, elem: [80] } })),
+  { set: { name: 'far4', elem: [addr] } },
+  { chain: { name: 's_tcp_80' } },
+];
+
 describe('NftIngress', () => {
   let nft: FakeNft;
   let host: FakeHost;
@@ -97,7 +110,7 @@ describe('NftIngress', () => {
     expect(nft.news()).toEqual(['full']);
     await gap();
     await ingress.apply(entries([80, ['10.0.0.2', '10.0.0.3']]));
-    expect(nft.news()).toEqual(['flush chain s_tcp_80']);
+    expect(nft.news()).toEqual([expect.stringMatching(/^insert rule s_tcp_80 /)]);
     await gap();
     await ingress.apply(entries([80, ['10.0.0.2', '10.0.0.3']]));
     expect(nft.news()).toEqual([]);
@@ -134,7 +147,7 @@ describe('NftIngress', () => {
 
   it('writes everything when a change meets a table that others changed', async () => {
     const ingress = await opened();
-    nft.fail = (text) => text.startsWith('flush');
+    nft.fail = (text) => text.startsWith('insert');
     await ingress.apply(entries([80, ['10.0.0.3']]));
     expect(nft.news()).toEqual(['full']);
     expect(ingress.problems().size).toBe(0);
@@ -187,6 +200,25 @@ describe('NftIngress', () => {
     await gap();
     expect(nft.news()).toEqual(['full']);
     expect(host.calls.filter((call) => call === 'admit').length).toBeGreaterThanOrEqual(2);
+    await ingress.close();
+  });
+
+  it('leaves only so many rules over, and a sweep removes them', async () => {
+    const ingress = await opened();
+    const handles = Array.from({ length: 64 }, (_, i) => 100 + i);
+    const change = async (i: number) => {
+      await ingress.apply(entries([80, [`10.0.1.${i}`]]));
+      await gap();
+      return nft.news()[0]?.split(' ')[0];
+    };
+    for (const i of handles.keys()) expect(await change(i)).toBe('insert');
+    expect(await change(64)).toBe('flush');
+    nft.listing = [...listingOf('10.0.1.64'), ...[99, ...handles].map((handle) => ruleTo('10.0.1.64', handle))];
+    await ingress.sweep();
+    expect(nft.applied.splice(0).join('')).toBe(
+      handles.map((handle) => `delete rule inet swarmd_n1 s_tcp_80 handle ${handle}\n`).join(''),
+    );
+    expect(await change(65)).toBe('insert');
     await ingress.close();
   });
 

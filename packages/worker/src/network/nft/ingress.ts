@@ -20,7 +20,16 @@ import { forgetStaleUdp } from './conntrack.ts';
 import { asksIfDead, DepartedTargets } from './departed.ts';
 import { drift, read } from './drift.ts';
 import { LinuxHost, type NodeHost } from './host.ts';
-import { changes, type MeshNames, removal, replacement, type TableNames, tableName } from './rules.ts';
+import {
+  changes,
+  deletions,
+  type MeshNames,
+  type RuleId,
+  removal,
+  replacement,
+  type TableNames,
+  tableName,
+} from './rules.ts';
 import { type Nft, NftTool, type TableId } from './tool.ts';
 
 // The ingress by the kernel: keeps one nftables table true. One loop writes it, a transaction at a time and only what has changed; a sweep
@@ -44,6 +53,8 @@ const takenMs = 5_000;
 /** Docker's firewall may come and go. */
 const admitMs = 10_000;
 const worstRetryMs = 5_000;
+/** Rules that may be left over between two sweeps: nft looks through all that there are. */
+const mostLeftOver = 64;
 /** How soon connections to backends that left are looked at first; then half as often each time. */
 const departedMs = 2_000;
 
@@ -89,6 +100,9 @@ export class NftIngress implements Ingress {
   #writtenMesh: MeshNames | undefined;
   /** The listing of what never changes, as of the first sweep after a replacement. */
   #frame: string | undefined;
+  /** Rules in it that others stand above. */
+  #leftOver = 0;
+  #clearing: Promise<void> = Promise.resolve();
   #writing = false;
   /** The latest sweep's finding. */
   #drift: string | undefined;
@@ -244,19 +258,22 @@ export class NftIngress implements Ingress {
   }
 
   async #write(table: NodeTable): Promise<void> {
+    await this.#clearing;
     const rounds = (key: string) => this.#round(key);
     const names = this.#names;
     const known = sameMesh(names.mesh, this.#writtenMesh) ? this.#table : undefined;
-    const text = known && changes(names.table, known, table, rounds);
-    if (text === '') {
+    const change = known && changes(names.table, known, table, rounds, mostLeftOver - this.#leftOver);
+    if (change?.text === '') {
       this.#table = table;
       return;
     }
     this.#writing = true;
     try {
-      const isChanged = text !== undefined && (await this.#tryChanges(text));
-      if (!isChanged) {
+      const isChanged = change !== undefined && (await this.#tryChanges(change.text));
+      if (isChanged) this.#leftOver += change.leftOver;
+      else {
         await this.#nft.apply(replacement(names, table, rounds));
+        this.#leftOver = 0;
         this.#frame = undefined;
         this.#writtenMesh = names.mesh;
       }
@@ -390,12 +407,24 @@ export class NftIngress implements Ingress {
       if (!table || this.#writing) return;
       const objects = await this.#nft.list(this.#names.table);
       if (this.#writing || this.#table !== table) continue;
-      const found = drift(objects, table, this.#frame);
-      if (found === undefined && objects) this.#frame = read(objects).frame;
+      const reading = objects && read(objects);
+      const found = drift(reading, table, this.#frame);
+      if (found === undefined && reading) this.#frame = reading.frame;
       if (found !== undefined && !this.#ended.signal.aborted) this.#repair(found, objects !== undefined);
       else this.#drift = undefined;
+      if (found === undefined && reading) await this.#clear(reading.leftOver);
       return;
     }
+  }
+
+  /** Nothing is written meanwhile: in a table that was made anew the handles are those of other rules. */
+  async #clear(rules: readonly RuleId[]): Promise<void> {
+    this.#leftOver = rules.length;
+    if (rules.length === 0) return;
+    const cleared = this.#nft.apply(deletions(this.#names.table, rules));
+    this.#clearing = cleared.catch(() => {});
+    await cleared;
+    this.#leftOver = 0;
   }
 
   #repair(found: string, isPresent: boolean): void {

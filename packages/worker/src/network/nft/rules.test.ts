@@ -25,9 +25,9 @@ const table = (ports: PortRule[], more: Partial<NodeTable> = {}): NodeTable => (
 
 const names: TableNames = { table: 'swarmd_n1', addresses: [], routeLocalnet: '0' };
 const first = () => 0;
-const change = (from: NodeTable, to: NodeTable, round = first) =>
-  changes('swarmd_n1', from, to, round)
-    .split('\n')
+const change = (from: NodeTable, to: NodeTable, round = first, spare = 0) =>
+  changes('swarmd_n1', from, to, round, spare)
+    .text.split('\n')
     .map((line) => line.replace(' inet swarmd_n1', ''))
     .filter(Boolean);
 
@@ -393,6 +393,27 @@ describe('changes', () => {
     expect(change(table([wide]), table([narrow]))).toEqual([
       'flush chain s_tcp_80',
       'add rule s_tcp_80 meta nfproto ipv4 ip saddr { 10.0.0.9-10.0.0.9 } meta l4proto tcp dnat ip to 10.0.0.2:80',
+    ]);
+  });
+
+  it('put new rules above old ones where they cover them, as long as some may be left over', () => {
+    const only = { allow: { 4: ['10.0.0.9-10.0.0.9'], 6: [] } };
+    const first = (from: PortRule, to: PortRule, spare: number) =>
+      change(table([from]), table([to]), () => 0, spare)[0]?.replace(/ meta .*/, '');
+    const [one, both] = [port(80, ['10.0.0.3 80']), port(80, ['10.0.0.3 80', 'fd17::3 80'])];
+    expect(first(two, one, 1)).toBe('insert rule s_tcp_80');
+    expect(first(two, both, 1)).toBe('insert rule s_tcp_80');
+    expect(first(port(80, ['10.0.0.2 80'], only), port(80, ['10.0.0.3 80'], only), 1)).toBe('insert rule s_tcp_80');
+    expect(first(two, one, 0)).toBe('flush chain s_tcp_80');
+    // What is left over would still serve IPv6, or everybody.
+    expect(first(both, one, 9)).toBe('flush chain s_tcp_80');
+    expect(first(two, port(80, ['10.0.0.3 80'], only), 9)).toBe('flush chain s_tcp_80');
+    expect(
+      change(table([two, port(81, ['10.0.0.2 81'])]), table([one, port(81, ['10.0.0.3 81'])]), () => 0, 1),
+    ).toEqual([
+      'insert rule s_tcp_80 meta nfproto ipv4 meta l4proto tcp dnat ip to 10.0.0.3:80',
+      'flush chain s_tcp_81',
+      'add rule s_tcp_81 meta nfproto ipv4 meta l4proto tcp dnat ip to 10.0.0.3:81',
     ]);
   });
 

@@ -13,7 +13,8 @@ import { meshMarkMask } from '../types.ts';
 // by which its answers are routed back. Only clients whose address means nothing or something else over there are masqueraded: those on
 // 127.0.0.0/8, containers here, the backend's own node. Where no mesh leads, all are.
 //
-// A port of a service without backends refuses. A change of backends touches nothing but the rules of the one chain.
+// A port of a service without backends refuses. A change of backends touches nothing but the rules of the one chain. It only puts new ones above
+// the old, which nothing gets to any more and which are removed later: a program that removes is held up by the kernel as it ends.
 
 export interface TableNames {
   readonly table: string;
@@ -74,17 +75,28 @@ export function replacement(names: TableNames, table: NodeTable, rounds: Rounds)
 export const removal = (name: string): string =>
   ['ip', 'inet'].map((family) => `add table ${family} ${name}\ndelete table ${family} ${name}\n`).join('');
 
-/** What leads from one table to the other, in one transaction; empty when nothing does. */
-export function changes(name: string, from: NodeTable, to: NodeTable, rounds: Rounds): string {
+export interface Changes {
+  /** One transaction; empty when there is nothing to do. */
+  readonly text: string;
+  /** How many rules it leaves below those that replace them. */
+  readonly leftOver: number;
+}
+
+/** What leads from one table to the other. `spare`: how many rules it may leave over. */
+export function changes(name: string, from: NodeTable, to: NodeTable, rounds: Rounds, spare = 0): Changes {
   const made: string[] = [];
   const gone: string[] = [];
+  let leftOver = 0;
   for (const rule of to.ports.values()) {
     const old = from.ports.get(rule.key);
     const wasServing = old !== undefined && isServing(old);
     if (!isServing(rule) || (wasServing && sameWays(old, rule))) continue;
     const where = `inet ${name} ${chainName(rule)}`;
-    made.push(`${wasServing ? 'flush' : 'add'} chain ${where}`);
-    made.push(...dnats(rule, rounds(rule.key)).map((text) => `add rule ${where} ${text}`));
+    const over = wasServing && covers(rule, old) ? familiesOf(old).length : 0;
+    const isAbove = over > 0 && leftOver + over <= spare;
+    if (isAbove) leftOver += over;
+    else made.push(`${wasServing ? 'flush' : 'add'} chain ${where}`);
+    made.push(...dnats(rule, rounds(rule.key)).map((text) => `${isAbove ? 'insert' : 'add'} rule ${where} ${text}`));
   }
   for (const old of from.ports.values()) {
     const rule = to.ports.get(old.key);
@@ -93,8 +105,24 @@ export function changes(name: string, from: NodeTable, to: NodeTable, rounds: Ro
   }
   const [had, has] = [setsOf(from), setsOf(to)];
   const lines = [...made, ...setNames.flatMap((set) => setChanges(name, set, had[set], has[set])), ...gone];
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+  return { text: lines.length === 0 ? '' : `${lines.join('\n')}\n`, leftOver };
 }
+
+const familiesOf = ({ targets }: PortRule): Family[] => families.filter((family) => targets[family].length > 0);
+
+/** Nothing gets past its rules to those of the old one that should not. */
+const covers = (rule: PortRule, old: PortRule): boolean =>
+  JSON.stringify(rule.allow) === JSON.stringify(old.allow) &&
+  familiesOf(old).every((family) => rule.targets[family].length > 0);
+
+/** Where a rule stands. */
+export interface RuleId {
+  readonly chain: string;
+  readonly handle: number;
+}
+
+export const deletions = (name: string, rules: readonly RuleId[]): string =>
+  rules.map(({ chain, handle }) => `delete rule inet ${name} ${chain} handle ${handle}\n`).join('');
 
 export const isServing = ({ targets }: PortRule): boolean => targets[4].length + targets[6].length > 0;
 
@@ -144,18 +172,8 @@ function computeSets(table: NodeTable): Sets {
   const add = (name: SetName, list: Iterable<string>) => {
     for (const one of list) sets[name].set(one, '');
   };
-  for (const rule of table.ports.values()) {
-    const { protocol, port, address } = rule;
-    const at = address === undefined ? '' : `_at${familyOf(address) ?? 4}`;
-    const key = `${address === undefined ? '' : `${address} . `}${protocol} . ${port}`;
-    if (!isServing(rule)) {
-      sets[`refused${at}` as SetName].set(key, '');
-      continue;
-    }
-    sets[`ports${at}` as SetName].set(key, `goto ${chainName(rule)}`);
-    sets.published.set(String(port), '');
-    if (rule.masquerades) sets[`masquerade_${protocol}`].set(String(port), '');
-  }
+  for (const rule of table.ports.values())
+    for (const [name, key, value] of elementsOf(rule)) sets[name].set(key, value);
   for (const family of families) {
     add(`far${family}`, table.farNodes[family]);
     add(`near${family}`, table.nearNets[family]);
@@ -166,6 +184,28 @@ function computeSets(table: NodeTable): Sets {
   for (const { node, mesh } of table.mesh?.own ?? [])
     sets[`own${familyOf(node) ?? 4}`].set(`${canonical(node)} . ${canonical(mesh)}`, '');
   return sets;
+}
+
+type Element = readonly [set: SetName, key: string, value: string];
+/** Rules are never changed in place, and most stay when the table changes. */
+const knownElements = new WeakMap<PortRule, readonly Element[]>();
+
+function elementsOf(rule: PortRule): readonly Element[] {
+  const found = knownElements.get(rule) ?? computeElements(rule);
+  knownElements.set(rule, found);
+  return found;
+}
+
+function computeElements(rule: PortRule): Element[] {
+  const { protocol, port, address, masquerades } = rule;
+  const at = address === undefined ? '' : (`_at${familyOf(address) ?? 4}` as const);
+  const key = `${address === undefined ? '' : `${address} . `}${protocol} . ${port}`;
+  if (!isServing(rule)) return [[`refused${at}`, key, '']];
+  const elements: Element[] = [
+    [`ports${at}`, key, `goto ${chainName(rule)}`],
+    ['published', String(port), ''],
+  ];
+  return masquerades ? [...elements, [`masquerade_${protocol}`, String(port), '']] : elements;
 }
 
 function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
