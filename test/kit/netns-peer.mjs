@@ -113,11 +113,11 @@ const verbs = {
     ingresses.set(options.nodeId, await createIngress(kind, options, { log, clock: realClock }));
     return ingresses.get(options.nodeId).kind;
   },
-  /** `mesh`: a MeshState as data, with `ways` by node id. */
-  async apply({ nodeId, entries, mesh }) {
+  /** `mesh`: a MeshState as data, with `ways` by node id. `own`: endpoints of the tasks here. */
+  async apply({ nodeId, entries, mesh, own }) {
     const start = performance.now();
     const wanted = new Map(entries.map((entry) => [entry.key, entry]));
-    await ingresses.get(nodeId).apply(wanted, mesh && meshState(mesh));
+    await ingresses.get(nodeId).apply(wanted, mesh && meshState(mesh), own);
     return performance.now() - start;
   },
   problems: async ({ nodeId }) => Object.fromEntries(ingresses.get(nodeId).problems()),

@@ -269,8 +269,7 @@ describe.skipIf(missing)(`traffic through three hosts${missing ? ` (skipped: ${m
     });
   }, 120_000);
 
-  // Fails as long as the ingress moves a draining task's clients at once: what they had asked is answered from a port that they do not know.
-  test.fails('scale down with requests by UDP', async () => {
+  test('scale down with requests by UDP', async () => {
     await create('ask', 8083, 2);
     await settled(2, 'ask');
     const load = new Load(

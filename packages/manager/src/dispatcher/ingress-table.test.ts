@@ -49,6 +49,45 @@ describe('who is in the table', () => {
   });
 });
 
+test('a task that is to stop is listed apart for UDP until it has ended', () => {
+  const service = aService({ id: 's', name: 'dns', ports: [port, { ...port, Protocol: 'udp' }] });
+  const status = { Endpoints: [endpoint(80), { ...endpoint(80), protocol: 'udp' as const }] };
+  const store = aStore({
+    nodes: [aNode({ id: 'n1' }), aNode({ id: 'lost', state: 'down' })],
+    services: [service],
+    tasks: [
+      ...[up('t1', { service, status }), up('t2', { service, status, desired: 'shutdown' })],
+      up('t3', { service, status, desired: 'shutdown', node: 'lost' }),
+    ],
+  });
+  const tracker = new IngressTracker();
+  tracker.touchAll(store.view());
+  const shown = () =>
+    tracker
+      .refresh(store.view())
+      .entries.map((entry) => [
+        entry.key,
+        ...[entry.backends, entry.draining].map((list) => list?.map((one) => one.taskId)),
+      ]);
+  expect(shown()).toEqual([
+    ['tcp/8080', ['t1'], undefined],
+    ['udp/8080', ['t1'], ['t2']],
+  ]);
+  store.apply(2, {
+    now: builtAt,
+    changes: [
+      {
+        op: 'update',
+        table: 'tasks',
+        id: 't2',
+        set: { Status: { ...store.view().get('tasks', 't2')!.Status, State: 'shutdown' } },
+      },
+    ],
+  });
+  tracker.touch('s');
+  expect(shown()).toEqual([['udp/8080', ['t1'], undefined]]);
+});
+
 test('labels bind a port to addresses and say who is let in and what of the client is kept, port by port', () => {
   const service = aService({
     id: 's',

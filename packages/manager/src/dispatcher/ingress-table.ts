@@ -4,7 +4,8 @@ import { type IngressBackend, type IngressEntry, ingressKey } from '@swarmctl/sh
 import type { View } from '../store/types.ts';
 
 // The ingress table: for each published port, the tasks that serve it now. A task leaves it in the very commit that changes its desired
-// state, and its node's tasks leave it when the node is down.
+// state, and its node's tasks leave it when the node is down. UDP has no connections that would go on by themselves, so there a task is
+// listed apart until it has ended.
 
 /** The whole table, in the order of the keys. Pure. */
 export function ingressTable(view: View): IngressEntry[] {
@@ -18,18 +19,19 @@ export function ingressTable(view: View): IngressEntry[] {
 export function entriesOf(view: View, service: Service): IngressEntry[] {
   const ports = (service.Endpoint.Ports ?? []).filter(isPublished);
   if (ports.length === 0) return [];
-  const tasks = view.tasksOfService(service.ID).filter((task) => serves(view, task));
+  const tasks = view.tasksOfService(service.ID).filter((task) => isReachable(view, task));
   return ports.flatMap((port) => entriesOfPort(service, port, tasks));
 }
 
 const isPublished = (port: PortConfig): boolean => port.PublishMode !== 'host' && Boolean(port.PublishedPort);
 
 /** The task belongs into the table, whatever its node is like. */
-export const isServing = (task: Task): boolean =>
-  task.Status.State === 'running' && wantsLife(task.DesiredState) && Boolean(task.Status.Endpoints?.length);
+export const isServing = (task: Task): boolean => hasEndpoints(task) && wantsLife(task.DesiredState);
 
-function serves(view: View, task: Task): boolean {
-  if (!isServing(task)) return false;
+const hasEndpoints = ({ Status }: Task): boolean => Status.State === 'running' && Boolean(Status.Endpoints?.length);
+
+function isReachable(view: View, task: Task): boolean {
+  if (!hasEndpoints(task)) return false;
   const node = view.get('nodes', task.NodeID ?? '');
   return node !== undefined && node.Status.State !== 'down';
 }
@@ -39,10 +41,13 @@ function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[
   const protocol = port.Protocol || 'tcp';
   const targetPort = port.TargetPort ?? 0;
   const publishedPort = port.PublishedPort ?? 0;
-  const backends = tasks.flatMap((task): IngressBackend[] => {
-    const endpoint = task.Status.Endpoints?.find((one) => one.protocol === protocol && one.targetPort === targetPort);
-    return endpoint ? [{ ...endpoint, taskId: task.ID, nodeId: task.NodeID ?? '' }] : [];
-  });
+  const backendsOf = (some: readonly Task[]) =>
+    some.flatMap((task): IngressBackend[] => {
+      const endpoint = task.Status.Endpoints?.find((one) => one.protocol === protocol && one.targetPort === targetPort);
+      return endpoint ? [{ ...endpoint, taskId: task.ID, nodeId: task.NodeID ?? '' }] : [];
+    });
+  const backends = backendsOf(tasks.filter(isServing));
+  const draining = protocol === 'udp' ? backendsOf(tasks.filter((task) => !isServing(task))) : [];
   const { addresses, allow, clientAddress, proxy } = publishedOptionsOf(service.Spec.Labels ?? {}, port);
   return (addresses.length > 0 ? addresses : [undefined]).map((address) => ({
     key: ingressKey(protocol, publishedPort, address),
@@ -56,6 +61,7 @@ function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[
     ...(clientAddress && { clientAddress }),
     ...(proxy && { proxy }),
     backends,
+    ...(draining.length > 0 && { draining }),
   }));
 }
 

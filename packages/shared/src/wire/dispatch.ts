@@ -48,6 +48,8 @@ export interface IngressEntry {
   readonly proxy?: ProxyOptions;
   /** In a stable order (by task id), so that an unchanged set is an unchanged rule. */
   readonly backends: readonly IngressBackend[];
+  /** UDP: tasks that are to stop and serve still. Nothing new is sent to them; flows that lead to them go on until they leave this list. */
+  readonly draining?: readonly IngressBackend[];
 }
 
 /** The proxy answers it on every node, since the kernel cannot do what is asked. */

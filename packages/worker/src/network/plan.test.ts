@@ -1,7 +1,7 @@
 import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
 import { answeredAddresses, localAddresses, subnet } from './address.ts';
-import { type PlanAround, planTable, slots } from './plan.ts';
+import { endsOf, type PlanAround, type PortRule, planTable, sameEnds, sameWays, slots } from './plan.ts';
 import type { MeshState } from './types.ts';
 
 const backend = (taskId: string, nodeId: string, more: Partial<IngressBackend> = {}): IngressBackend => ({
@@ -120,6 +120,20 @@ describe('planTable', () => {
       { 4: new Map([['tcp . 49160', '172.17.0.2 . 80']]), 6: new Map([['tcp . 49160', 'fd17::3 . 80']]) },
     ]);
     expect(plan([], { own }).table.doors[4].size).toBe(0);
+  });
+
+  it('leads nothing to tasks that drain, and lets flows to them be', () => {
+    const [staying, leaving] = [backend('a', 'n2'), backend('b', 'n1', { localAddr: '172.17.0.3' })];
+    const ruleOf = (draining?: IngressBackend[]) =>
+      plan([entry(8080, [staying], draining && { draining })], { mesh }).table.ports.get('tcp/8080') as PortRule;
+    const [calm, busy] = [ruleOf(), ruleOf([leaving, backend('c', 'n2', { nodePort: 49154 })])];
+    expect(endsOf(busy, 4)).toEqual([
+      { addr: '198.18.0.2', port: 49153 },
+      { addr: '172.17.0.3', port: 80 },
+      { addr: '198.18.0.2', port: 49154 },
+    ]);
+    expect(busy.targets).toEqual(calm.targets);
+    expect([sameWays(calm, busy), sameEnds(calm, busy)]).toEqual([true, false]);
   });
 
   it('masquerades as asked without complaint', () => {

@@ -5,6 +5,7 @@ import {
   canonical,
   contains,
   type Family,
+  families,
   familyOf,
   isLoopback,
   type LocalAddresses,
@@ -39,6 +40,8 @@ export interface PortRule {
   readonly address?: string;
   /** Per family in the order of the backends, each once. */
   readonly targets: ByFamily<readonly Target[]>;
+  /** Nothing new is sent there, but flows that lead there go on. */
+  readonly draining?: ByFamily<readonly Target[]>;
   /** `first-last` each, merged; absent: everybody's. */
   readonly allow?: ByFamily<readonly string[]>;
   /** All clients take this node's address on their way out. */
@@ -140,7 +143,7 @@ function cached(entry: IngressEntry, around: PlanAround): EntryPlan {
 const protocols: ReadonlySet<string> = new Set<Protocol>(['tcp', 'udp', 'sctp']);
 
 function planEntry(entry: IngressEntry, around: PlanAround): EntryPlan {
-  const { protocol, publishedPort: port, backends, clientAddress } = entry;
+  const { protocol, publishedPort: port, backends, draining = [], clientAddress } = entry;
   const why = whyNotHere(entry, around.addresses ?? []);
   if (why !== undefined) return why === '' ? nothing : { ...nothing, problem: why };
   const targets = { 4: new Map<string, Target>(), 6: new Map<string, Target>() };
@@ -149,7 +152,7 @@ function planEntry(entry: IngressEntry, around: PlanAround): EntryPlan {
   const [problems, only4]: [string[], string[]] = [[], []];
   for (const backend of backends) {
     const isNear = backend.nodeId === around.nodeId;
-    const { found, isMasqueraded } = isNear ? nearTargets(backend) : farTargets(backend, around.mesh);
+    const { found, isMasqueraded } = targetsOf(backend, around);
     for (const [family, target] of found) {
       targets[family].set(`${target.addr} ${target.port}`, target);
       if (isNear) near.add(target.addr);
@@ -170,6 +173,7 @@ function planEntry(entry: IngressEntry, around: PlanAround): EntryPlan {
     ...{ key: entry.key, protocol, port },
     ...(entry.address !== undefined && { address: canonical(entry.address) }),
     targets: { 4: [...targets[4].values()], 6: [...targets[6].values()] },
+    ...(draining.length > 0 && { draining: drainingTargets(draining, around) }),
     ...(entry.allow && { allow: allowed(entry.allow) }),
     ...(masquerades && { masquerades }),
   };
@@ -202,6 +206,15 @@ function doorsOf(endpoint: TaskEndpoint): [Family, string, string][] {
     `${protocol} . ${nodePort}`,
     `${addr} . ${port}`,
   ]);
+}
+
+const targetsOf = (backend: IngressBackend, { nodeId, mesh }: PlanAround): Found =>
+  backend.nodeId === nodeId ? nearTargets(backend) : farTargets(backend, mesh);
+
+function drainingTargets(draining: readonly IngressBackend[], around: PlanAround): ByFamily<readonly Target[]> {
+  const all = draining.flatMap((backend) => targetsOf(backend, around).found);
+  const of = (wanted: Family) => all.flatMap(([family, target]) => (family === wanted ? [target] : []));
+  return { 4: of(4), 6: of(6) };
 }
 
 const nearTargets = ({ localAddr, localAddr6, localPort }: IngressBackend): Found => ({
@@ -288,8 +301,16 @@ export function slots(targets: readonly Target[], round: number): Target[] {
 export const sameTargets = (a: readonly Target[], b: readonly Target[]): boolean =>
   a.length === b.length && a.every((target, i) => target.addr === b[i]?.addr && target.port === b[i]?.port);
 
+/** Whether flows that one rule lets be are let be by the other. */
+export const sameEnds = (a: PortRule, b: PortRule): boolean =>
+  a === b || families.every((family) => sameTargets(endsOf(a, family), endsOf(b, family)));
+
+/** Where a flow may lead. */
+export const endsOf = ({ targets, draining }: Pick<PortRule, 'targets' | 'draining'>, family: Family) =>
+  draining ? [...targets[family], ...draining[family]] : targets[family];
+
 /** Whether two rules lead the same clients to the same places. */
 export const sameWays = (a: PortRule, b: PortRule): boolean =>
   a === b ||
-  (([4, 6] as const).every((family) => sameTargets(a.targets[family], b.targets[family])) &&
+  (families.every((family) => sameTargets(a.targets[family], b.targets[family])) &&
     JSON.stringify(a.allow) === JSON.stringify(b.allow));

@@ -18,9 +18,10 @@ function present(entry: IngressEntry, gone: ReadonlySet<string>, cache: GoneCach
   const backends = entry.backends.filter(({ nodeId }) => !gone.has(nodeId));
   if (backends.length === 0 || backends.length === entry.backends.length) return entry;
   const left = backends.map(({ taskId }) => taskId).join(' ');
+  const { draining, ...rest } = entry;
   const known = cache.get(entry);
   if (known?.left === left) return known.entry;
-  const made = { ...entry, backends };
+  const made = { ...rest, backends, ...(draining && { draining: draining.filter(({ nodeId }) => !gone.has(nodeId)) }) };
   cache.set(entry, { left, entry: made });
   return made;
 }

@@ -81,6 +81,15 @@ describe('tasks of nodes that stopped answering', () => {
     expect(left(['a', 'b', 'c'])).toEqual([['a', 'b', 'c'], ['b'], ['a']]);
   });
 
+  it('are not waited for to drain either', () => {
+    const draining = [backend('b'), backend('c')];
+    const ask = { ...entry('ask', 'a', 'b'), draining };
+    expect(withoutGone(new Map([['ask', ask]]), new Set(['b']), new WeakMap()).get('ask')).toEqual({
+      ...entry('ask', 'a'),
+      draining: [backend('c')],
+    });
+  });
+
   it('leave the rest as it was, object by object, and come to the same again', () => {
     const cache = new WeakMap();
     expect(withoutGone(table, new Set(), cache)).toBe(table);

@@ -7,11 +7,12 @@ import { type RunCommand, runCommand } from '../command.ts';
 import { conflict, type Listener, listeners } from '../listeners.ts';
 import {
   emptyTable,
+  endsOf,
   type NodeTable,
   type PlanCache,
   type PortRule,
   planTable,
-  sameTargets,
+  sameEnds,
   sameWays,
   type Target,
 } from '../plan.ts';
@@ -381,9 +382,10 @@ export class NftIngress implements Ingress {
     const isOurs = addresses.length > 0 ? addresses.includes(addr) : own.has(addr) || isLoopback(addr);
     const bound = table.ports.get(`udp/${port}@${addr}`);
     if (!bound && (!isOurs || this.#taken.has(`udp/${port}`))) return undefined;
-    const { targets } = bound ?? table.ports.get(`udp/${port}`) ?? noTargets;
+    const rule = bound ?? table.ports.get(`udp/${port}`) ?? noTargets;
+    const ends = endsOf(rule, family);
     // One family alone has targets: who asks by the other is somebody else's.
-    return targets[family].length === 0 && targets[family === 4 ? 6 : 4].length > 0 ? undefined : targets[family];
+    return ends.length === 0 && endsOf(rule, family === 4 ? 6 : 4).length > 0 ? undefined : ends;
   }
 
   async #reflect({ nearNets }: NodeTable): Promise<void> {
@@ -518,9 +520,6 @@ function changedUdp(from: NodeTable, to: NodeTable): Set<number> {
   }
   return ports;
 }
-
-const sameEnds = (a: PortRule, b: PortRule): boolean =>
-  a === b || (sameTargets(a.targets[4], b.targets[4]) && sameTargets(a.targets[6], b.targets[6]));
 
 /** All ports that UDP may be sent to us at. */
 function udpPorts({ doors }: NodeTable, wanted: readonly IngressEntry[]): Set<number> {

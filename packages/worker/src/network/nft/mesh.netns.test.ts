@@ -73,8 +73,17 @@ describe.skipIf(why)(`nftables ingress over a mesh${why ? ` (skipped: ${why} is 
       ),
     };
   };
-  const apply = (entries: readonly IngressEntry[], on: readonly Node[] = nodes) =>
-    Promise.all(on.map((node) => node.peer.call('apply', { nodeId: node.id, entries, mesh: meshOf(node) })));
+  const apply = (
+    entries: readonly IngressEntry[],
+    on: readonly Node[] = nodes,
+    tasks: readonly IngressBackend[] = [],
+  ) =>
+    Promise.all(
+      on.map((node) => {
+        const own = tasks.filter(({ nodeId }) => nodeId === node.id);
+        return node.peer.call('apply', { nodeId: node.id, entries, mesh: meshOf(node), own });
+      }),
+    );
   const nft = (node: Node, ...args: string[]) => node.space.run('nft', ...args);
   const tableOf = (node: Node) => `swarmd_${node.id.slice(0, 12)}`;
   const open = ({ peer, id, space }: Node) =>
@@ -259,6 +268,34 @@ describe.skipIf(why)(`nftables ingress over a mesh${why ? ` (skipped: ${why} is 
     await settled();
     expect(await say()).toEqual(['none', 'none']);
   });
+
+  it.each(families)(
+    'lets UDP flows to a backend that drains be until it has ended, on every node: IPv%i',
+    async (family) => {
+      const [leaving, staying] = [backend(nodes[0], 'udp'), backend(nodes[1], 'udp')];
+      const settled = () => Promise.all(nodes.map(({ peer, id }) => peer.call('sweep', { nodeId: id })));
+      const say = (key: string) =>
+        Promise.all(
+          nodes.map((node) =>
+            outside.peer.call<string[]>('udp', {
+              key: `${key}${family}${node.number}`,
+              host: addr(node, family),
+              port: 5354,
+            }),
+          ),
+        );
+      const through = (name: string) => nodes.map(() => [`${name} ${addr(outside, family)}`]);
+      await apply([entry('udp', 5354, [leaving])]);
+      expect(await say('old')).toEqual(through('t1'));
+      await apply([entry('udp', 5354, [staying], { draining: [leaving] })], nodes, [leaving, staying]);
+      await settled();
+      expect(await say('old')).toEqual(through('t1'));
+      expect(await say('new')).toEqual(through('t2'));
+      await apply([entry('udp', 5354, [staying])], nodes, [staying]);
+      await settled();
+      expect(await say('old')).toEqual(through('t2'));
+    },
+  );
 
   it.each(families)(
     'ends TCP connections to a container whose network is gone: IPv%i',
