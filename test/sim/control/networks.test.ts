@@ -119,7 +119,10 @@ class Life {
         table: 'networks',
         object: {
           ID,
-          Spec: { Name: ID, Labels: {}, ...(Subnet && { IPAMOptions: { Configs: [{ Subnet }] } }) },
+          Spec: {
+            ...{ Name: ID, Labels: {} },
+            ...(Subnet ? { IPAMOptions: { Configs: [{ Subnet }] } } : { IPv6Enabled: true }),
+          },
           IPAM: { Configs: [] },
           Gateways: {},
         },
@@ -157,10 +160,13 @@ class Life {
       expect(wanted.every(isUp), `${service.Spec.Name}: ${states}`).toBe(true);
       const targets = service.Spec.TaskTemplate.Networks?.map(({ Target }) => Target ?? '') ?? [];
       const virtual = (service.Endpoint.VirtualIPs ?? []).map(({ NetworkID }) => NetworkID);
-      expect(virtual).toEqual(service.Spec.EndpointSpec?.Mode === 'dnsrr' ? [] : targets);
+      // One of each family.
+      const families = targets.flatMap((id) => view.get('networks', id)?.IPAM.Configs.map(() => id) ?? []);
+      expect(virtual).toEqual(service.Spec.EndpointSpec?.Mode === 'dnsrr' ? [] : families);
       for (const task of wanted) {
         expect(task.NetworksAttachments?.map(({ Network }) => Network.ID)).toEqual(targets);
-        for (const id of targets) expect(view.get('networks', id)?.Gateways[task.NodeID ?? '']).toHaveLength(1);
+        for (const id of targets)
+          expect(view.get('networks', id)?.Gateways[task.NodeID ?? '']).toHaveLength(id === 'large' ? 2 : 1);
       }
     }
   }

@@ -10,7 +10,21 @@ let folder: string;
 const requests: { method: string; url: string; body: string }[] = [];
 
 const networks = [
-  { Id: 'zyxwvutsrqponmlkjihgfedcb', Name: 'front', Driver: 'overlay', Scope: 'swarm', Labels: { team: 'red' } },
+  {
+    Id: 'zyxwvutsrqponmlkjihgfedcb',
+    Name: 'front',
+    Driver: 'overlay',
+    Scope: 'swarm',
+    Labels: { team: 'red' },
+    Status: {
+      IPAM: {
+        Subnets: {
+          '10.0.1.0/24': { IPsInUse: 204, DynamicIPsAvailable: 50 },
+          'fd00::/64': { IPsInUse: 204, DynamicIPsAvailable: 2 ** 53 - 1 },
+        },
+      },
+    },
+  },
   { Id: 'bridge', Name: 'bridge', Driver: 'bridge', Scope: 'local', Labels: null },
 ];
 
@@ -129,6 +143,11 @@ test('ls, inspect, rm', async () => {
     `${networks[0]?.Id}\n`,
   );
   expect(requests.at(-1)?.url).toMatch(/verbose=true$/);
+  expect(await swarmctl('network', 'inspect', '-f', '{{.Name}}', 'front')).toEqual({
+    status: 0,
+    out: 'front\n',
+    err: 'WARNING: addresses of network front run low: 204 of 254 of 10.0.1.0/24 are in use',
+  });
   expect(await swarmctl('network', 'rm', 'front')).toEqual({ status: 0, out: 'front\n', err: '' });
   expect(await swarmctl('network', 'rm', 'x')).toEqual({
     status: 1,

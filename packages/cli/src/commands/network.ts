@@ -1,5 +1,5 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { isWithinRange, type NetworkCreateRequest, parseIpRange } from '@swarmctl/shared/model';
+import { isWithinRange, type NetworkCreateRequest, parseIpRange, runsLow } from '@swarmctl/shared/model';
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
 import { apiFilters, explain, forEach, type Shell, shortId } from '../runtime.ts';
@@ -18,6 +18,9 @@ interface ShownNetwork {
   readonly Internal: boolean;
   readonly Attachable: boolean;
   readonly Labels: Readonly<Record<string, string>> | null;
+  readonly Status?: {
+    readonly IPAM?: { readonly Subnets?: Readonly<Record<string, { IPsInUse: number; DynamicIPsAvailable: number }>> };
+  };
 }
 
 const wrong = (flag: string, value: string, right: string) =>
@@ -122,6 +125,16 @@ async function inspect(args: Args, shell: Shell): Promise<void> {
     }
   }
   shell.out(renderInspect(found, args.text('format')));
+  for (const network of found) warnOfUse(network, shell);
+}
+
+/** Beside the answer, so that whoever reads that is not disturbed. */
+function warnOfUse({ Name: name, Status: status }: ShownNetwork, shell: Shell): void {
+  for (const [subnet, { IPsInUse: used, DynamicIPsAvailable: free }] of Object.entries(status?.IPAM?.Subnets ?? {})) {
+    const of = used + free;
+    if (!runsLow({ used, of })) continue;
+    shell.err(`WARNING: addresses of network ${name} run low: ${used} of ${of} of ${subnet} are in use\n`);
+  }
 }
 
 export const networkCommands: readonly Command[] = [

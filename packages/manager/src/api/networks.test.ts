@@ -111,6 +111,7 @@ test('a network is made, shown and removed as Docker does', async () => {
     Containers: null,
     Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4096' },
     Labels: null,
+    Status: { IPAM: { Subnets: { '10.0.0.0/24': { IPsInUse: 1, DynamicIPsAvailable: 253 } } } },
   };
   for (const reference of [id, 'net1', id.slice(0, 6), `${id}?scope=swarm`]) {
     expect(await call('GET', `/networks/${reference}`)).toEqual({ status: 200, json: shown });

@@ -15,6 +15,7 @@ import {
   parseJson,
   predefinedNetworks,
   type ServiceSpec,
+  subnetUse,
   vxlanIdOption,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
@@ -46,7 +47,8 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     if (isPredefinedNetwork(id)) return showPredefined(id, scope);
     if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
     const network = findNetwork(view, id);
-    return { ...showNetwork(network), ...(flag(request.query, 'verbose') && showUse(view, network)) };
+    const status = showStatus(view, network);
+    return { ...showNetwork(network), ...status, ...(flag(request.query, 'verbose') && showUse(view, network)) };
   });
 
   app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
@@ -256,6 +258,14 @@ function showPredefined(name: PredefinedNetwork, scope = 'local') {
     Options: {},
     Labels: null,
   };
+}
+
+/** How full its subnets are, as engines say it since API 1.52. */
+function showStatus(view: View, network: Network) {
+  const use = subnetUse(network, view.addressesOf(network.ID).values());
+  if (use.size === 0) return {};
+  const subnets = [...use].map(([subnet, { used, free }]) => [subnet, { IPsInUse: used, DynamicIPsAvailable: free }]);
+  return { Status: { IPAM: { Subnets: Object.fromEntries(subnets) } } };
 }
 
 /** What `verbose` adds: the services on the network, and the nodes. */

@@ -184,6 +184,25 @@ test('aliases come after the names of services, and services without a virtual a
   ]);
 });
 
+test('a service with a virtual address of each family is named with each, and its tasks by family', () => {
+  const service = {
+    ...web,
+    Endpoint: {
+      Spec: {},
+      VirtualIPs: [
+        { NetworkID: 'net', Addr: '10.0.1.50/24' },
+        { NetworkID: 'other', Addr: '10.0.2.50/24' },
+        { NetworkID: 'net', Addr: 'fd00:1::50/64' },
+      ],
+    },
+  };
+  const store = aStore({ nodes, networks: [net()], services: [service], tasks: [task('t1', 2, { slot: 1 })] });
+  expect(shownTo('n1', store)?.names).toEqual([
+    { name: 'web', vip: '10.0.1.50', tasks: [{ taskId: 't1', slot: 1, addr: '10.0.1.2' }] },
+    { name: 'web', vip: 'fd00:1::50', tasks: [{ taskId: 't1', slot: 1, addr: 'fd00:1::2' }] },
+  ]);
+});
+
 test('neighbours are reached at their data path addresses', () => {
   const described = aNode({ id: 'n2', addr: '192.168.0.2' });
   const Description = described.Description && {

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import {
   addressUse,
@@ -11,6 +12,7 @@ import {
   type Network,
   type Node,
   publishesNotReady,
+  runsLow,
   type Service,
   type StoreEvent,
   stateOrder,
@@ -140,31 +142,38 @@ function namesOn(view: View, networkId: string, tasks: readonly Task[]): Network
   const own: NetworkName[] = [];
   const aliases: NetworkName[] = [];
   for (const service of services) {
-    const entry = entryOf(view, networkId, service, byService.get(service.ID) ?? []);
-    own.push({ ...entry, name: service.Spec.Name });
+    const entries = entriesOf(view, networkId, service, byService.get(service.ID) ?? []);
+    own.push(...entries.map((entry) => ({ ...entry, name: service.Spec.Name })));
     const attachment = service.Spec.TaskTemplate.Networks?.find(({ Target }) => Target === networkId);
     for (const name of new Set(attachment?.Aliases)) {
-      if (name !== service.Spec.Name) aliases.push({ ...entry, name });
+      if (name !== service.Spec.Name) aliases.push(...entries.map((entry) => ({ ...entry, name })));
     }
   }
   return [...own, ...aliases];
 }
 
-function entryOf(view: View, networkId: string, service: Service, tasks: readonly Task[]): Omit<NetworkName, 'name'> {
-  const vip = hasVirtualAddress(service)
-    ? service.Endpoint.VirtualIPs?.find(({ NetworkID }) => NetworkID === networkId)?.Addr
-    : undefined;
+/** One, or with virtual addresses one of each: its family's tasks are behind it. */
+function entriesOf(
+  view: View,
+  networkId: string,
+  service: Service,
+  tasks: readonly Task[],
+): Omit<NetworkName, 'name'>[] {
+  const vips = hasVirtualAddress(service)
+    ? (service.Endpoint.VirtualIPs ?? []).flatMap(({ NetworkID, Addr }) =>
+        NetworkID === networkId ? [bareAddress(Addr)] : [],
+      )
+    : [];
   const serving = tasks.filter((task) => reachable(view, task.NodeID) && serves(service, task));
-  return {
-    ...(vip !== undefined && { vip: bareAddress(vip) }),
-    tasks: serving.flatMap((task) =>
-      addressesOn(task, networkId).map((addr) => ({
-        taskId: task.ID,
-        ...(task.Slot !== undefined && { slot: task.Slot }),
-        addr,
-      })),
-    ),
-  };
+  const named = serving.flatMap((task) =>
+    addressesOn(task, networkId).map((addr) => ({
+      taskId: task.ID,
+      ...(task.Slot !== undefined && { slot: task.Slot }),
+      addr,
+    })),
+  );
+  if (vips.length < 2) return [{ ...(vips[0] !== undefined && { vip: vips[0] }), tasks: named }];
+  return vips.map((vip) => ({ vip, tasks: named.filter(({ addr }) => isIPv4(addr) === isIPv4(vip)) }));
 }
 
 function serves(service: Service, task: Task): boolean {
@@ -268,10 +277,11 @@ export class NetworkTracker {
   }
 
   #lowUse(view: View, network: Network): LowNetwork | undefined {
-    const { used, of } = addressUse(network, view.addressesOf(network.ID).values());
+    const use = addressUse(network, view.addressesOf(network.ID).values());
+    const { used, of } = use;
     // Warned of again only after there was some room.
     if (used < of * 0.7) this.#low.delete(network.ID);
-    if (of === 0 || used < of * 0.8 || this.#low.has(network.ID)) return undefined;
+    if (!runsLow(use) || this.#low.has(network.ID)) return undefined;
     this.#low.add(network.ID);
     return { network: network.Spec.Name, used, of };
   }

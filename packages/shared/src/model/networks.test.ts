@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addressUse, bareAddress, isEncrypted, macOf, poolsOf } from './networks.ts';
+import { addressUse, bareAddress, isEncrypted, macOf, poolsOf, runsLow, subnetUse } from './networks.ts';
 import type { Network } from './objects.ts';
 
 const network = (Configs: Network['IPAM']['Configs'], Spec: Partial<Network['Spec']> = {}): Network => ({
@@ -36,6 +36,22 @@ test('use counts IPv4 and the reserved gateway', () => {
     of: 12,
     subnets: '10.0.1.0/29, 10.0.2.0/29',
   });
+});
+
+test('use of each subnet counts what is held and what can be given yet', () => {
+  const Spec = { IPAMOptions: { Configs: [{ Subnet: '10.0.1.0/24', IPRange: '10.0.1.4/30' }] } };
+  const wide = { Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' };
+  const ipv6 = { Subnet: 'fd00::/64', Gateway: 'fd00::1' };
+  const held = ['10.0.1.5', '10.0.1.200', 'fd00::2', '10.0.9.1'].map((address) => ({ address }));
+  expect(Object.fromEntries(subnetUse(network([wide, ipv6], Spec), held))).toEqual({
+    '10.0.1.0/24': { used: 3, free: 3 },
+    'fd00::/64': { used: 2, free: Number.MAX_SAFE_INTEGER },
+  });
+});
+
+test('addresses run low when eight of ten are gone', () => {
+  expect([7, 8, 10].map((used) => runsLow({ used, of: 10 }))).toEqual([false, true, true]);
+  expect(runsLow({ used: 0, of: 0 })).toBe(false);
 });
 
 test.each([

@@ -85,6 +85,31 @@ export interface AddressUse {
   readonly subnets: string;
 }
 
+/** Eight of ten are gone: who is to have more should be told. */
+export const runsLow = ({ used, of }: Pick<AddressUse, 'used' | 'of'>): boolean => of > 0 && used >= of * 0.8;
+
+/** How many addresses of each of a network's subnets are held, the gateways of its configs among them, and how many can be given yet (at most 2^53 - 1). */
+export function subnetUse(
+  network: Network,
+  held: readonly { readonly address: string }[],
+): ReadonlyMap<string, { readonly used: number; readonly free: number }> {
+  const values = held.flatMap(({ address }) => parseIp(address) ?? []);
+  return new Map(
+    poolsOf(network).map(({ subnet, family, first, last, gateway }) => {
+      const range = parseIpRange(subnet);
+      const own = values.filter(
+        (ip) => ip.family === family && range && ip.value >= range.first && ip.value <= range.last,
+      );
+      const taken = new Set([...own.map(({ value }) => value), gateway]);
+      const given = [...taken].filter((value) => value >= first && value <= last).length;
+      const free = last < first ? 0n : last - first + 1n - BigInt(given);
+      return [subnet, { used: taken.size, free: Number(free < maxCount ? free : maxCount) }] as const;
+    }),
+  );
+}
+
+const maxCount = BigInt(Number.MAX_SAFE_INTEGER);
+
 /** How much of a network's IPv4 addresses is held; the gateways of its configs count. */
 export function addressUse(network: Network, held: readonly { readonly address: string }[]): AddressUse {
   const pools = poolsOf(network).filter(({ family }) => family === 4);

@@ -316,9 +316,35 @@ describe('a service', () => {
     expect(vips(store)).toEqual([
       { NetworkID: 'net', Addr: '10.0.1.2/24' },
       { NetworkID: 'other', Addr: '10.0.2.2/24' },
+      { NetworkID: 'other', Addr: 'fd00:2::2/64' },
     ]);
     expect(vips(store, 'r')).toBeUndefined();
-    expect(addressesOf(store, 's.001')).toEqual(['10.0.1.3/24', '10.0.2.3/24', 'fd00:2::2/64']);
+    expect(addressesOf(store, 's.001')).toEqual(['10.0.1.3/24', '10.0.2.3/24', 'fd00:2::3/64']);
+  });
+
+  it('is given the one of a family that it lacks, and keeps the other', () => {
+    const network = net({ subnets: ['10.0.1.0/24', 'fd00:1::/64'] });
+    const service = withVip('s');
+    const before = { ...service, Endpoint: { Spec: {}, VirtualIPs: [{ NetworkID: 'net', Addr: '10.0.1.77/24' }] } };
+    const store = aStore({ networks: [network], services: [before] });
+    settleState(store, controllers());
+    expect(vips(store)).toEqual([
+      { NetworkID: 'net', Addr: '10.0.1.77/24' },
+      { NetworkID: 'net', Addr: 'fd00:1::2/64' },
+    ]);
+  });
+
+  it('is told which family has run out', () => {
+    const network = net({ subnets: ['10.0.1.0/24', 'fd00:1::/126'] });
+    const store = aStore({
+      networks: [network],
+      services: [onNet('s')],
+      tasks: fresh(onNet('s'), 4),
+    });
+    settleState(store, controllers());
+    expect(store.view().get('tasks', 's.004')?.Status.Err).toBe(
+      'no IPv6 address is free in network net (fd00:1::/126)',
+    );
   });
 
   it('keeps it over changes, and that of a network which it leaves until its last task there is gone', () => {

@@ -29,6 +29,11 @@ export type Attachment =
 
 const noFree = (view: View, network: Network, kept: number): string => {
   const { used, of, subnets } = addressUse(network, view.addressesOf(network.ID).values());
+  // Where IPv4 has room, it is the other family that has not.
+  if (kept === 0 && used < of) {
+    const six = poolsOf(network).flatMap(({ family, subnet }) => (family === 6 ? [subnet] : []));
+    return `no IPv6 address is free in network ${network.Spec.Name} (${six.join(', ')})`;
+  }
   const rest = kept > 0 ? '; the rest is for the nodes themselves' : '';
   return `no address is free in network ${network.Spec.Name} (${subnets}: ${used} of ${of}${rest})`;
 };
@@ -156,17 +161,27 @@ const isUsedBy = (view: View, serviceId: string, networkId: string): boolean =>
         !isTerminal(task.Status.State) && task.NetworksAttachments?.some(({ Network }) => Network.ID === networkId),
     );
 
-const isFitting = (network: Network, address: string): boolean => isOnNetwork(network, bareAddress(address));
+const familyOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
+
+/** Of the network's, IPv4 first. */
+const familiesOf = (network: Network): (4 | 6)[] =>
+  ([4, 6] as const).filter((family) => poolsOf(network).some((pool) => pool.family === family));
+
+/** What the service has on the network, of one family. */
+const heldOn = ({ Endpoint }: Service, network: Network, family: 4 | 6): VirtualIps[number] | undefined =>
+  Endpoint.VirtualIPs?.find(
+    ({ NetworkID, Addr }) =>
+      NetworkID === network.ID && familyOf(Addr) === family && isOnNetwork(network, bareAddress(Addr)),
+  );
 
 /** The service has exactly the virtual addresses that it should have. */
 export function virtualsMatch(view: View, service: Service): boolean {
   const networks = virtualNetworks(view, service);
-  const held = service.Endpoint.VirtualIPs ?? [];
+  const wanted = networks.flatMap((network) => familiesOf(network).map((family) => ({ network, family })));
   return (
-    networks.length === held.length &&
-    networks.every((network) =>
-      held.some(({ NetworkID, Addr }) => NetworkID === network.ID && isAllocated(network) && isFitting(network, Addr)),
-    )
+    networks.every(isAllocated) &&
+    wanted.length === (service.Endpoint.VirtualIPs?.length ?? 0) &&
+    wanted.every(({ network, family }) => heldOn(service, network, family))
   );
 }
 
@@ -174,7 +189,7 @@ export type VirtualAllocation =
   | { readonly ok: true; readonly virtualIps: VirtualIps }
   | { readonly ok: false; readonly conflict: string };
 
-/** What it has stays; IPv4 alone. */
+/** One of each family that a network has; what the service has stays. */
 export function allocateVirtuals(view: View, service: Service, rotation: Rotation): VirtualAllocation {
   const rooms = new Rooms(view, rotation);
   const virtualIps: VirtualIps[number][] = [];
@@ -182,22 +197,22 @@ export function allocateVirtuals(view: View, service: Service, rotation: Rotatio
     if (!isAllocated(network)) {
       return { ok: false, conflict: `network ${network.Spec.Name} has no subnet yet` };
     }
-    const held = service.Endpoint.VirtualIPs?.find(({ NetworkID }) => NetworkID === network.ID);
-    if (held && isFitting(network, held.Addr)) {
-      virtualIps.push(held);
-      continue;
+    for (const family of familiesOf(network)) {
+      const kept = rooms.keptForNodes(network);
+      const virtualIp = heldOn(service, network, family) ?? takeOn(network, family, rooms, kept);
+      if (!virtualIp) return { ok: false, conflict: noFree(view, network, kept) };
+      virtualIps.push(virtualIp);
     }
-    const kept = rooms.keptForNodes(network);
-    const pools = poolsOf(network).filter(({ family }) => family === 4);
-    const Addr = pools.reduce<string | undefined>((found, pool) => {
-      if (found !== undefined) return found;
-      const address = rooms.take(network, pool, kept);
-      return address && `${address}/${pool.prefix}`;
-    }, undefined);
-    if (Addr === undefined) return { ok: false, conflict: noFree(view, network, kept) };
-    virtualIps.push({ NetworkID: network.ID, Addr });
   }
   return { ok: true, virtualIps };
+}
+
+function takeOn(network: Network, family: 4 | 6, rooms: Rooms, kept: number): VirtualIps[number] | undefined {
+  for (const pool of poolsOf(network)) {
+    const address = pool.family === family ? rooms.take(network, pool, kept) : undefined;
+    if (address !== undefined) return { NetworkID: network.ID, Addr: `${address}/${pool.prefix}` };
+  }
+  return undefined;
 }
 
 /** After this, somebody who waits for an address may find one. */
