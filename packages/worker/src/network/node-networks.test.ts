@@ -18,13 +18,16 @@ function setUp() {
         [what, ...args.map((arg) => (typeof arg === 'object' && arg && 'ID' in arg ? arg.ID : String(arg)))].join(' '),
       );
     };
-  const parts: NetworkParts = {
+  const parts: {
+    -readonly [part in keyof NetworkParts]: { -readonly [verb in keyof NetworkParts[part]]: NetworkParts[part][verb] };
+  } = {
     overlay: {
       apply: note('apply'),
       attach: async (task) => {
         await note('attach')(task);
         return { networks: {}, dns: ['10.0.0.1'] };
       },
+      joined: note('joined'),
       detached: (taskId) => void note('detached')(taskId),
       problems: () => ['a bridge is missing'],
       close: note('close'),
@@ -38,7 +41,7 @@ function setUp() {
       close: async () => {},
     },
   };
-  return { networks: new Networks(parts), done };
+  return { networks: new Networks(parts), done, parts };
 }
 
 describe('a task', () => {
@@ -56,13 +59,39 @@ describe('a task', () => {
     await networks.joined(on('n1', 'n2'), 42);
     networks.left('t1');
     networks.left('t1');
-    expect(done).toEqual(['attach t1', 'started t1 42 n1,n2', 'detached t1', 'ended t1']);
+    expect(done).toEqual(['attach t1', 'joined t1 42', 'started t1 42 n1,n2', 'detached t1', 'ended t1']);
+  });
+
+  test('that is forgotten before it got a container leaves what it was attached to', async () => {
+    const { networks, done } = setUp();
+    await networks.attach(on('n1'));
+    networks.left('t1');
+    networks.left('t1');
+    expect(done).toEqual(['attach t1', 'detached t1', 'ended t1']);
+  });
+
+  test('whose networks cannot be had has nothing to leave', async () => {
+    const { networks, done, parts } = setUp();
+    parts.overlay.attach = () => Promise.reject(new Error('no bridge'));
+    await expect(networks.attach(on('n1'))).rejects.toThrow('no bridge');
+    await expect(networks.joined(on('n1'), 42)).rejects.toThrow('no bridge');
+    networks.left('t1');
+    expect(done).toEqual([]);
+  });
+
+  test('that cannot join is left like any other', async () => {
+    const { networks, done, parts } = setUp();
+    parts.vips.started = () => Promise.reject(new Error('nft failed'));
+    await networks.attach(on('n1'));
+    await expect(networks.joined(on('n1'), 42)).rejects.toThrow('nft failed');
+    networks.left('t1');
+    expect(done).toEqual(['attach t1', 'joined t1 42', 'detached t1', 'ended t1']);
   });
 
   test('that ran before this daemon is attached when it is found', async () => {
     const { networks, done } = setUp();
     await networks.joined(on('n1'), 42);
-    expect(done).toEqual(['attach t1', 'started t1 42 n1']);
+    expect(done).toEqual(['attach t1', 'joined t1 42', 'started t1 42 n1']);
   });
 });
 

@@ -4,6 +4,7 @@ import type { NetworkView } from '@swarmctl/shared/wire';
 import { NameResolver } from './dns/resolver.ts';
 import { NodeOverlay } from './overlay/overlay.ts';
 import type { OverlayEngine } from './overlay/types.ts';
+import type { PathMtus } from './path-mtu.ts';
 import type { EngineEndpoints } from './types.ts';
 import { ContainerVips } from './vip/vip.ts';
 
@@ -37,6 +38,8 @@ export interface NodeNetworksModules {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** Of the ways from this node. */
+  readonly paths?: PathMtus;
 }
 
 /** Of a node that is root over its kernel's network and has an engine on this machine. */
@@ -51,7 +54,7 @@ export const networkIdsOf = (task: Task): string[] =>
   (task.NetworksAttachments ?? []).filter(({ Addresses }) => Addresses.length > 0).map(({ Network }) => Network.ID);
 
 export interface NetworkParts {
-  readonly overlay: Pick<NodeOverlay, 'apply' | 'attach' | 'detached' | 'problems' | 'close'>;
+  readonly overlay: Pick<NodeOverlay, 'apply' | 'attach' | 'joined' | 'detached' | 'problems' | 'close'>;
   readonly resolver: Pick<NameResolver, 'set' | 'close'>;
   readonly vips: Pick<ContainerVips, 'started' | 'ended' | 'apply' | 'problems' | 'close'>;
 }
@@ -82,7 +85,8 @@ export class Networks implements NodeNetworks {
     if (networks.length === 0) return;
     // One that ran before this daemon is not known yet.
     if (!this.#attached.has(task.ID)) await this.attach(task);
-    await this.#parts.vips.started(task.ID, pid, networks);
+    const { overlay, vips } = this.#parts;
+    await Promise.all([overlay.joined(task, pid), vips.started(task.ID, pid, networks)]);
   }
 
   left(taskId: string): void {

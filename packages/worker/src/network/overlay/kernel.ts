@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { RunCommand } from '../command.ts';
-import { bareAddress, isVersion4 } from './identity.ts';
+import { bareAddress } from './identity.ts';
 import type { NetworkState, Steps } from './plan.ts';
 
 // The kernel's devices, neighbours and forwarding tables by `ip` and `bridge`: read as a whole, changed in batches.
@@ -168,41 +168,4 @@ function grouped<T>(items: readonly T[], keyOf: (item: T) => string): Map<string
     else groups.set(keyOf(item), [item]);
   }
   return groups;
-}
-
-/** Ethernet, IP, UDP and VXLAN around a frame of a network. */
-const overhead = (local: string): number => (isVersion4(local) ? 50 : 70);
-const mostPeers = 8;
-const plainMtu = 1_500;
-
-/** The largest packet that a network can carry: what the device of `local` takes, and the ways to `peers` as far as they are known (or in `ways`
- *  already). */
-export async function findMtu(
-  run: RunCommand,
-  local: string,
-  peers: readonly string[],
-  ways = new Map<string, Promise<number | undefined>>(),
-): Promise<number> {
-  const devices = await listing<Addressed & { mtu: number }>(run, 'ip', '-j', 'addr', 'show', 'to', local);
-  const own = devices.find(({ addr_info }) => addr_info?.some((one) => bareAddress(one.local) === bareAddress(local)));
-  for (const peer of peers.slice(0, mostPeers)) if (!ways.has(peer)) ways.set(peer, wayMtu(run, peer));
-  const known = [own?.mtu, ...(await Promise.all(peers.map((peer) => ways.get(peer))))].filter(
-    (mtu) => mtu !== undefined,
-  );
-  return Math.min(known.length > 0 ? Math.min(...known) : plainMtu, 65_535) - overhead(local);
-}
-
-async function wayMtu(run: RunCommand, peer: string): Promise<number | undefined> {
-  try {
-    const [route] = await listing<{ dev: string; metrics?: readonly { mtu?: number }[] }>(
-      ...[run, 'ip', '-j', 'route', 'get', peer],
-    );
-    if (!route) return undefined;
-    const learnt = route.metrics?.find(({ mtu }) => mtu !== undefined)?.mtu;
-    const [link] = await listing<Link>(run, 'ip', '-j', 'link', 'show', 'dev', route.dev);
-    return Math.min(learnt ?? Number.POSITIVE_INFINITY, link?.mtu ?? Number.POSITIVE_INFINITY);
-  } catch {
-    // No way there at all, so far.
-    return undefined;
-  }
 }

@@ -1,15 +1,17 @@
+import { readlinkSync } from 'node:fs';
 import { ClusterError, realClock, silentLogger } from '@swarmctl/shared/kit';
 import { macOf, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Netns, type NetnsLab, noNetns, openNetnsLab } from '../../../../../test/kit/netns.ts';
 import { type RunCommand, runCommand } from '../command.ts';
+import { guardTable } from './guard.ts';
 import { NodeOverlay } from './overlay.ts';
 import type { EngineNetwork, OverlayEngine } from './types.ts';
 
 // Overlay networks in the kernel: nodes and their containers in network namespaces, the engine a fake one.
 
-const why = noNetns('bridge', 'busybox');
+const why = noNetns('bridge', 'busybox', 'nft');
 const id = 'net1aaaaaaaaaaaaa';
 const [bridge, port] = ['swbnet1aaaaaaaa', 'swxnet1aaaaaaaa'];
 
@@ -121,6 +123,23 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     plug(2);
   }
 
+  const vxlan = (name: string, vni: string, local: string, remote: string) =>
+    [
+      'ip',
+      'link',
+      'add',
+      name,
+      'type',
+      'vxlan',
+      'id',
+      vni,
+      'dstport',
+      '4789',
+      'local',
+      local,
+      'remote',
+      remote,
+    ] as const;
   const devices = (space: Netns) =>
     [...space.run('ip', '-o', 'link').matchAll(/^\d+: (sw[bx]\w+)/gm)].map(([, name]) => name);
   const addressed = (networkId: string, ...Addresses: string[]) => ({ Network: { ID: networkId }, Addresses });
@@ -260,11 +279,13 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     await overlay.attach(task('t1', addressed(other.id, '10.0.2.10')));
     await overlay.close();
     expect(reaches(containers[0], '10.0.1.20')).toBe(true);
+    const kernel = () => [bridge, port].map((device) => space.run('ip', '-o', 'link', 'show', device));
+    const before = kernel();
     const next = open(space, engine);
     nodes[0] = next;
     await next.overlay.apply(viewsOf(full(1)));
-    // Nothing but looks.
-    expect(next.commands.filter((line) => line.includes('-batch'))).toEqual([]);
+    expect(kernel()).toEqual(before);
+    expect(next.commands.filter((line) => line.startsWith('bridge -force'))).toEqual([]);
     await expect.poll(() => devices(space)).toEqual([bridge, port]);
     expect([...engine.networks.keys()]).toEqual([`swarmd_${id}`]);
   });
@@ -276,6 +297,75 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     await overlay.attach(task('t1', addressed(id, '10.0.1.10')));
     expect(engine.networks.get(`swarmd_${id}`)?.mtu).toBe(1350);
     expect(space.run('ip', 'link', 'show', bridge)).toContain('mtu 1350');
+  });
+
+  it('follow the ways to other nodes, and so do the containers on them', async () => {
+    await join();
+    const [{ overlay, space, engine }] = nodes;
+    const container = containers[0];
+    const sleeper = container.spawn('sleep', ['1000']);
+    await expect.poll(() => readlinkSync(`/proc/${sleeper.pid}/ns/net`)).not.toBe(readlinkSync('/proc/self/ns/net'));
+    const t1 = task('t1', addressed(id, '10.0.1.10/24', 'fd00:1::10/64'));
+    await overlay.attach(t1);
+    await overlay.joined(t1, sleeper.pid ?? 0);
+    const mtus = () =>
+      [space.run('ip', '-o', 'link', 'show', port), space.run('ip', '-o', 'link', 'show', bridge)]
+        .concat(container.run('ip', '-o', 'link', 'show', 'ov0'))
+        .map((text) => Number(/mtu (\d+)/.exec(text)?.[1]));
+    expect(mtus()).toEqual([1450, 1450, 1450]);
+    space.run('ip', 'route', 'add', '10.77.0.2/32', 'dev', 'eth0', 'mtu', '1400');
+    await expect.poll(() => overlay.sweep().then(mtus), { timeout: 10_000 }).toEqual([1350, 1350, 1350]);
+    expect(reaches(container, '10.0.1.20', '-s', '1322')).toBe(true);
+    // The engine gives what it gave: whoever comes later is seen to.
+    container.run('ip', 'link', 'set', 'ov0', 'mtu', '1450');
+    await overlay.joined(t1, sleeper.pid ?? 0);
+    expect(mtus()).toEqual([1350, 1350, 1350]);
+    expect(engine.networks.get(`swarmd_${id}`)?.mtu).toBe(1450);
+    space.run('ip', 'link', 'set', 'veth1', 'mtu', '1350');
+    space.run('ip', 'route', 'del', '10.77.0.2/32');
+    await expect.poll(() => overlay.sweep().then(mtus), { timeout: 10_000 }).toEqual([1450, 1450, 1450]);
+    await expect.poll(() => space.run('ip', '-o', 'link', 'show', 'veth1')).toContain('mtu 1450');
+    expect(reaches(container, '10.0.1.20', '-s', '1422')).toBe(true);
+  });
+
+  it('take nothing from a stranger who knows their number, and leave other numbers alone', async () => {
+    const [{ overlay, space }] = nodes;
+    const stranger = containers[1];
+    await overlay.apply(viewsOf(full(1)));
+    plug(1);
+    for (const [name, vni] of [
+      ['spoof', '4097'],
+      ['other', '4999'],
+    ] as const) {
+      stranger.run(...vxlan(name, vni, '10.77.0.4', '10.77.0.1'));
+      stranger.run('ip', 'link', 'set', name, 'up');
+    }
+    space.run(...vxlan('other', '4999', '10.77.0.1', '10.77.0.4'));
+    space.run('ip', 'link', 'set', 'other', 'up');
+    space.run('ip', 'addr', 'add', '10.9.9.1/24', 'dev', 'other');
+    stranger.run('ip', 'addr', 'add', '10.9.9.2/24', 'dev', 'other');
+    stranger.run('ip', 'addr', 'add', '10.0.1.66/24', 'dev', 'spoof');
+    stranger.run('ip', 'neigh', 'add', '10.0.1.10', 'lladdr', macOf('10.0.1.10'), 'dev', 'spoof');
+    /** Questions that came to the container. */
+    const received = () => {
+      const [names = '', counts = ''] = containers[0].run('cat', '/proc/net/snmp').match(/^Icmp: .*$/gm) ?? [];
+      return Number(counts.split(' ')[names.split(' ').indexOf('InEchos')]);
+    };
+    const spoof = () => {
+      const before = received();
+      reaches(stranger, '10.0.1.10');
+      return received() > before;
+    };
+    expect(spoof()).toBe(false);
+    expect(reaches(stranger, '10.9.9.1')).toBe(true);
+    // It is the guard that keeps them out, and it comes back.
+    space.run('nft', 'delete', 'table', 'inet', guardTable(space.name));
+    expect(spoof()).toBe(true);
+    await overlay.sweep();
+    expect(spoof()).toBe(false);
+    // And goes with the last network.
+    await overlay.apply(new Map());
+    await expect.poll(() => space.run('nft', 'list', 'tables')).not.toContain('swarmnet');
   });
 
   it('cannot be had without the tools, and whoever wants none is not held up by that', async () => {

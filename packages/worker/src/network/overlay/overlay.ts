@@ -2,7 +2,9 @@ import { Bell, ClusterError, messageOf, type Timer } from '@swarmctl/shared/kit'
 import { macOf, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
+import { PathMtus } from '../path-mtu.ts';
 import type { EngineEndpoints, Overlay } from '../types.ts';
+import { OverlayGuard } from './guard.ts';
 import {
   bareAddress,
   bridgeName,
@@ -12,8 +14,17 @@ import {
   ownerOf,
   portName,
 } from './identity.ts';
-import { execute, findMtu, type Kernel, readKernel } from './kernel.ts';
-import { foreignOwner, type NetworkState, plan, planned, planRemoval, wantedNetwork } from './plan.ts';
+import { execute, type Kernel, readKernel } from './kernel.ts';
+import { ContainerMtus, overheadOf } from './mtu.ts';
+import {
+  foreignOwner,
+  type NetworkState,
+  plan,
+  planned,
+  planRemoval,
+  type WantedNetwork,
+  wantedNetwork,
+} from './plan.ts';
 import type { OverlayModules, OverlayOptions } from './types.ts';
 
 // The overlay networks of one node. One loop holds the kernel to the views, by what has changed; the engine, which may be slow or away, is seen to
@@ -39,6 +50,12 @@ interface Slot {
   isOpen: boolean;
   /** Since the latest sweep. */
   isChecked: boolean;
+  /** What the ways to these nodes leave; undefined: to be found. */
+  size?: { readonly peers: string; readonly mtu: number } | undefined;
+  /** Of the bridge that an earlier daemon left; 0: there was none. */
+  mtuBefore?: number;
+  /** What the engine gives containers; undefined: unknown. */
+  mtuGiven?: number | undefined;
   error?: unknown;
   /** The engine is being asked to open it, or to close it. */
   work?: Promise<void> | undefined;
@@ -68,8 +85,12 @@ export class NodeOverlay implements Overlay {
   /** The kernel has to be read, and what nobody wants removed. */
   #isUnsure = true;
   #retries = 0;
-  /** MTUs of the ways to other nodes, as found in this round. */
-  readonly #ways = new Map<string, Promise<number | undefined>>();
+  readonly #paths: PathMtus;
+  readonly #unfollow: () => void;
+  readonly #mtus: ContainerMtus;
+  readonly #guard: OverlayGuard;
+  /** Why strangers' packets cannot be kept out. */
+  #unguarded: unknown;
   #isClosed = false;
   #leftovers: Promise<void> = Promise.resolve();
   readonly #work: Promise<void>;
@@ -79,6 +100,10 @@ export class NodeOverlay implements Overlay {
     this.#modules = modules;
     this.#run = modules.run ?? runCommand;
     this.#owner = ownerOf(options.nodeId);
+    this.#paths = modules.paths ?? new PathMtus(options.dataPathAddr, { ...modules, run: this.#run });
+    this.#unfollow = this.#paths.onChange(() => this.#measureAgain());
+    this.#mtus = new ContainerMtus({ log: modules.log, run: this.#run });
+    this.#guard = new OverlayGuard(options.nodeId, this.#run);
     this.#work = this.#loop();
     this.#later('sweep', sweepMs, () => this.#sweepNowAndThen());
   }
@@ -121,7 +146,17 @@ export class NodeOverlay implements Overlay {
     };
   }
 
+  /** Its container runs; resolves when its devices have the sizes of its networks. Never rejects. */
+  joined(task: Task, pid: number): Promise<void> {
+    const attachments = (task.NetworksAttachments ?? []).filter(({ Addresses }) => Addresses.length > 0);
+    const macs = attachments.map(
+      ({ Network, Addresses }) => [Network.ID, macOf(firstVersion4(Addresses.map(bareAddress)))] as const,
+    );
+    return this.#mtus.joined(task.ID, pid, new Map(macs));
+  }
+
   detached(taskId: string): void {
+    this.#mtus.left(taskId);
     this.#modules.resolver.detached(taskId);
     if (this.#attached.delete(taskId)) this.#bell.ring();
   }
@@ -147,6 +182,7 @@ export class NodeOverlay implements Overlay {
     if (this.#isClosed) return this.#work;
     this.#isClosed = true;
     for (const timer of this.#timers.values()) timer.cancel();
+    this.#unfollow();
     this.#bell.ring();
     this.#tell();
     await this.#work;
@@ -175,7 +211,7 @@ export class NodeOverlay implements Overlay {
   async #converge(): Promise<void> {
     const version = this.#version;
     this.#takeViews(this.#views);
-    this.#ways.clear();
+    await this.#keepStrangersOut();
     // Without the tools there may be no networks, and whoever wants one is told so below.
     if (this.#isUnsure || this.#wantedSlots().some(({ kernel }) => !kernel))
       await this.#look().catch((error) =>
@@ -191,6 +227,25 @@ export class NodeOverlay implements Overlay {
     for (const waiter of this.#waiters) if (waiter.version <= version) waiter.resolve();
     this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
     if ([...this.#slots.values()].every(({ error }) => error === undefined)) this.#retries = 0;
+  }
+
+  /** Before the networks are there. */
+  async #keepStrangersOut(): Promise<void> {
+    const networks = [...this.#slots.values()].map(({ view }) => this.#wantedOf(view, 0));
+    this.#unguarded = undefined;
+    await this.#guard.apply(networks, this.#isUnsure).catch((error) => {
+      this.#unguarded = error;
+      this.#modules.log.debug({ error: messageOf(error) }, 'no guard of overlay networks');
+    });
+  }
+
+  /** A way turned out to be narrower or wider. */
+  #measureAgain(): void {
+    for (const slot of this.#slots.values()) {
+      slot.size = undefined;
+      slot.held = undefined;
+    }
+    this.#bell.ring();
   }
 
   #takeViews(views: ReadonlyMap<string, NetworkView>): void {
@@ -215,6 +270,7 @@ export class NodeOverlay implements Overlay {
     for (const slot of this.#wantedSlots()) {
       slot.kernel = kernel.of(bridgeName(slot.id), portName(slot.id));
       slot.held = undefined;
+      slot.size = undefined;
     }
     if (!this.#isUnsure) return;
     this.#isUnsure = false;
@@ -231,8 +287,9 @@ export class NodeOverlay implements Overlay {
     if (slot.held === view) return;
     try {
       if (view.encrypted) throw new ClusterError('failed-precondition', 'this node cannot encrypt');
+      if (this.#unguarded) throw this.#unguarded;
       const is = slot.kernel ?? (await readKernel(this.#run)).of(bridgeName(slot.id), portName(slot.id));
-      const wanted = await this.#wanted(view, is);
+      const wanted = this.#wantedOf(view, await this.#mtuOf(slot, is));
       const other = foreignOwner(wanted, is);
       if (other !== undefined)
         throw new ClusterError(
@@ -244,6 +301,7 @@ export class NodeOverlay implements Overlay {
       await execute(this.#run, plan(wanted, is));
       slot.kernel = planned(wanted);
       slot.held = view;
+      void this.#mtus.set(slot.id, { bridge: wanted.bridge, mtu: wanted.mtu, given: slot.mtuGiven });
     } catch (error) {
       slot.kernel = undefined;
       slot.held = undefined;
@@ -251,12 +309,21 @@ export class NodeOverlay implements Overlay {
     }
   }
 
-  async #wanted(view: NetworkView, is: NetworkState) {
-    const { dataPathAddr } = this.#options;
-    const peers = [...new Set(view.far.map(({ nodeAddr }) => nodeAddr))];
-    // Containers have it from the beginning, so it stays.
-    const mtu = is.bridge?.mtu ?? (await findMtu(this.#run, dataPathAddr, peers, this.#ways));
-    return wantedNetwork(view, { owner: this.#owner, local: dataPathAddr, mtu });
+  #wantedOf(view: NetworkView, mtu: number): WantedNetwork {
+    return wantedNetwork(view, { owner: this.#owner, local: this.#options.dataPathAddr, mtu });
+  }
+
+  async #mtuOf(slot: Slot, is: NetworkState): Promise<number> {
+    const all = [...new Set(slot.view.far.map(({ nodeAddr }) => nodeAddr))].sort();
+    const peers = all.join();
+    if (slot.size?.peers === peers) return slot.size.mtu;
+    slot.mtuBefore ??= is.bridge?.mtu ?? 0;
+    const least = (await this.#paths.least(all)) - overheadOf(this.#options.dataPathAddr);
+    // What an earlier daemon found holds until the ways are tried again.
+    const mtu = slot.mtuBefore > 0 && !this.#paths.isProven(all) ? Math.min(least, slot.mtuBefore) : least;
+    if (slot.mtuBefore === 0) slot.mtuGiven ??= mtu;
+    slot.size = { peers, mtu };
+    return mtu;
   }
 
   async #open(slot: Slot): Promise<void> {
@@ -267,7 +334,7 @@ export class NodeOverlay implements Overlay {
       bridge: bridgeName(slot.id),
       subnets: view.subnets,
       internal: view.internal,
-      mtu,
+      mtu: slot.mtuGiven ?? mtu,
     });
     for (const { gateway } of view.subnets) await this.#modules.resolver.listen(slot.id, bareAddress(gateway));
     if (slot.error !== undefined) this.#modules.log.info({ network: view.name }, 'overlay network is all right again');
@@ -292,6 +359,8 @@ export class NodeOverlay implements Overlay {
       await execute(this.#run, planRemoval({ bridge: bridgeName(slot.id), port: portName(slot.id) }));
       if (this.#isWanted(slot)) return;
       this.#slots.delete(slot.id);
+      this.#mtus.forget(slot.id);
+      this.#bell.ring();
       this.#modules.log.info({ network: slot.view.name }, 'overlay network is gone from this node');
     } finally {
       slot.isClosing = false;

@@ -1,6 +1,7 @@
 import type { Clock, Logger } from '@swarmctl/shared/kit';
 import type { RunCommand } from '../command.ts';
 import type { NodeResolver } from '../dns/resolver.ts';
+import type { PathMtus } from '../path-mtu.ts';
 
 // What overlay networks need of a node: its container engine, its resolver, its address.
 
@@ -16,6 +17,8 @@ export interface OverlayModules {
   readonly engine: OverlayEngine;
   readonly resolver: OverlayResolver;
   readonly run?: RunCommand;
+  /** Of the ways from this node. */
+  readonly paths?: PathMtus;
 }
 
 export type OverlayResolver = Pick<NodeResolver, 'listen' | 'attached' | 'detached'>;

@@ -111,7 +111,8 @@ function isAs(found: Docker.NetworkInspectInfo, wanted: Docker.NetworkCreateOpti
       .join();
   return (
     found.Internal === wanted.Internal &&
-    Object.entries(wanted.Options ?? {}).every(([name, value]) => found.Options?.[name] === value) &&
+    // The MTU may be another by now: containers that are on it are given that one way or another.
+    found.Options?.[optionNames.bridge] === wanted.Options?.[optionNames.bridge] &&
     subnets(found.IPAM?.Config) === subnets(wanted.IPAM?.Config)
   );
 }

@@ -1,0 +1,69 @@
+import type { RunCommand } from '../command.ts';
+import { NftTool } from '../nft/tool.ts';
+import { isVersion4 } from './identity.ts';
+import type { WantedNetwork } from './plan.ts';
+
+// Whose packets an overlay network takes: those of the nodes that have tasks there. Anybody else who sends its number to this machine is not
+// heard. Numbers that are not this node's are other programs' business, another cluster's on the same port for example.
+
+export type GuardedNetwork = Pick<WantedNetwork, 'vxlan' | 'nodes'>;
+
+/** By node id, so that the daemons of one network namespace each have their own. */
+export const guardTable = (nodeId: string): string => `swarmnet_${nodeId.replace(/[^0-9A-Za-z]/g, '_').slice(0, 12)}`;
+
+/** The whole table, in place of whatever was there; none without networks. */
+export function guardText(table: string, networks: readonly GuardedNetwork[]): string {
+  const head = [`table inet ${table}`, `delete table inet ${table}`];
+  if (networks.length === 0) return `${head.join('\n')}\n`;
+  const all = [...networks].sort((a, b) => a.vxlan.vni - b.vxlan.vni);
+  const ports = [...new Set(all.map(({ vxlan }) => vxlan.port))].sort((a, b) => a - b);
+  const lines = [
+    ...head,
+    `table inet ${table} {`,
+    ...all.map((network) => `  chain ${chainOf(network)} { ${[...senders(network), 'drop'].join('; ')}; }`),
+    '  chain c_guard {',
+    '    type filter hook prerouting priority raw; policy accept;',
+    // Its number is behind the head of UDP and the first word of VXLAN.
+    ...ports.map((port) => {
+      const own = all.filter(({ vxlan }) => vxlan.port === port);
+      return `    udp dport ${port} @th,96,24 vmap { ${own.map((one) => `${one.vxlan.vni} : goto ${chainOf(one)}`).join(', ')} }`;
+    }),
+    '  }',
+    '}',
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+const chainOf = ({ vxlan: { vni, port } }: GuardedNetwork): string => `n_${port}_${vni}`;
+
+function senders({ nodes }: GuardedNetwork): string[] {
+  const all = [...new Set(nodes.values())].sort();
+  const of = (family: 'ip' | 'ip6', addrs: readonly string[]) =>
+    addrs.length > 0 ? [`${family} saddr { ${addrs.join(', ')} } accept`] : [];
+  return [
+    ...of('ip', all.filter(isVersion4)),
+    ...of(
+      'ip6',
+      all.filter((addr) => !isVersion4(addr)),
+    ),
+  ];
+}
+
+export class OverlayGuard {
+  readonly #table: string;
+  readonly #nft: NftTool;
+  #written: string | undefined;
+
+  constructor(nodeId: string, run: RunCommand) {
+    this.#table = guardTable(nodeId);
+    this.#nft = new NftTool(run);
+  }
+
+  /** All networks that this node takes packets of; rejects with ClusterError when the kernel refuses. With `again`, also when nothing changed. */
+  async apply(networks: readonly GuardedNetwork[], again = false): Promise<void> {
+    const text = guardText(this.#table, networks);
+    if (text === this.#written && !again) return;
+    await this.#nft.apply(text);
+    this.#written = text;
+  }
+}
