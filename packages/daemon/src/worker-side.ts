@@ -13,6 +13,7 @@ import {
   type Ingress,
   type KernelMesh,
   type NodeNetworks,
+  PathMtus,
   type Runtime,
 } from '@swarmctl/worker';
 import { markOf } from './config.ts';
@@ -28,17 +29,19 @@ export const startWorker: StartWorker = async (options, modules) => {
     { nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr },
     { clock, log: log.child({ module: 'ingress' }) },
   );
+  const dataPathAddr = config.dataPathAddr ?? addr;
+  const paths = new PathMtus(dataPathAddr, { clock, log: log.child({ module: 'paths' }) });
   const mesh = await createMesh(
     config.mesh,
     {
       nodeId,
-      dataPathAddr: config.dataPathAddr ?? addr,
+      dataPathAddr,
       mark: markOf(config.meshMark) ?? 0,
       ingress: ingress.kind,
     },
-    { clock, log: log.child({ module: 'mesh' }) },
+    { clock, log: log.child({ module: 'mesh' }), paths },
   );
-  const networks = networksOf(options, modules, ingress);
+  const networks = networksOf(options, modules, ingress, paths);
   const runtime = createRuntime(options, modules, networks);
   return workerOf({ ingress, ...(mesh && { mesh }), ...(networks && { networks }), runtime }, options, modules);
 };
@@ -124,7 +127,12 @@ export function workerOf(
 }
 
 /** Of a node that may change the kernel's network and whose engine is on this machine. */
-function networksOf({ config, nodeId, clusterId, addr }: WorkerOptions, modules: WorkerModules, ingress: Ingress) {
+function networksOf(
+  { config, nodeId, clusterId, addr }: WorkerOptions,
+  modules: WorkerModules,
+  ingress: Ingress,
+  paths: PathMtus,
+) {
   const { clock, random, log } = modules;
   const isLocal = (config.dockerHost ?? 'unix:').startsWith('unix:');
   if (config.runtime !== 'docker' || ingress.kind !== 'nftables' || !isLocal) return undefined;
@@ -136,6 +144,7 @@ function networksOf({ config, nodeId, clusterId, addr }: WorkerOptions, modules:
       clock,
       random,
       log: log.child({ module: 'networks' }),
+      paths,
     },
   );
 }
