@@ -200,7 +200,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
     }, 60_000);
 
     test('says what is not there yet', async () => {
-      await expect(docker('secret', 'ls')).rejects.toThrow(/secrets are not supported yet/);
+      await expect(docker('volume', 'ls')).rejects.toThrow(/volumes are not supported yet/);
     });
 
     test('makes, shows and removes a network', async () => {
@@ -233,7 +233,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         /constraint expected one operator from ==, !=/,
       ],
       ['a bad name', ['service', 'create', '--name', 'x y', 'web:1'], /name must be valid as a DNS name component/],
-      ['a secret', ['service', 'create', '--secret', 'a', 'web:1'], /secrets are not supported yet/],
+      ['an unknown secret', ['service', 'create', '--secret', 'a', 'web:1'], /secret a not found/],
       ['an unknown service', ['service', 'update', '--image', 'a', 'nosuch'], /service nosuch not found/],
       ['a node that is up', ['node', 'rm', 'w1'], /is not down and can't be removed/],
       ['a manager', ['node', 'rm', '--force', 'm1'], /must be demoted to worker before removal/],

@@ -91,7 +91,11 @@ describe('swarmctl', () => {
     [['service', 'creat'], "unknown command 'creat'; did you mean 'create'?", 125],
     [['service', 'create', '--replicsa', '3', 'x'], 'unknown flag: --replicsa; did you mean --replicas?', 125],
     [['service', 'update', 'x', '--imag', 'y'], 'unknown flag: --imag; did you mean --image?', 125],
-    [['service', 'create', '--secret', 'a', 'b'], '--secret: secrets are not supported yet', 1],
+    [
+      ['service', 'create', '--credential-spec', 'a', 'b'],
+      '--credential-spec: credential specs are for Windows containers',
+      1,
+    ],
     [['stack', 'deploy', '-c', 'x'], 'swarmctl stack: stacks are not supported yet', 1],
     [['service', 'ls', '-f', 'nonsense'], "invalid filter 'nonsense': expected KEY=VALUE", 125],
     [['--context', 'nowhere', 'info'], "context 'nowhere' not found", 1],

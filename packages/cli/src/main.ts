@@ -4,6 +4,7 @@ import yargs, { type Argv } from 'yargs';
 import { Client } from './client.ts';
 import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
+import { payloadCommands } from './commands/payload.ts';
 import { createFlagNames, serviceCommands, valuedCreateFlags } from './commands/service.ts';
 import { swarmCommands } from './commands/swarm.ts';
 import { contextCommands, systemCommands } from './commands/system.ts';
@@ -137,12 +138,14 @@ const groups = (shell: Shell): Readonly<Record<string, { describe: string; comma
   node: { describe: 'Manage nodes', commands: nodeCommands },
   service: { describe: 'Manage services', commands: serviceCommands(shell.env) },
   network: { describe: 'Manage networks', commands: networkCommands },
+  secret: { describe: 'Manage secrets', commands: payloadCommands('secret') },
+  config: { describe: 'Manage configs', commands: payloadCommands('config') },
   task: { describe: 'Look at tasks', commands: taskCommands },
   context: { describe: 'Recorded clusters', commands: contextCommands },
 });
 
 /** Docker has these commands; this cluster does not yet. */
-const absentGroups = ['secret', 'config', 'stack'];
+const absentGroups = ['stack'];
 
 function refuseAbsentGroup([name = '']: readonly string[]): void {
   if (!absentGroups.includes(name)) return;

@@ -10,11 +10,14 @@ import {
   createMesh,
   createNetworks,
   createProcessRuntime,
+  createTaskMounts,
   type Ingress,
   type KernelMesh,
   type NodeNetworks,
+  PayloadStore,
   PathMtus,
   type Runtime,
+  type TaskMounts,
 } from '@swarmctl/worker';
 import { markOf } from './config.ts';
 import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './ports.ts';
@@ -42,8 +45,11 @@ export const startWorker: StartWorker = async (options, modules) => {
     { clock, log: log.child({ module: 'mesh' }), paths },
   );
   const networks = networksOf(options, modules, ingress, paths);
-  const runtime = createRuntime(options, modules, networks);
-  return workerOf({ ingress, ...(mesh && { mesh }), ...(networks && { networks }), runtime }, options, modules);
+  const payloads = new PayloadStore();
+  const mounts = mountsOf(options, modules, payloads);
+  const given = { ...(networks && { networks }), ...(mounts && { mounts }) };
+  const runtime = createRuntime(options, modules, given);
+  return workerOf({ ingress, ...(mesh && { mesh }), ...given, payloads, runtime }, options, modules);
 };
 
 export function workerOf(
@@ -51,13 +57,15 @@ export function workerOf(
     readonly ingress: Ingress;
     readonly mesh?: KernelMesh;
     readonly networks?: NodeNetworks;
+    readonly mounts?: TaskMounts;
+    readonly payloads?: PayloadStore;
     readonly runtime: Runtime;
   },
   options: WorkerOptions,
   modules: WorkerModules,
 ): WorkerHandle {
   const { config, dataDir, nodeId, addr } = options;
-  const { ingress, mesh, networks, runtime } = parts;
+  const { ingress, mesh, networks, mounts, payloads, runtime } = parts;
   const { link, clock, random, newId, log } = modules;
   const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
@@ -75,6 +83,8 @@ export function workerOf(
       ingress,
       ...(mesh && { mesh }),
       ...(networks && { networks }),
+      ...(mounts && { mounts }),
+      ...(payloads && { payloads }),
       link,
       clock,
       random,
@@ -149,7 +159,19 @@ function networksOf(
   );
 }
 
-function createRuntime(options: WorkerOptions, modules: WorkerModules, networks?: NodeNetworks): Runtime {
+/** Of a root daemon whose engine is on this machine. */
+function mountsOf({ config, nodeId, clusterId, addr }: WorkerOptions, modules: WorkerModules, payloads: PayloadStore) {
+  const isLocal = (config.dockerHost ?? 'unix:').startsWith('unix:');
+  if (config.runtime !== 'docker' || !isLocal || process.getuid?.() !== 0) return undefined;
+  const log = modules.log.child({ module: 'secrets' });
+  return createTaskMounts({ nodeId, clusterId, hostname: config.hostname, addr }, { payloads, log });
+}
+
+function createRuntime(
+  options: WorkerOptions,
+  modules: WorkerModules,
+  given: { readonly networks?: NodeNetworks; readonly mounts?: TaskMounts },
+): Runtime {
   const { config, dataDir, nodeId, clusterId, addr } = options;
   const { clock, random } = modules;
   const node = { nodeId, clusterId, hostname: config.hostname, addr };
@@ -159,10 +181,7 @@ function createRuntime(options: WorkerOptions, modules: WorkerModules, networks?
   };
   const log = modules.log.child({ module: 'runtime' });
   return config.runtime === 'docker'
-    ? createDockerRuntime(
-        { dockerHost: config.dockerHost, ...reserved, clock, log, ...(networks && { networks }) },
-        node,
-      )
+    ? createDockerRuntime({ dockerHost: config.dockerHost, ...reserved, clock, log, ...given }, node)
     : createProcessRuntime({ dataDir, allowRoot: config.processAllowRoot, ...reserved, clock, random, log }, node);
 }
 

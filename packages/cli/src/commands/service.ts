@@ -3,11 +3,13 @@ import type { Service, ServiceSpec } from '@swarmctl/shared/model';
 import type { Argv } from 'yargs';
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
+import { resolvePayload, versionNames } from '../payloads.ts';
 import { apiFilters, explain, forEach, type Shell, shortId } from '../runtime.ts';
 import { buildCreateSpec, buildUpdateSpec, type Given } from '../service/build.ts';
 import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
 import { printLogs } from '../service/logs.ts';
 import { attachment } from '../service/parse.ts';
+import { encodeNames, encodeReference, payloadFlag } from '../service/payload-flag.ts';
 import { prettyService } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
 import { shortImage } from '../task-table.ts';
@@ -87,18 +89,36 @@ async function converge(args: Args, shell: Shell, id: string, rollback = false):
 
 async function create(args: Args, shell: Shell): Promise<void> {
   refuseAbsent(args);
-  const spec = buildCreateSpec(
-    args.text('image') ?? '',
-    shell.trailing,
-    await withNetworkIds(args.all, shell),
-    shell.env,
-  );
+  const spec = buildCreateSpec(args.text('image') ?? '', shell.trailing, await withIds(args.all, shell), shell.env);
   const { ID: id, Warnings: warnings } = await shell
     .client()
     .post<{ ID: string; Warnings: string[] | null }>('/services/create', spec);
   for (const warning of warnings ?? []) shell.err(`${warning}\n`);
   shell.out(`${id}\n`);
   await converge(args, shell, id);
+}
+
+const withIds = async (given: Given, shell: Shell): Promise<Given> =>
+  withPayloadIds(await withNetworkIds(given, shell), shell);
+
+/** Specs name secrets and configs by id and name; what is to be removed from a spec may be gone itself. */
+async function withPayloadIds(given: Given, shell: Shell): Promise<Given> {
+  const resolved: Record<string, unknown> = { ...given };
+  for (const kind of ['secret', 'config'] as const) {
+    for (const flag of [kind, `${kind}-add`, `${kind}-rm`]) {
+      const values = given[flag];
+      if (values === undefined) continue;
+      resolved[flag] = await Promise.all(
+        [values].flat().map(async (value) => {
+          if (flag === `${kind}-rm`) return encodeNames(await versionNames(shell.client(), kind, String(value)));
+          const { source, file } = payloadFlag(flag, String(value));
+          const { ID, Spec } = await resolvePayload(shell.client(), kind, source);
+          return encodeReference(kind, { ID, Name: Spec.Name }, file);
+        }),
+      );
+    }
+  }
+  return resolved;
 }
 
 /** Specs name networks by their ids; one to be removed from a spec may be gone itself. */
@@ -147,7 +167,7 @@ async function update(args: Args, shell: Shell): Promise<void> {
   if (args.flag('rollback')) {
     await post(shell, service, service.Spec, { rollback: 'previous' });
   } else {
-    await post(shell, service, buildUpdateSpec(service.Spec, await withNetworkIds(args.all, shell), shell.env));
+    await post(shell, service, buildUpdateSpec(service.Spec, await withIds(args.all, shell), shell.env));
   }
   shell.out(`${reference}\n`);
   await converge(args, shell, service.ID, args.flag('rollback'));

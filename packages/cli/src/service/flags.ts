@@ -1,6 +1,7 @@
 import { labelNamed, type PortConfig, portLabel, portName, type ServiceSpec } from '@swarmctl/shared/model';
 import { bytes, durationNs, nanoCpus, oneOf, uint } from '../units.ts';
 import { attachment, bad, envEntry, mount, pair, preference, published, shellWords, ulimit } from './parse.ts';
+import { withoutNames, withReference } from './payload-flag.ts';
 
 // Every flag of `service create` and `service update`, once: what it is called, what it means, where in the spec it goes.
 
@@ -717,6 +718,28 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
     },
   },
   {
+    name: 'secret',
+    describe: 'Secret to expose: NAME, or source=NAME,target=PATH,uid=,gid=,mode=0444',
+    removes: 'by name, all its versions',
+    add: (spec, value) => {
+      container(spec).Secrets = withReference(container(spec).Secrets, value);
+    },
+    remove: (spec, value) => {
+      container(spec).Secrets = withoutNames(container(spec).Secrets, value);
+    },
+  },
+  {
+    name: 'config',
+    describe: 'Config to expose: NAME, or source=NAME,target=PATH,uid=,gid=,mode=0444',
+    removes: 'by name, all its versions',
+    add: (spec, value) => {
+      container(spec).Configs = withReference(container(spec).Configs, value);
+    },
+    remove: (spec, value) => {
+      container(spec).Configs = withoutNames(container(spec).Configs, value);
+    },
+  },
+  {
     name: 'generic-resource',
     describe: 'Generic resource to reserve: KIND=COUNT',
     removes: 'by kind',
@@ -741,8 +764,6 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
 
 /** Docker has these flags; this cluster does not have what they need yet. */
 export const absentFlags: Readonly<Record<string, string>> = {
-  secret: 'secrets are not supported yet',
-  config: 'configs are not supported yet',
   'with-registry-auth': 'registry credentials are not supported yet',
   'max-concurrent': 'jobs are not supported yet',
   'credential-spec': 'credential specs are for Windows containers',

@@ -71,12 +71,14 @@ export const SecretReference = object({
   SecretID: opt(Type.String()),
   SecretName: opt(Type.String()),
 });
+export type SecretReference = Static<typeof SecretReference>;
 export const ConfigReference = object({
   File: opt(FileTarget),
   Runtime: opt(object({})),
   ConfigID: opt(Type.String()),
   ConfigName: opt(Type.String()),
 });
+export type ConfigReference = Static<typeof ConfigReference>;
 
 export const ContainerSpec = object({
   Image: opt(Type.String()),

@@ -71,10 +71,11 @@ export class Agent {
   }
 
   #taskBoard(): TaskBoard {
-    const { runtimes, networks, clock, log, probe } = this.#modules;
+    const { runtimes, networks, mounts, clock, log, probe } = this.#modules;
     return new TaskBoard(this.#options, {
       runtimes,
       networks,
+      mounts,
       clock,
       log,
       probe,

@@ -1,9 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
-import { type RuntimeName, runtimeOf, type Task, type TaskStatus } from '@swarmctl/shared/model';
+import { isTerminal, type RuntimeName, runtimeOf, type Task, type TaskStatus } from '@swarmctl/shared/model';
 import type { StatusUpdate } from '@swarmctl/shared/wire';
 import type { TaskNetworks } from '../network/node-networks.ts';
 import type { Runtime } from '../runtime/types.ts';
+import type { TaskMounts } from '../secrets/task-mounts.ts';
 import { connectProbe, type Probe } from './probe.ts';
 import { Slots } from './slots.ts';
 import { type TaskRecord, TaskRunner } from './task-runner.ts';
@@ -16,6 +17,7 @@ export interface TaskBoardModules {
   readonly log: Logger;
   readonly probe?: Probe | undefined;
   readonly networks?: TaskNetworks | undefined;
+  readonly mounts?: TaskMounts | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
   /** `passing`: a step on the way that nobody waits for. */
@@ -88,6 +90,7 @@ export class TaskBoard {
     const known = new Set(tasks.map(({ ID }) => ID));
     this.forget([...this.#runners.keys()].filter((taskId) => !known.has(taskId)));
     void this.#removeStrays();
+    this.#dropFiles();
   }
 
   /** What may be done has changed. */
@@ -102,6 +105,7 @@ export class TaskBoard {
   lookAround(): void {
     for (const runner of this.#runners.values()) runner.look();
     if (this.#strayed) void this.#removeStrays();
+    if (this.#modules.mayStop()) this.#dropFiles();
   }
 
   /** The containers go on running. */
@@ -113,6 +117,13 @@ export class TaskBoard {
   async purge(): Promise<void> {
     this.#runners.clear();
     for (const runtime of this.#modules.runtimes.values()) await this.#removeStraysOf(runtime);
+    await this.#modules.mounts?.keepOnly(new Set());
+  }
+
+  /** Of tasks that an earlier daemon had, and those that could not be dropped. */
+  #dropFiles(): void {
+    const live = [...this.#runners].filter(([, runner]) => !isTerminal(runner.status.State)).map(([taskId]) => taskId);
+    void this.#modules.mounts?.keepOnly(new Set(live));
   }
 
   /** For logs: a task whose container is still to come is waited for when its log is followed. */

@@ -11,6 +11,7 @@ import {
 } from '@swarmctl/shared/model';
 import { networkIdsOf, type TaskNetworks } from '../network/node-networks.ts';
 import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
+import type { TaskMounts } from '../secrets/task-mounts.ts';
 import { type DrainTime, drainConnections } from './drain.ts';
 import { type Probe, untilReachable } from './probe.ts';
 import type { Slots } from './slots.ts';
@@ -34,6 +35,7 @@ export interface RunnerModules {
   readonly slots: { readonly prepare: Slots; readonly start: Slots };
   readonly probe: Probe;
   readonly networks?: TaskNetworks | undefined;
+  readonly mounts?: TaskMounts | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
   /** `passing`: a step on the way that nobody waits for. */
@@ -151,6 +153,7 @@ export class TaskRunner {
       if (action.kind === 'forget') {
         // Attached, and no container came of it.
         this.#modules.networks?.left(this.#task.ID);
+        await this.#modules.mounts?.drop(this.#task.ID);
         return false;
       }
       await this.#perform(action);
@@ -324,7 +327,10 @@ export class TaskRunner {
       const fields = { task: this.#task.ID, service: this.#task.ServiceAnnotations.Name, state: report.State };
       log.info({ ...fields, ...(report.Err !== undefined && { error: report.Err }) }, 'task state');
     }
-    if (isTerminal(report.State)) this.#probed?.abort.abort();
+    if (isTerminal(report.State)) {
+      this.#probed?.abort.abort();
+      void this.#modules.mounts?.drop(this.#task.ID);
+    }
     this.#status = { Timestamp: toTimestamp(clock.now()), ...report };
     this.#modules.report(this.#task.ID, this.#status, this.#inPassing());
     this.#modules.changed();

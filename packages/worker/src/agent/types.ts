@@ -5,6 +5,7 @@ import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
 import type { PayloadStore } from '../secrets/payload-store.ts';
+import type { TaskMounts } from '../secrets/task-mounts.ts';
 import type { Link } from './link.ts';
 import type { Probe } from './probe.ts';
 
@@ -47,6 +48,8 @@ export interface AgentModules {
   /** Absent where there can be none. */
   readonly mesh?: Mesh;
   readonly networks?: NodeNetworks;
+  /** Absent where tasks get no files of secrets and configs. */
+  readonly mounts?: TaskMounts;
   /** Where the secrets and configs go that this node is given; absent: nowhere else. */
   readonly payloads?: PayloadStore;
   readonly link: Link;

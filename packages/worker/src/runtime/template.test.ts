@@ -20,7 +20,8 @@ describe('templates', () => {
     ['a {{- .Service.Name -}} b', 'awebb'],
     ['{{.Node.Platform.OS}}', 'linux'],
     ['{{.Service.Labels}}', 'map[a.b:dotted tier:front]'],
-  ])('%s is %s', (text, wanted) => expect(expand(text, context)).toBe(wanted));
+    ['a{{/* a comment */}}b', 'ab'],
+  ])('%s is %s', (text, wanted) => expect(expand(text, { context })).toBe(wanted));
 
   it.each([
     ['{{.Service.Name', 'unclosed action'],
@@ -30,7 +31,21 @@ describe('templates', () => {
     ['{{__proto__}}', 'is not supported'],
     ['{{.__proto__}}', "can't evaluate field __proto__"],
     ['{{}}', 'is not supported'],
-  ])('%s is refused', (text, problem) => expect(() => expand(text, context)).toThrow(problem));
+  ])('%s is refused', (text, problem) => expect(() => expand(text, { context })).toThrow(problem));
+
+  it('call the functions that there are', () => {
+    const functions = {
+      env: (name: string) => `<${name}>`,
+      fail: () => {
+        throw new Error('there is none');
+      },
+    };
+    const fill = (text: string) => expand(text, { context, functions, called: "config 'a'" });
+    expect(fill('{{env "A"}} {{ env `B"` }}')).toBe('<A> <B">');
+    expect(() => fill('{{fail "A"}}')).toThrow("template: config 'a': there is none");
+    expect(() => fill('{{lost "A"}}')).toThrow(`write a field such as .Service.Name, env "NAME", fail "NAME"`);
+    expect(() => fill('{{toString "A"}}')).toThrow('is not supported');
+  });
 
   it('are filled in where Swarm fills them', () => {
     const spec = expandContainerSpec(

@@ -16,13 +16,18 @@ export class PayloadStore implements PayloadSource {
   readonly #listeners = new Set<() => void>();
 
   get(reference: string, kind: PayloadKind = 'secret'): NodePayload | undefined {
-    const byId = this.#payloads.get(reference);
-    if (byId?.kind === kind) return byId;
+    const exact = this.#payloads.get(reference);
+    if (exact?.kind === kind) return exact;
     const all = [...this.#payloads.values()].filter((one) => one.kind === kind);
     const [newest] = all
       .filter(({ version }) => version.base === reference)
       .sort((a, b) => b.version.number - a.version.number);
     return newest ?? all.find(({ name }) => name === reference);
+  }
+
+  /** By its own id alone. */
+  byId(id: string): NodePayload | undefined {
+    return this.#payloads.get(id);
   }
 
   put(payloads: readonly NodePayload[]): void {

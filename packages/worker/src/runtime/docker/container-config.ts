@@ -2,6 +2,7 @@ import type { ContainerSpec, Mount, PortConfig, Task, TaskSpec } from '@swarmctl
 import { hostPorts, ingressPorts } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
 import type { EngineEndpoints } from '../../network/types.ts';
+import type { FileMount } from '../../secrets/task-mounts.ts';
 import { orchestratorLabels, taskName } from '../identity.ts';
 import { expandContainerSpec } from '../template.ts';
 import { RuntimeError, type RuntimeNode } from '../types.ts';
@@ -21,8 +22,6 @@ export function containerConfig(
   const network = endpoints && networkConfig(endpoints);
   const spec = expandContainerSpec(task.Spec.ContainerSpec ?? {}, task, node);
   if (!spec.Image) throw refuse('ContainerSpec.Image is empty');
-  if (spec.Secrets?.length) throw refuse('secrets are not supported yet');
-  if (spec.Configs?.length) throw refuse('configs are not supported yet');
   return defined({
     name: taskName(task),
     Image: spec.Image,
@@ -48,6 +47,22 @@ export function containerConfig(
 
 /** The engine has no ports to bind: it listens on the node itself, or nowhere. */
 const isUnbridged = (mode: string | undefined): boolean => mode === 'host' || mode === 'none';
+
+/** With the files of the task's secrets and configs, for reading alone. */
+export function withFiles(
+  config: Docker.ContainerCreateOptions,
+  files: readonly FileMount[],
+): Docker.ContainerCreateOptions {
+  if (files.length === 0) return config;
+  const mounts = files.map(({ source, target }) => ({
+    Type: 'bind' as const,
+    Source: source,
+    Target: target,
+    ReadOnly: true,
+    BindOptions: { Propagation: 'rprivate' as const },
+  }));
+  return { ...config, HostConfig: { ...config.HostConfig, Mounts: [...(config.HostConfig?.Mounts ?? []), ...mounts] } };
+}
 
 export const isLoopback = (addr: string): boolean => addr.startsWith('127.') || addr === '::1';
 

@@ -15,6 +15,8 @@ export interface EngineInfo {
   readonly OSType: string;
   readonly ServerVersion: string;
   readonly Labels?: readonly string[] | null;
+  /** `name=userns`, `name=rootless`, ... */
+  readonly SecurityOptions?: readonly string[] | null;
   readonly Plugins?: Readonly<Record<string, readonly string[] | null>>;
 }
 
@@ -35,6 +37,13 @@ export function describeEngine(info: EngineInfo, reserved: Reserved): Descriptio
       Plugins: plugins.sort((a, b) => (`${a.Type} ${a.Name}` < `${b.Type} ${b.Name}` ? -1 : 1)),
     },
   };
+}
+
+/** Why this engine's containers cannot be given files that root alone may enter; undefined when they can. */
+export function fileTrouble(info: EngineInfo | undefined): string | undefined {
+  const has = (name: string) => info?.SecurityOptions?.some((option) => option.split(',').includes(`name=${name}`));
+  if (has('rootless')) return 'its engine is rootless, and does not see what swarmd mounts';
+  return has('userns') ? 'its engine gives containers users of their own (userns-remap)' : undefined;
 }
 
 /** While the engine has never answered. */

@@ -1,18 +1,19 @@
 import { readFile } from 'node:fs/promises';
 import { type Clock, delay, type Logger, messageOf, realClock, silentLogger } from '@swarmctl/shared/kit';
-import type { Task } from '@swarmctl/shared/model';
+import { payloadReferences, type Task } from '@swarmctl/shared/model';
 import { ingressPorts, type LogLine, type LogOptions } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
 import { networkIdsOf, type TaskNetworks } from '../../network/node-networks.ts';
 import type { EngineEndpoints } from '../../network/types.ts';
+import type { FileMount, TaskMounts } from '../../secrets/task-mounts.ts';
 import { labelNames, ownLabels } from '../identity.ts';
 import type { Reserved } from '../offer.ts';
 import { countConnections } from '../proc-net.ts';
 import { type ContainerState, type Runtime, RuntimeError, type RuntimeEvent, type RuntimeNode } from '../types.ts';
 import { connect, defaultDockerHost, isOnThisMachine, parseDockerHost } from './connect.ts';
-import { containerConfig } from './container-config.ts';
+import { containerConfig, withFiles } from './container-config.ts';
 import { containerState, type StateView } from './container-state.ts';
-import { describeEngine, describeMachine, type EngineInfo } from './describe.ts';
+import { describeEngine, describeMachine, type EngineInfo, fileTrouble } from './describe.ts';
 import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, isStaleConnection } from './errors.ts';
 import { followEvents } from './events.ts';
 import { pullImage } from './image.ts';
@@ -30,6 +31,8 @@ export interface DockerRuntimeOptions extends Reserved {
   readonly log?: Logger;
   /** Absent: this node carries no overlay networks. */
   readonly networks?: Pick<TaskNetworks, 'attach'>;
+  /** Absent: this node gives containers no secrets and configs. */
+  readonly mounts?: Pick<TaskMounts, 'provide'>;
 }
 
 export const createDockerRuntime = (options: DockerRuntimeOptions, node: RuntimeNode): Runtime =>
@@ -58,6 +61,8 @@ class DockerRuntime implements Runtime {
   /** Containers that this object starts, whose event is still to come. */
   readonly #echoes = new Set<string>();
   readonly #closed = new AbortController();
+  /** What the engine said of itself last. */
+  #engine: EngineInfo | undefined;
   #described: Awaited<ReturnType<Runtime['describe']>>['description'];
 
   constructor(options: DockerRuntimeOptions, node: RuntimeNode) {
@@ -80,6 +85,7 @@ class DockerRuntime implements Runtime {
         throw new RuntimeError(`no answer in ${describeTimeoutMs} ms`);
       });
       const info = await Promise.race([this.#docker.info() as Promise<EngineInfo>, timeout]);
+      this.#engine = info;
       this.#described = describeEngine(info, this.#options);
       return { ready: true, description: this.#described };
     } catch (error) {
@@ -120,7 +126,18 @@ class DockerRuntime implements Runtime {
     }
   }
 
-  async #make(config: Docker.ContainerCreateOptions, task: Task, signal: AbortSignal): Promise<ContainerState> {
+  async #files(task: Task): Promise<readonly FileMount[]> {
+    if (payloadReferences(task.Spec.ContainerSpec).length === 0) return [];
+    const { mounts } = this.#options;
+    const trouble = mounts ? fileTrouble(this.#engine) : 'swarmd must be root, with an engine on this machine';
+    if (!mounts || trouble) {
+      throw new RuntimeError(`this node gives no secrets and configs to containers: ${trouble}`, { permanent: true });
+    }
+    return mounts.provide(task);
+  }
+
+  async #make(plain: Docker.ContainerCreateOptions, task: Task, signal: AbortSignal): Promise<ContainerState> {
+    const config = withFiles(plain, await this.#files(task));
     try {
       return await this.#create(task, config);
     } catch (error) {
@@ -143,6 +160,8 @@ class DockerRuntime implements Runtime {
       if (!state) throw noContainer(task.ID);
       if (state.phase !== 'created') return state;
     }
+    // One that an earlier daemon made may have lost them.
+    await this.#files(task);
     await this.#startId(id);
     const state = await this.inspect(task.ID);
     if (!state) throw noContainer(task.ID);
