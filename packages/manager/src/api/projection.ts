@@ -67,7 +67,7 @@ export function taskText(task: Task, view: View): string {
 }
 
 export function showTask(task: Task, view: View) {
-  const { Endpoints: _, PortStatus, ...status } = task.Status;
+  const { Endpoints: _, Withdrawn: __, PortStatus, ...status } = task.Status;
   return {
     ...metaOf(task),
     Labels: task.Labels,

@@ -186,6 +186,7 @@ function taskStatus(value: unknown): TaskStatus {
     ...(from['ContainerStatus'] !== undefined && { ContainerStatus: containerStatus(from['ContainerStatus']) }),
     ...(from['PortStatus'] !== undefined && { PortStatus: portStatus(from['PortStatus']) }),
     ...(from['Endpoints'] !== undefined && { Endpoints: list(from, 'Endpoints', endpoint) }),
+    ...(from['Withdrawn'] === true && { Withdrawn: true as const }),
   };
 }
 

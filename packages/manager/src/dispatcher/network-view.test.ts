@@ -103,6 +103,13 @@ describe('who is a neighbour, and who has a name', () => {
   const published = { ports: [{ Protocol: 'tcp' as const, TargetPort: 80, PublishedPort: 8080 }] };
   test.each<[string, TaskWords, ServiceWords, [boolean, boolean]]>([
     ['running', {}, {}, [true, true]],
+    ['given up', { set: { Status: { Timestamp: '', State: 'running', Withdrawn: true } } }, {}, [true, false]],
+    [
+      'given up, where readiness does not matter',
+      { set: { Status: { Timestamp: '', State: 'running', Withdrawn: true } } },
+      { labels: { 'swarmctl.publish-not-ready': 'true' } },
+      [true, false],
+    ],
     ['assigned', { state: 'assigned' }, {}, [true, false]],
     ['starting, or not healthy yet', { state: 'starting' }, {}, [true, false]],
     [

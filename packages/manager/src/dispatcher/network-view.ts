@@ -178,6 +178,7 @@ function entriesOf(
 
 function serves(service: Service, task: Task): boolean {
   if (!wantsLife(task.DesiredState) || isTerminal(task.Status.State)) return false;
+  if (task.Status.Withdrawn) return false;
   return publishesNotReady(service.Spec.Labels) ? stateOrder[task.Status.State] >= stateOrder.starting : isUp(task);
 }
 
@@ -364,7 +365,8 @@ const taskMatters = (before: Task | undefined, after: Task | undefined): boolean
   before?.DesiredState !== after?.DesiredState ||
   before?.NodeID !== after?.NodeID ||
   before?.NetworksAttachments !== after?.NetworksAttachments ||
-  (before?.Status.Endpoints === undefined) !== (after?.Status.Endpoints === undefined);
+  (before?.Status.Endpoints === undefined) !== (after?.Status.Endpoints === undefined) ||
+  before?.Status.Withdrawn !== after?.Status.Withdrawn;
 
 const networksOfService = (service: Service | undefined): string[] => [
   ...(service?.Endpoint.VirtualIPs ?? []).map(({ NetworkID }) => NetworkID),

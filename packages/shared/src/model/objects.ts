@@ -171,6 +171,8 @@ export interface TaskStatus {
   readonly PortStatus?: { readonly Ports?: readonly PortConfig[] };
   /** Ours: present once every ingress target port accepts connections (or at once with a healthcheck, UDP only, or the opt-out label). */
   readonly Endpoints?: readonly TaskEndpoint[];
+  /** Ours: its agent has given it up. It runs still, and nobody is to be sent there. */
+  readonly Withdrawn?: true;
 }
 
 export interface Task extends Meta {

@@ -20,6 +20,8 @@ describe('isUp', () => {
   ])('%s', (_, State, Ports, answers, expected) => {
     const Status = { Timestamp: '', State, ...(answers && { Endpoints: [] }) };
     expect(isUp({ Status, ...(Ports && { Ports }) })).toBe(expected);
+    // Given up, it is not.
+    expect(isUp({ Status: { ...Status, Withdrawn: true }, ...(Ports && { Ports }) })).toBe(false);
   });
 });
 

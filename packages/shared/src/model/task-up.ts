@@ -8,7 +8,9 @@ const isTcpIngress = (port: PortConfig): boolean => port.PublishMode !== 'host' 
 
 /** Running, and reachable on every published TCP port: it counts for updates, progress and load balancing. */
 export const isUp = (task: Pick<Task, 'Status' | 'Ports'>): boolean =>
-  task.Status.State === 'running' && (!task.Ports?.some(isTcpIngress) || task.Status.Endpoints !== undefined);
+  task.Status.State === 'running' &&
+  (!task.Ports?.some(isTcpIngress) || task.Status.Endpoints !== undefined) &&
+  !task.Status.Withdrawn;
 
 /**
  * The task was not made from what the service now asks for, so an update replaces it. Scale, labels that do not redeploy and a changed

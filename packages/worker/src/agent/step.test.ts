@@ -27,6 +27,7 @@ interface Words {
   oom?: boolean;
   health?: ContainerState['health'];
   endpoints?: PortConfig[];
+  networks?: string[];
   status?: Partial<TaskStatus>;
   sight?: Partial<Sight>;
 }
@@ -34,7 +35,9 @@ interface Words {
 function see(words: Words): Action {
   const { state = 'running', ports = [], container = 'running' } = words;
   const service = aService({ ports, labels: words.labels ?? {} });
-  const task: Task = aTask({ service, node: 'n1', state, desired: words.desired ?? 'running' });
+  const made: Task = aTask({ service, node: 'n1', state, desired: words.desired ?? 'running' });
+  const attachments = words.networks?.map((ID) => ({ Network: { ID }, Addresses: ['10.0.0.5/24'] }));
+  const task = { ...made, ...(attachments && { NetworksAttachments: attachments }) };
   const { Timestamp, State } = task.Status;
   const message = { starting: 'starting', running: 'started', preparing: 'preparing' }[State as string];
   return step({
@@ -69,6 +72,8 @@ const running = {
 } as const;
 const settled = { status: { ...running } };
 const served = { status: { ...running, Endpoints: [endpoint(port)] }, ports: [port] };
+const named = { ...settled, networks: ['n'] };
+const unnamed = { ...named, status: { ...running, Withdrawn: true as const } };
 const ended = (ExitCode: number) => ({ ContainerID: 'c1', PID: 0, ExitCode });
 
 describe('on its way up', () => {
@@ -200,6 +205,10 @@ describe('stopping', () => {
     ['given up: nobody is sent there any more', { ...served, sight: { failure: 'unwell' } }, 'report'],
     ['given up, drained', { ...served, sight: { failure: 'unwell', drained: true } }, 'report'],
     ['given up, never routed to', { ...settled, sight: { failure: 'unwell' } }, 'stop'],
+    ['given up: no name leads there any more', { ...named, sight: { failure: 'unwell' } }, 'report'],
+    ['given up: names get a moment', { ...unnamed, sight: { failure: 'unwell' } }, 'drain'],
+    ['given up, out of all names', { ...unnamed, sight: { failure: 'unwell', drained: true } }, 'stop'],
+    ['to stop, with names', { ...named, desired: 'shutdown' }, 'stop'],
     ['forgotten while it runs', { ...served, sight: { removed: true } }, 'drain'],
     ['forgotten, drained', { ...served, sight: { removed: true, drained: true } }, 'stop'],
     ['forgotten, stopped', { ...settled, container: 'exited', sight: { removed: true } }, 'remove'],

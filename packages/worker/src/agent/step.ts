@@ -9,6 +9,7 @@ import {
   wantsLife,
 } from '@swarmctl/shared/model';
 import { ingressPorts } from '@swarmctl/shared/wire';
+import { networkIdsOf } from '../network/node-networks.ts';
 import type { ContainerState } from '../runtime/types.ts';
 
 // One step of one task: from what is wanted, what was reported and what the runtime shows to the one thing to do next. Pure; the runner does
@@ -62,25 +63,28 @@ export function step(sight: Sight): Action {
 function leave(sight: Sight, last: Action): Action {
   if (sight.container?.phase !== 'running') return last.kind === 'remove' && !sight.mayStop ? wait : last;
   if (!sight.mayStop) return wait;
-  if (sight.failure !== undefined && isRouted(sight)) return report(withdrawn(sight, sight.container));
+  if (sight.failure !== undefined && isNamed(sight)) return report(withdrawn(sight, sight.container));
   return mustDrain(sight) ? { kind: 'drain' } : { kind: 'stop' };
 }
 
 const isRouted = ({ status }: Sight): boolean => status.State === 'running' && Boolean(status.Endpoints?.length);
 
+/** Others may be sent there: by the ingress tables, or by its names on networks. */
+const isNamed = ({ status, task }: Sight): boolean =>
+  status.State === 'running' &&
+  !status.Withdrawn &&
+  (Boolean(status.Endpoints?.length) || networkIdsOf(task).length > 0);
+
 /** Only what could have been routed to has connections to wait for. */
 const mustDrain = (sight: Sight): boolean =>
-  !sight.drained && (isRouted(sight) || (sight.failure !== undefined && isWithdrawn(sight)));
-
-const isWithdrawn = ({ status, task }: Sight): boolean =>
-  status.State === 'running' && status.Message === withdrawnMessage && ingressPorts(task).length > 0;
+  !sight.drained && (isRouted(sight) || (sight.failure !== undefined && sight.status.Withdrawn));
 
 const withdrawnMessage = 'unhealthy: no longer routed to';
 
-/** It runs still, and nobody is to be sent there: it leaves the ingress tables before it is stopped. */
+/** It runs still, and nobody is to be sent there: it leaves ingress tables and names before it is stopped. */
 function withdrawn({ status }: Sight, container: ContainerState): Report {
   const { Timestamp: _, Endpoints: __, ...known } = status;
-  return { ...known, Message: withdrawnMessage, ContainerStatus: containerStatus(container) };
+  return { ...known, Message: withdrawnMessage, ContainerStatus: containerStatus(container), Withdrawn: true };
 }
 
 function live(sight: Sight): Action {
