@@ -77,7 +77,7 @@ const isNamed = ({ status, task }: Sight): boolean =>
 
 /** Only what could have been routed to has connections to wait for. */
 const mustDrain = (sight: Sight): boolean =>
-  !sight.drained && (isRouted(sight) || (sight.failure !== undefined && sight.status.Withdrawn));
+  !sight.drained && (isRouted(sight) || (sight.failure !== undefined && sight.status.Withdrawn === true));
 
 const withdrawnMessage = 'unhealthy: no longer routed to';
 
