@@ -1,7 +1,14 @@
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import { ClusterError, FrameStream, messageOf, type PeerCertificate, type Random } from '@swarmctl/shared/kit';
+import {
+  ClusterError,
+  FrameStream,
+  messageOf,
+  newSharedKey,
+  type PeerCertificate,
+  type Random,
+} from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { AgentMessage, LogOptions, ManagerMessage, Peer } from '@swarmctl/shared/wire';
 import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
@@ -329,7 +336,7 @@ export class Manager implements ManagerHandle {
         },
       );
       const control = new ControlLoop(
-        { controllers: standardControllers(scheduler()) },
+        { controllers: standardControllers(scheduler(), newSharedKey) },
         { store, proposer, clock, newId, random, log: log.child({ module: 'control' }) },
       );
       this.#dispatcher = dispatcher;

@@ -121,13 +121,15 @@ function specFlags(args: Args, base: ClusterSpec): ClusterSpec {
 }
 
 async function update(args: Args, shell: Shell): Promise<void> {
-  if (specNames.every((name) => args.text(name) === undefined)) {
-    const flags = specNames.map((name) => `--${name}`).join(', ');
+  const rotateNetworkKeys = args.flag('rotate-network-keys');
+  if (!rotateNetworkKeys && specNames.every((name) => args.text(name) === undefined)) {
+    const flags = [...specNames, 'rotate-network-keys'].map((name) => `--${name}`).join(', ');
     throw new ClusterError('invalid-argument', `nothing to change: give one of ${flags}`);
   }
   const swarm = await shell.client().get<Swarm>('/swarm');
   await shell.client().post('/swarm/update', specFlags(args, swarm.Spec), {
     version: swarm.Version.Index,
+    ...(rotateNetworkKeys && { rotateNetworkKeys }),
     rotateWorkerToken: false,
     rotateManagerToken: false,
     rotateManagerUnlockKey: false,
@@ -178,7 +180,16 @@ export const swarmCommands: readonly Command[] = [
         .option('quiet', { alias: 'q', type: 'boolean', describe: 'Only the token' }),
     run: joinToken,
   },
-  { usage: 'update', describe: 'Change cluster settings', options: withSpec, run: update },
+  {
+    usage: 'update',
+    describe: 'Change cluster settings',
+    options: (yargs) =>
+      withSpec(yargs).option('rotate-network-keys', {
+        type: 'boolean',
+        describe: 'New keys for encrypted networks now, not only every 12 hours',
+      }),
+    run: update,
+  },
   {
     usage: 'ca',
     describe: "Show the cluster's root certificate",

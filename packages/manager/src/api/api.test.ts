@@ -267,6 +267,25 @@ describe('services', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([201, 400, 400, 400]);
   });
 
+  test('keys of encrypted networks are rotated when asked for, and never shown', async () => {
+    const update = () =>
+      call('POST', `/swarm/update?version=${store.view().cluster()?.Version.Index}&rotateNetworkKeys=1`, {});
+    expect(await update()).toMatchObject({
+      status: 400,
+      json: { message: expect.stringContaining('no network is encrypted') },
+    });
+    const TunnelKeys = { InUse: { Generation: 4, Key: 'secret-in-use', MadeAt: 1 } };
+    await propose([{ op: 'update', table: 'cluster', id: store.view().cluster()?.ID ?? '', set: { TunnelKeys } }]);
+    expect((await update()).status).toBe(200);
+    const keys = store.view().cluster()?.TunnelKeys;
+    expect(keys).toMatchObject({ ...TunnelKeys, Next: { Generation: 5, MadeAt: clock.now() } });
+    expect(Buffer.from(keys?.Next?.Key ?? '', 'base64')).toHaveLength(32);
+    for (const url of ['/swarm', '/info']) {
+      const shown = JSON.stringify((await call('GET', url)).json);
+      for (const key of ['secret-in-use', keys?.Next?.Key ?? 'none']) expect(shown).not.toContain(key);
+    }
+  });
+
   test.each([
     [0, 200],
     [1_023, 400],

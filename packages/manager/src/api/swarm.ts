@@ -1,4 +1,4 @@
-import { ClusterError, formatJoinToken, newTokenSecret } from '@swarmctl/shared/kit';
+import { ClusterError, formatJoinToken, newSharedKey, newTokenSecret } from '@swarmctl/shared/kit';
 import {
   type Cluster,
   ClusterSpec,
@@ -7,6 +7,8 @@ import {
   JoinRequest,
   normalise,
   parseJson,
+  type TunnelKeys,
+  withNextKey,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { fixedTicks } from '../ca/new-cluster.ts';
@@ -55,7 +57,11 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
         table: 'cluster',
         id: cluster.ID,
         version,
-        set: { Spec: mergeSpec(cluster, spec), RootCA: rotateTokens(cluster, request.query) },
+        set: {
+          Spec: mergeSpec(cluster, spec),
+          RootCA: rotateTokens(cluster, request.query),
+          ...(flag(request.query, 'rotateNetworkKeys') && { TunnelKeys: rotatedKeys(cluster, context.clock.now()) }),
+        },
       },
     ]);
     return reply.status(200).send();
@@ -145,6 +151,12 @@ function mergeSpec(cluster: Cluster, spec: ClusterSpec): Cluster['Spec'] {
         : value || before;
   }
   return { ...(merged as Cluster['Spec']), Name: cluster.Spec.Name, Labels: spec.Labels ?? cluster.Spec.Labels };
+}
+
+/** Ours: Docker's rotate by themselves alone. */
+function rotatedKeys({ TunnelKeys }: Cluster, now: number): TunnelKeys {
+  if (TunnelKeys) return withNextKey(TunnelKeys, newSharedKey(), now);
+  throw new ClusterError('failed-precondition', 'there are no network keys to rotate: no network is encrypted');
 }
 
 function rotateTokens(cluster: Cluster, query: Query): Cluster['RootCA'] {

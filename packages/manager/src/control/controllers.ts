@@ -4,6 +4,7 @@ import { meshAllocator } from './allocator/mesh.ts';
 import { networkAllocator } from './allocator/networks.ts';
 import { Rotation } from './allocator/rooms.ts';
 import { taskAllocator } from './allocator/tasks.ts';
+import { tunnelKeys } from './allocator/tunnel-keys.ts';
 import { globalOrchestrator } from './global.ts';
 import { orphanSupervisor } from './orphans.ts';
 import { taskReaper } from './reaper.ts';
@@ -16,7 +17,8 @@ import { updater } from './updater.ts';
 // All that decides, in the order of asking. The updater comes before the restart supervisor, so that it sees a task fail before
 // another takes its place.
 
-export function standardControllers(scheduler: Controller): readonly Controller[] {
+/** `newTunnelKey`: 32 random bytes, base64. */
+export function standardControllers(scheduler: Controller, newTunnelKey: () => string): readonly Controller[] {
   const rotation = new Rotation();
   return [
     networkAllocator(),
@@ -28,6 +30,7 @@ export function standardControllers(scheduler: Controller): readonly Controller[
     updater(),
     restartSupervisor(),
     meshAllocator(),
+    tunnelKeys(newTunnelKey),
     taskAllocator(rotation),
     gatewayAllocator(rotation),
     scheduler,

@@ -18,7 +18,11 @@ const update = (more: object) => ({
   sequence: 1,
   updates: [{ taskId: 't', status: { ...status, ...more } }],
 });
-const wireguardKey = 'uzoAGDZ4/tbVq9CvS4cE6rRZ4z4q3TqFV0KPVVo6Nn8=';
+const key = 'uzoAGDZ4/tbVq9CvS4cE6rRZ4z4q3TqFV0KPVVo6Nn8=';
+const tunnelled = (more: object) => ({
+  ...hello,
+  description: { ...description, Tunnel: { key, generation: 3, dataPathAddr: '10.0.0.1', ...more } },
+});
 const meshed = (mesh: object) => ({
   ...hello,
   description: { ...description, Mesh: { up: true, dataPathAddr: '10.0.0.1', ...mesh } },
@@ -33,7 +37,8 @@ describe('right', () => {
     ['status', update({ Message: 'started', ContainerStatus: { ContainerID: 'c', PID: 1, ExitCode: -1 } })],
     ['endpoints', update({ Endpoints: [endpoint], PortStatus: { Ports: [{ Protocol: 'tcp', PublishedPort: 80 }] } })],
     ['an endpoint of both families', update({ Endpoints: [{ ...endpoint, localAddr6: 'fd17::2' }] })],
-    ['a mesh', meshed({ wireguardKey })],
+    ['a mesh', meshed({})],
+    ['an end of the tunnels', tunnelled({})],
     ['a mesh that is down', meshed({ up: false, dataPathAddr: 'fd00::1', why: 'no such device' })],
     ['describe', { type: 'describe', description, addr: 'host.example' }],
     ['logs', { type: 'logs', subscription: 's', lines: [line] }],
@@ -79,7 +84,9 @@ describe('wrong', () => {
     ['a mesh that is neither up nor down', meshed({ up: 'yes' })],
     ['a mesh at a name', meshed({ dataPathAddr: 'host.example' })],
     ['a mesh at a zone', meshed({ dataPathAddr: 'fe80::1%eth0' })],
-    ['a key that is none', meshed({ wireguardKey: `${wireguardKey}\n` })],
+    ['a key that is none', tunnelled({ key: `${key}\n` })],
+    ['a generation that is none', tunnelled({ generation: -1 })],
+    ['tunnels to a name', tunnelled({ dataPathAddr: 'host.example' })],
     ['a reason without end', meshed({ why: 'x'.repeat(10_000) })],
     ['a line that is text', { type: 'logs', subscription: 's', lines: [{ ...line, line: 'text' }] }],
     ['a goodbye for ever', { type: 'goodbye', graceMs: Number.POSITIVE_INFINITY }],

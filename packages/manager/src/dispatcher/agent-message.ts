@@ -130,29 +130,41 @@ function description(value: unknown): NodeDescription {
     Runtimes,
     RuntimeReady,
     ...(from['Mesh'] !== undefined && { Mesh: mesh(from['Mesh']) }),
+    ...(from['Tunnel'] !== undefined && { Tunnel: tunnel(from['Tunnel']) }),
   };
 }
 
 function mesh(value: unknown): NonNullable<NodeDescription['Mesh']> {
   const from = fields(value, 'Mesh');
-  const { up, wireguardKey } = from;
+  const { up } = from;
   if (typeof up !== 'boolean') return bad('Mesh.up is neither true nor false');
-  const dataPathAddr = text(from, 'dataPathAddr', 255);
-  // It is written into rules and routes, where a name or a zone would not do.
-  if (!parseIp(dataPathAddr)) bad('Mesh.dataPathAddr is not an IP address');
   return {
     up,
-    dataPathAddr,
+    dataPathAddr: ip(from, 'Mesh.dataPathAddr'),
     ...(from['why'] !== undefined && { why: text(from, 'why', longText) }),
-    ...(wireguardKey !== undefined && { wireguardKey: publicKey(wireguardKey) }),
   };
+}
+
+const tunnel = (value: unknown): NonNullable<NodeDescription['Tunnel']> => {
+  const from = fields(value, 'Tunnel');
+  return {
+    key: publicKey(from['key']),
+    generation: count(from, 'generation'),
+    dataPathAddr: ip(from, 'Tunnel.dataPathAddr'),
+  };
+};
+
+/** It is written into rules and routes, where a name or a zone would not do. */
+function ip(from: Fields, name: string): string {
+  const value = text(from, 'dataPathAddr', 255);
+  return parseIp(value) ? value : bad(`${name} is not an IP address`);
 }
 
 /** 32 bytes as base64. */
 const publicKey = (value: unknown): string =>
   typeof value === 'string' && /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(value)
     ? value
-    : bad('Mesh.wireguardKey is not a key of 32 bytes');
+    : bad('Tunnel.key is not a key of 32 bytes');
 
 /** States that agents report. */
 const reported: ReadonlySet<TaskState> = new Set<TaskState>([

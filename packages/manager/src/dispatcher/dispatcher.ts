@@ -20,6 +20,7 @@ import { concernsMesh, MeshTracker } from './peers.ts';
 import { Presence } from './presence.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
 import { StopGate } from './stop-gate.ts';
+import { concernsTunnels, TunnelTracker } from './tunnel-view.ts';
 import {
   type DispatcherModules,
   type DispatcherOptions,
@@ -47,6 +48,7 @@ export class Dispatcher {
   readonly #gate: StopGate;
   readonly #ingress = new IngressTracker();
   readonly #mesh = new MeshTracker();
+  readonly #tunnels = new TunnelTracker();
   readonly #networks = new NetworkTracker();
   readonly #payloads: PayloadTracker;
   readonly #writer: Writer;
@@ -122,6 +124,7 @@ export class Dispatcher {
     }
     this.#ingress.touchAll(view);
     this.#mesh.touch();
+    this.#tunnels.touch();
     this.#networks.touchAll(view);
     this.#flush();
   }
@@ -138,7 +141,12 @@ export class Dispatcher {
     if (event.table === 'tasks') this.#taskChanged(event.before, event.after, event.index);
     else if (event.table === 'nodes') this.#nodeChanged(event.before, event.after, view);
     else if (event.table === 'services') this.#ingress.touch(event.id);
-    else if (event.table === 'cluster') this.#followHeartbeat(event.after);
+    else if (event.table === 'cluster') this.#clusterChanged(event.before, event.after);
+  }
+
+  #clusterChanged(before: Cluster | undefined, after: Cluster | undefined): void {
+    if (before?.TunnelKeys !== after?.TunnelKeys) this.#tunnels.touch();
+    this.#followHeartbeat(after);
   }
 
   #followHeartbeat(cluster: Cluster | undefined): void {
@@ -173,6 +181,7 @@ export class Dispatcher {
 
   #nodeChanged(before: Node | undefined, after: Node | undefined, view: View): void {
     if (concernsMesh(before, after)) this.#mesh.touch();
+    if (concernsTunnels(before, after)) this.#tunnels.touch();
     if (!after) {
       if (before) this.#nodeRemoved(before.ID);
       return;
@@ -219,6 +228,7 @@ export class Dispatcher {
     const { entries, removed } = this.#ingress.refresh(view);
     const rerouted = entries.length > 0 || removed.length > 0;
     this.#mesh.refresh(view);
+    this.#tunnels.refresh(view);
     for (const low of this.#networks.refresh(view)) this.#modules.log.warn(low, 'addresses of a network run low');
     const wantedRevision = this.#gate.wantedRevision;
     for (const session of this.#sessions.values()) {
@@ -227,12 +237,15 @@ export class Dispatcher {
       const moved = tasks.length > 0 || removedTasks.length > 0;
       const payloads = this.#payloads.unshown(session, view, this.#dirty.has(session.nodeId));
       const mesh = this.#mesh.unshown(session, session.nodeId);
+      const tunnel = this.#tunnels.unshown(session, session.nodeId);
       const networks = this.#networks.unshown(session, session.nodeId);
-      if (!moved && !rerouted && !mesh && !networks && !payloads && session.sentRevision >= wantedRevision) continue;
+      if (!moved && !rerouted && !mesh && !tunnel && !networks && !payloads && session.sentRevision >= wantedRevision)
+        continue;
       if (session.congested) session.behind = true;
       else {
         session.sentRevision = view.index;
         this.#mesh.shown(session);
+        this.#tunnels.shown(session);
         if (networks) this.#networks.shown(session, session.nodeId);
         if (payloads) this.#sendPayloads(session, payloads);
         session.send({
@@ -244,6 +257,7 @@ export class Dispatcher {
           ingress: entries,
           removedIngress: removed,
           ...(mesh && { mesh }),
+          ...(tunnel && { tunnel }),
           ...networks,
           ...(payloads && { payloads: payloads.ids }),
         });
@@ -266,7 +280,9 @@ export class Dispatcher {
     session.sentRevision = view.index;
     session.behind = false;
     const mesh = this.#mesh.view(session.nodeId);
+    const tunnel = this.#tunnels.view(session.nodeId);
     this.#mesh.shown(session);
+    this.#tunnels.shown(session);
     this.#networks.shown(session, session.nodeId);
     const networks = this.#networks.views(session.nodeId);
     const payloads = this.#payloads.whole(session, view);
@@ -280,6 +296,7 @@ export class Dispatcher {
       ingress: [...this.#ingress.table.values()],
       removedIngress: [],
       ...(mesh && { mesh }),
+      ...(tunnel && { tunnel }),
       ...(networks.length > 0 && { networks }),
       ...(payloads.ids.length > 0 && { payloads: payloads.ids }),
     });

@@ -1,5 +1,5 @@
 import { below, seededRandom } from '@swarmctl/shared/kit';
-import type { Network, NetworkAttachment, Service, StoreChange, Task, TaskState } from '@swarmctl/shared/model';
+import type { Network, NetworkAttachment, Node, Service, StoreChange, Task, TaskState } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, test } from 'vitest';
 import {
@@ -91,6 +91,20 @@ test('a node sees its own address, who is elsewhere, and the names', () => {
   ]);
   // Without a task there, whatever address it still has.
   expect(shownTo('n3', store)).toBeUndefined();
+});
+
+test('of an encrypted network, packets go inside the tunnels, and to nobody who has no end of them', () => {
+  const spec = { DriverConfiguration: { Name: 'overlay', Options: { encrypted: '' } } };
+  const secret = net({ Spec: { ...net().Spec, ...spec } });
+  const Tunnel = { key: '', generation: 1, dataPathAddr: '192.168.0.2' };
+  const [n1, n2, n3] = nodes as [Node, Node, Node];
+  const able: Node = { ...n2, MeshID: 300, Description: { ...n2.Description!, Tunnel } };
+  const tasks = [task('t1', 2), task('t2', 3, { node: 'n2' }), task('t3', 4, { node: 'n3' })];
+  const shown = shownTo('n1', aStore({ nodes: [n1, able, n3], networks: [secret], services: [web], tasks }));
+  expect(shown?.encrypted).toBe(true);
+  expect(shown?.far.map(({ addr, nodeAddr }) => [addr, nodeAddr])).toEqual(
+    ['10.0.1.12', '10.0.1.3', 'fd00:1::12', 'fd00:1::3'].map((addr) => [addr, '198.19.1.44']),
+  );
 });
 
 test('the packets have the port of the cluster', () => {

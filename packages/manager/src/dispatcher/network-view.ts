@@ -22,6 +22,7 @@ import {
 import type { NetworkName, NetworkView } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { dataPathPort } from './peers.ts';
+import { insideAddress } from './tunnel-view.ts';
 
 // The overlay networks as each node that has tasks on them needs to know them: its own address there, who is where on the other nodes, and what
 // stands behind the names. A task is a neighbour from its assignment to its end, and has a name only while it serves.
@@ -61,7 +62,7 @@ export function wholeNetwork(view: View, network: Network): Whole | undefined {
     },
     subnets: network.IPAM.Configs.map(({ Subnet }) => Subnet),
     gateways,
-    places: placesOf(view, network.ID, gateways, placed),
+    places: placesOf(view, network, gateways, placed),
   };
 }
 
@@ -99,12 +100,15 @@ const reachable = (view: View, nodeId: string | undefined): Node | undefined => 
   return node?.Status.State === 'down' ? undefined : node;
 };
 
-function placesOf(view: View, networkId: string, gateways: Whole['gateways'], tasks: readonly Task[]): Whole['places'] {
+function placesOf(view: View, network: Network, gateways: Whole['gateways'], tasks: readonly Task[]): Whole['places'] {
+  const encrypted = isEncrypted(network);
   const byAddress = new Map<string, { readonly nodeId: string; readonly place: NetworkView['far'][number] }>();
   const put = (nodeId: string, addresses: readonly string[]) => {
     const node = reachable(view, nodeId);
     if (!node) return;
-    const nodeAddr = node.Description?.Mesh?.dataPathAddr || node.Status.Addr;
+    // Of an encrypted network nothing is sent to a node that cannot decrypt.
+    const nodeAddr = encrypted ? insideAddress(node) : node.Description?.Mesh?.dataPathAddr || node.Status.Addr;
+    if (nodeAddr === undefined) return;
     const mac = macOf(addresses[0] ?? '');
     for (const addr of addresses) byAddress.set(addr, { nodeId, place: { addr, mac, nodeAddr } });
   };
@@ -112,7 +116,7 @@ function placesOf(view: View, networkId: string, gateways: Whole['gateways'], ta
   // One that is to live goes before one that a lost node came back with.
   for (const wanted of [false, true]) {
     for (const task of tasks) {
-      if (wantsLife(task.DesiredState) === wanted) put(task.NodeID ?? '', addressesOn(task, networkId));
+      if (wantsLife(task.DesiredState) === wanted) put(task.NodeID ?? '', addressesOn(task, network.ID));
     }
   }
   const places = new Map<string, NetworkView['far'][number][]>();
@@ -376,4 +380,7 @@ const networksOfService = (service: Service | undefined): string[] => [
 const nodeMatters = (before: Node | undefined, after: Node | undefined): boolean =>
   before?.Status.State !== after?.Status.State ||
   before?.Status.Addr !== after?.Status.Addr ||
-  before?.Description?.Mesh?.dataPathAddr !== after?.Description?.Mesh?.dataPathAddr;
+  before?.Description?.Mesh?.dataPathAddr !== after?.Description?.Mesh?.dataPathAddr ||
+  insideAddressOf(before) !== insideAddressOf(after);
+
+const insideAddressOf = (node: Node | undefined): string | undefined => node && insideAddress(node);

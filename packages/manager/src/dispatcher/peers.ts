@@ -43,7 +43,6 @@ function peerOf({ ID, MeshID, Description, Status }: Node): MeshPeer | undefined
     addr: mesh.dataPathAddr,
     ...(Status.Addr !== '' && Status.Addr !== mesh.dataPathAddr && { nodeAddr: Status.Addr }),
     up: mesh.up,
-    ...(mesh.wireguardKey !== undefined && { wireguardKey: mesh.wireguardKey }),
   };
 }
 

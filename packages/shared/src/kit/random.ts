@@ -22,6 +22,9 @@ export function seededRandom(seed: number): Random {
   };
 }
 
+/** 32 bytes, base64: a key that two parties share. */
+export const newSharedKey = (): string => randomBytes(32).toString('base64');
+
 const alphabet = '0123456789abcdefghijklmnopqrstuvwxyz';
 
 export const realNewId: NewId = () => {

@@ -17,4 +17,5 @@ export * from './service-networks.ts';
 export * from './specs.ts';
 export * from './task-state.ts';
 export * from './task-up.ts';
+export * from './tunnel-keys.ts';
 export * from './validate.ts';

@@ -56,8 +56,15 @@ export interface NodeDescription {
     readonly dataPathAddr: string;
     /** Why it is not up. */
     readonly why?: string;
+  };
+  /** Ours: the node's end of the tunnels of encrypted networks; absent where there is no WireGuard. */
+  readonly Tunnel?: {
     /** base64, public. */
-    readonly wireguardKey?: string;
+    readonly key: string;
+    /** Of the newest pre-shared key that the node was told of; 0: of none. */
+    readonly generation: number;
+    /** Where the other nodes send encrypted packets. */
+    readonly dataPathAddr: string;
   };
 }
 
@@ -83,7 +90,7 @@ export interface Node extends Meta {
   /** Ours. Writer: the dispatcher: since when (ms) the node is down. */
   readonly DownSince?: number;
   /**
-   * Ours. Writer: the mesh allocator: the node's number in the mesh, from 1 to `maxMeshId`. It never changes, and is not given to another
+   * Ours. Writer: the mesh allocator: the node's number in the mesh and the tunnels, from 1 to `maxMeshId`. It never changes, and is not given to another
    * node while a task of this one lives.
    */
   readonly MeshID?: number;
@@ -239,6 +246,22 @@ export interface Payload extends Meta {
   };
 }
 
+/** A pre-shared key of the tunnels between the nodes. */
+export interface TunnelKey {
+  /** From 1. */
+  readonly Generation: number;
+  /** 32 bytes, base64. */
+  readonly Key: string;
+  /** ms since the epoch. */
+  readonly MadeAt: number;
+}
+
+export interface TunnelKeys {
+  readonly InUse: TunnelKey;
+  /** Takes its place as soon as the nodes know of it. */
+  readonly Next?: TunnelKey;
+}
+
 export interface Cluster extends Meta {
   readonly Spec: ClusterSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
   readonly DefaultAddrPool: readonly string[];
@@ -252,6 +275,8 @@ export interface Cluster extends Meta {
     readonly Digest: string;
     readonly JoinTokens: { readonly Worker: string; readonly Manager: string };
   };
+  /** Ours, and secret as well. Writer: the tunnel key controller, and the API when asked for new ones. Present with the first encrypted network. */
+  readonly TunnelKeys?: TunnelKeys;
   /** Ours: raft ids that must never come back. */
   readonly RemovedRaftIDs: readonly number[];
 }

@@ -71,8 +71,6 @@ export interface MeshPeer {
   readonly nodeAddr?: string;
   /** Its end is up, by its own word. */
   readonly up: boolean;
-  /** base64, public. */
-  readonly wireguardKey?: string;
 }
 
 /** The mesh as one node needs it. */
@@ -89,6 +87,33 @@ export interface MeshView {
   readonly peers: readonly MeshPeer[];
 }
 
+/** One node at the other end of a tunnel. */
+export interface TunnelPeer {
+  readonly nodeId: string;
+  /** Inside of the tunnels. */
+  readonly addr: string;
+  /** Where its encrypted packets go: its data path address. */
+  readonly nodeAddr: string;
+  /** WireGuard's, base64, public. */
+  readonly key: string;
+}
+
+/** The tunnels of encrypted networks as one node needs them. Secret by its `psk`: in no journal, no log line, no error. */
+export interface TunnelView {
+  /** This node's own address inside. */
+  readonly addr: string;
+  /** Of all inside addresses. */
+  readonly pool: string;
+  /** UDP, of the encrypted packets. */
+  readonly port: number;
+  /** What all peers share, base64. */
+  readonly psk: string;
+  /** Of the newest pre-shared key, which may not be in use yet: to be said in the node's description, so that the managers know who is in touch. */
+  readonly generation: number;
+  /** All other nodes that have WireGuard. */
+  readonly peers: readonly TunnelPeer[];
+}
+
 /** An overlay network as one node that has tasks on it needs it. */
 export interface NetworkView {
   readonly id: string;
@@ -100,7 +125,7 @@ export interface NetworkView {
   readonly internal: boolean;
   /** `gateway` is this node's own address there. */
   readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
-  /** Tasks and gateways on other nodes. */
+  /** Tasks and gateways on other nodes; `nodeAddr` is inside of the tunnels where the network is encrypted. */
   readonly far: readonly { readonly addr: string; readonly mac: string; readonly nodeAddr: string }[];
   /** What can be asked for by name, and who serves it. */
   readonly names: readonly NetworkName[];
@@ -194,6 +219,8 @@ export type ManagerMessage =
       readonly removedIngress: readonly string[];
       /** Whole whenever it changed; absent: as it was (in a full update: there is none). */
       readonly mesh?: MeshView;
+      /** Whole whenever it changed; absent: as it was. */
+      readonly tunnel?: TunnelView;
       /** Those that changed, each whole; absent: none did. */
       readonly networks?: readonly NetworkView[];
       /** Ids of networks that this node has no task on any more. */

@@ -28,6 +28,14 @@ describe('mesh ids', () => {
     expect(all.every((id) => Number.isInteger(id) && id! >= 1 && id! <= maxMeshId)).toBe(true);
   });
 
+  it('are given for the tunnels alone, too', () => {
+    const { Description, ...node } = aNode({ id: 'a' });
+    const Tunnel = { key: '', generation: 0, dataPathAddr: '10.0.0.1' };
+    const store = aStore({ nodes: [{ ...node, Description: { ...Description!, Tunnel } }] });
+    settleState(store, [meshAllocator()]);
+    expect(store.view().get('nodes', 'a')?.MeshID).toBe(firstChoice('a'));
+  });
+
   it('stay as they are, whatever the node reports', () => {
     const store = aStore({ nodes: [meshNode('a', 7)] });
     expect(meshAllocator().all(store.view())).toEqual([]);

@@ -3,7 +3,7 @@ import { isTerminal, maxMeshId, type Node, type Task } from '@swarmctl/shared/mo
 import type { View } from '../../store/types.ts';
 import type { Controller } from '../types.ts';
 
-// Numbers for the nodes that have an end of the mesh. A number follows from the node's id, and is the next free one where another node has
+// Numbers for the nodes that have an end of the mesh or of the tunnels. A number follows from the node's id, and is the next free one where another node has
 // it: so it comes back to nobody else soon, and that of a removed node is still known while tasks of it live.
 
 export function meshAllocator(): Controller {
@@ -27,7 +27,8 @@ export function meshAllocator(): Controller {
   };
 }
 
-const lacksNumber = (node: Node): boolean => node.Description?.Mesh !== undefined && node.MeshID === undefined;
+const lacksNumber = ({ Description, MeshID }: Node): boolean =>
+  MeshID === undefined && (Description?.Mesh ?? Description?.Tunnel) !== undefined;
 
 const unnumbered = (view: View): string[] =>
   view

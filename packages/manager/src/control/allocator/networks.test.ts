@@ -114,7 +114,7 @@ describe('what cannot be had is refused', () => {
       `${overlaps}: 10.1.0.128/25 meets 10.1.0.0/24 of network one (ID1)`,
     ],
     ['one around another', asking('10.1.0.0/16'), `${overlaps}: 10.1.0.0/16 meets 10.1.0.0/24 of network one (ID1)`],
-    ['the mesh', asking('198.18.4.0/24'), `${overlaps}: 198.18.4.0/24 meets 198.18.0.0/16, which is not for networks`],
+    ['the mesh', asking('198.18.4.0/24'), `${overlaps}: 198.18.4.0/24 meets 198.18.0.0/15, which is not for networks`],
     [
       'where a node is',
       asking('192.168.7.0/24'),

@@ -20,8 +20,8 @@ export const lastVni = 2 ** 24 - 1;
 const usualPools = ['10.0.0.0/8'];
 const usualSubnetSize = 24;
 
-/** What no network may meet: the mesh between the nodes, and addresses that never leave a machine or a link. */
-const foreign = ['198.18.0.0/16', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/64', 'fe80::/10', 'ff00::/8'];
+/** What no network may meet: the mesh and the tunnels between the nodes, and addresses that never leave a machine or a link. */
+const foreign = ['198.18.0.0/15', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/64', 'fe80::/10', 'ff00::/8'];
 
 type Spec = Network['Spec'];
 
