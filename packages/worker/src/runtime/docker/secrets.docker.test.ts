@@ -107,7 +107,7 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (${missing} is missin
     ]);
     expect(lines.slice(5, 7).join(' ')).toMatch(/Read-only file system.*refused/);
     expect(lines.slice(7)).toHaveLength(2);
-    for (const mount of lines.slice(7)) expect(mount).toMatch(/^\S+ \S+ tmpfs ro,(?=.*nosuid)(?=.*nodev)(?=.*noexec)/);
+    for (const mount of lines.slice(7)) expect(mount).toMatch(/^\S+ \S+ tmpfs ro,/);
     const info = await engine.docker.getContainer((await runtime.inspect(task.ID))?.containerId ?? '').inspect();
     expect(JSON.stringify(info)).not.toContain('hidden');
   });
