@@ -16,6 +16,7 @@ import type { AgentMessage, ManagerMessage } from '@swarmctl/shared/wire';
 import { Dispatcher, redirectDispatch } from '../../../packages/manager/src/dispatcher/index.ts';
 import type { Store } from '../../../packages/manager/src/store/store.ts';
 import { Agent, type AgentHooks, type Link } from '../../../packages/worker/src/agent/index.ts';
+import type { TaskMounts } from '../../../packages/worker/src/secrets/index.ts';
 import { aStore, builtAt, type StoreWords } from '../../kit/builders.ts';
 import { connection } from '../../kit/duplex-pair.ts';
 import { FakeIngress } from '../../kit/fake-ingress.ts';
@@ -147,6 +148,7 @@ export class Machine {
   readonly runtime = new FakeRuntime();
   readonly folder: string;
   ingress = new FakeIngress();
+  mounts: TaskMounts | undefined;
   agent: Agent | undefined;
   ended: Promise<'stopped' | 'removed'> | undefined;
   /** Addresses that accept connections; undefined: all do. */
@@ -189,6 +191,7 @@ export class Machine {
       {
         runtimes: new Map([['docker', this.runtime]]),
         ingress: this.ingress,
+        ...(this.mounts && { mounts: this.mounts }),
         link,
         clock,
         random,

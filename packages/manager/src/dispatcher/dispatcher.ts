@@ -304,7 +304,7 @@ export class Dispatcher {
 
   /** Ahead of the update that tells of who uses them. */
   #sendPayloads(session: Session, payloads: PayloadDelta): void {
-    for (const some of inMessages(payloads.added)) session.send({ type: 'payloads', payloads: some });
+    for (const parts of inMessages(payloads.added)) session.send({ type: 'payloads', parts });
     this.#payloads.shown(session, payloads);
   }
 

@@ -2,7 +2,7 @@ import type { ContainerSpec, StoreChange, Task, TaskState } from '@swarmctl/shar
 import { beforeEach, expect, test } from 'vitest';
 import { aNode, aPayload, aService, aStore, aTask } from '../../../../test/kit/index.ts';
 import type { Store } from '../store/store.ts';
-import { inMessages, PayloadTracker } from './payloads.ts';
+import { inMessages, messageBytes, PayloadTracker } from './payloads.ts';
 
 const file = { Name: 'f', UID: '0', GID: '0', Mode: 0o444 };
 const container: ContainerSpec = {
@@ -116,11 +116,26 @@ test('a node gets what something else on it needs', () => {
   });
 });
 
-test('messages are of a bounded size, but for what is larger by itself', () => {
-  const payload = (kib: number) => ({ data: Buffer.alloc(kib * 1024) }) as never;
-  const sizes = [...inMessages([400, 500, 200, 1100, 1].map(payload))].map((some) =>
-    some.map(({ data }) => data.length / 1024),
+test('messages are of a bounded size: small payloads share one, large ones come in pieces', () => {
+  const payload = (id: string, parts: number) => ({ id, data: Buffer.alloc(parts * messageBytes, id) }) as never;
+  const messages = [...inMessages([payload('a', 0.25), payload('b', 0.5), payload('c', 2.5), payload('d', 0.125)])];
+  const shown = messages.map((parts) =>
+    parts.map(({ id, at, size, data }) =>
+      [id, at, data.length, size].map((n) => (typeof n === 'number' ? n / messageBytes : n)),
+    ),
   );
-  expect(sizes).toEqual([[400, 500], [200], [1100], [1]]);
+  expect(shown).toEqual([
+    [
+      ['a', 0, 0.25, 0.25],
+      ['b', 0, 0.5, 0.5],
+      ['c', 0, 0.25, 2.5],
+    ],
+    [['c', 0.25, 1, 2.5]],
+    [['c', 1.25, 1, 2.5]],
+    [
+      ['c', 2.25, 0.25, 2.5],
+      ['d', 0, 0.125, 0.125],
+    ],
+  ]);
   expect([...inMessages([])]).toEqual([]);
 });

@@ -8,7 +8,7 @@ import {
   versionOf,
   wantsLife,
 } from '@swarmctl/shared/model';
-import type { NodePayload } from '@swarmctl/shared/wire';
+import type { NodePayload, PayloadPart } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 
 // Which secrets and configs each node gets: those of its tasks that live, and those that something else on the node needs. Nothing else leaves
@@ -27,8 +27,8 @@ export interface PayloadDelta {
   readonly ids: readonly string[];
 }
 
-/** Bytes of content in one message, but for a payload that is larger by itself. */
-const messageBytes = 1024 * 1024;
+/** Bytes of content in one message: less than a second of a megabit line, so that no peer seems silent. */
+export const messageBytes = 96 * 1024;
 
 interface Who {
   readonly nodeId: string;
@@ -97,18 +97,20 @@ export class PayloadTracker {
   }
 }
 
-/** In messages of a bounded size, but for what is larger by itself. */
-export function* inMessages(payloads: readonly NodePayload[]): Iterable<readonly NodePayload[]> {
-  let message: NodePayload[] = [];
+/** In messages of a bounded size: several small ones in one, a large one in pieces. */
+export function* inMessages(payloads: readonly NodePayload[]): Iterable<readonly PayloadPart[]> {
+  let message: PayloadPart[] = [];
   let bytes = 0;
   for (const payload of payloads) {
-    if (message.length > 0 && bytes + payload.data.length > messageBytes) {
+    const size = payload.data.length;
+    for (let at = 0; at < size; ) {
+      const data = payload.data.subarray(at, at + messageBytes - bytes);
+      message.push({ ...payload, data, at, size });
+      [at, bytes] = [at + data.length, bytes + data.length];
+      if (bytes < messageBytes) continue;
       yield message;
-      message = [];
-      bytes = 0;
+      [message, bytes] = [[], 0];
     }
-    message.push(payload);
-    bytes += payload.data.length;
   }
   if (message.length > 0) yield message;
 }

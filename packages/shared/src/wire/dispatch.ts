@@ -150,6 +150,14 @@ export interface NodePayload {
   readonly templated: boolean;
 }
 
+/** A piece of one, so that on a slow line something else gets through between them. All but `data` is the whole's. */
+export interface PayloadPart extends NodePayload {
+  /** Where the piece begins; 0 begins anew. Bytes. */
+  readonly at: number;
+  /** Of the whole, bytes. */
+  readonly size: number;
+}
+
 export interface LogOptions {
   readonly follow: boolean;
   readonly stdout: boolean;
@@ -229,7 +237,7 @@ export type ManagerMessage =
       readonly payloads?: readonly string[];
     }
   /** Content of secrets and configs, ahead of the update that tells of who uses them. */
-  | { readonly type: 'payloads'; readonly payloads: readonly NodePayload[] }
+  | { readonly type: 'payloads'; readonly parts: readonly PayloadPart[] }
   | { readonly type: 'status-ack'; readonly sequence: number }
   /** From now on; the agent beats at once. */
   | { readonly type: 'heartbeat-period'; readonly heartbeatMs: number }

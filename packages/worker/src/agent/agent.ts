@@ -306,7 +306,7 @@ export class Agent {
         this.#update(message);
         break;
       case 'payloads':
-        this.#payloads.put(message.payloads);
+        this.#payloads.put(message.parts);
         break;
       case 'status-ack':
         this.#outbox.acknowledge(message.sequence);

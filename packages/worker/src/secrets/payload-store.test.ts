@@ -1,9 +1,12 @@
-import type { NodePayload } from '@swarmctl/shared/wire';
+import type { PayloadPart } from '@swarmctl/shared/wire';
 import { expect, test } from 'vitest';
 import { PayloadStore } from './payload-store.ts';
 
 const payload = (id: string, name: string, base = name, number = 1, kind: 'secret' | 'config' = 'secret') =>
-  ({ kind, id, name, version: { base, number }, data: Buffer.from(id), templated: false }) satisfies NodePayload;
+  ({
+    ...{ kind, id, name, version: { base, number }, data: Buffer.from(id), templated: false },
+    ...{ at: 0, size: id.length },
+  }) satisfies PayloadPart;
 
 test('is asked by id, by name for the newest version, and by a version', () => {
   const store = new PayloadStore();
@@ -34,4 +37,20 @@ test('tells of what came and went, and of nothing else', () => {
   end();
   store.keepOnly([]);
   expect([told, store.get('b')]).toEqual([2, undefined]);
+});
+
+test('is put together from pieces, and has nothing of what is not whole', () => {
+  const store = new PayloadStore();
+  let told = 0;
+  store.onChange(() => told++);
+  const piece = (at: number, text: string) => ({ ...payload('a', 'one'), at, size: 6, data: Buffer.from(text) });
+  store.put([piece(0, 'ab')]);
+  store.put([piece(2, 'c')]);
+  expect([store.get('one'), told]).toEqual([undefined, 0]);
+  // The connection was lost, and another begins anew.
+  store.put([piece(0, 'abcd')]);
+  store.put([piece(4, 'ef'), payload('b', 'two')]);
+  expect([String(store.get('one')?.data), String(store.get('two')?.data), told]).toEqual(['abcdef', 'b', 1]);
+  store.put([piece(0, 'ab')]);
+  expect(() => store.put([piece(4, 'ef')])).toThrow('secret a: a piece from byte 4 came after 2');
 });

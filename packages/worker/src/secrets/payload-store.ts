@@ -1,5 +1,5 @@
 import type { PayloadKind } from '@swarmctl/shared/model';
-import type { NodePayload } from '@swarmctl/shared/wire';
+import type { NodePayload, PayloadPart } from '@swarmctl/shared/wire';
 
 // The secrets and configs that this node was given, in memory alone.
 
@@ -13,6 +13,8 @@ export interface PayloadSource {
 
 export class PayloadStore implements PayloadSource {
   readonly #payloads = new Map<string, NodePayload>();
+  /** Pieces of the one that is on its way. */
+  #pieces: Uint8Array[] = [];
   readonly #listeners = new Set<() => void>();
 
   get(reference: string, kind: PayloadKind = 'secret'): NodePayload | undefined {
@@ -30,9 +32,21 @@ export class PayloadStore implements PayloadSource {
     return this.#payloads.get(id);
   }
 
-  put(payloads: readonly NodePayload[]): void {
-    for (const payload of payloads) this.#payloads.set(payload.id, payload);
-    if (payloads.length > 0) this.#changed();
+  /** Pieces of one come in their order, and nothing between them. Throws when one is missing. */
+  put(parts: readonly PayloadPart[]): void {
+    let whole = false;
+    for (const { at, size, data, ...payload } of parts) {
+      if (at === 0) this.#pieces = [];
+      const had = this.#pieces.reduce((sum, piece) => sum + piece.length, 0);
+      if (at !== had) throw new Error(`${payload.kind} ${payload.id}: a piece from byte ${at} came after ${had}`);
+      this.#pieces.push(data);
+      if (had + data.length < size) continue;
+      // A copy: the pieces are parts of the messages that they came in.
+      this.#payloads.set(payload.id, { ...payload, data: Buffer.concat(this.#pieces) });
+      this.#pieces = [];
+      whole = true;
+    }
+    if (whole) this.#changed();
   }
 
   keepOnly(ids: readonly string[]): void {

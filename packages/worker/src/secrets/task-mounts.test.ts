@@ -27,7 +27,15 @@ afterEach(() => rmSync(folder, { recursive: true }));
 function open(data = 'hidden') {
   const payloads = new PayloadStore();
   const version = { base: 'pass', number: 1 };
-  payloads.put([{ kind: 'secret', id: 's1', name: 'pass', version, data: Buffer.from(data), templated: false }]);
+  const payload = {
+    kind: 'secret',
+    id: 's1',
+    name: 'pass',
+    version,
+    data: Buffer.from(data),
+    templated: false,
+  } as const;
+  payloads.put([{ ...payload, at: 0, size: data.length }]);
   return createTaskMounts(
     node,
     {

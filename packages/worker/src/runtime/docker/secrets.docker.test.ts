@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger } from '@swarmctl/shared/kit';
 import type { ContainerSpec, Task } from '@swarmctl/shared/model';
-import type { NodePayload } from '@swarmctl/shared/wire';
+import type { PayloadPart } from '@swarmctl/shared/wire';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { buildImages, type Engine, noEngine, startEngine } from '../../../../../test/kit/engine.ts';
 import { makeTask } from '../../../../../test/kit/runtime-contract.ts';
@@ -18,13 +18,15 @@ const missing = noEngine() ?? (process.getuid?.() === 0 ? undefined : 'root');
 const node = { nodeId: 'node1', clusterId: 'cluster1', hostname: 'here', addr: '127.0.0.1' };
 const never = new AbortController().signal;
 
-const payload = (kind: NodePayload['kind'], id: string, text: string, templated = false): NodePayload => ({
+const payload = (kind: PayloadPart['kind'], id: string, text: string, templated = false): PayloadPart => ({
   kind,
   id,
   name: id,
   version: { base: id, number: 1 },
   data: Buffer.from(text),
   templated,
+  at: 0,
+  size: text.length,
 });
 const container: ContainerSpec = {
   Image: 'bb:1',
