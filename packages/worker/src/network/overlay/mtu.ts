@@ -47,7 +47,8 @@ export class ContainerMtus {
   async set(networkId: string, size: Size): Promise<void> {
     const old = this.#sizes.get(networkId);
     this.#sizes.set(networkId, size);
-    if (old?.mtu === size.mtu || (!old && size.given === size.mtu)) return;
+    // Those who were there before the first word of it are seen to when they join.
+    if (!old || old.mtu === size.mtu) return;
     const ids = [...this.#containers].flatMap(([id, { macs }]) => (macs.has(networkId) ? [id] : []));
     await Promise.all([this.#widenPorts(size), ...ids.map((id) => this.#fit(id))]);
   }

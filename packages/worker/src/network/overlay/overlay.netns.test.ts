@@ -21,7 +21,9 @@ class FakeEngine implements OverlayEngine {
   error: Error | undefined;
   async ensure(network: EngineNetwork) {
     if (this.error) throw this.error;
-    this.networks.set(network.name, network);
+    const mtu = this.networks.get(network.name)?.mtu ?? network.mtu;
+    this.networks.set(network.name, { ...network, mtu });
+    return mtu;
   }
   async remove(name: string) {
     if (this.busy.has(name)) return false;

@@ -329,13 +329,14 @@ export class NodeOverlay implements Overlay {
   async #open(slot: Slot): Promise<void> {
     const { view } = slot;
     const mtu = slot.kernel?.bridge?.mtu ?? 0;
-    await this.#modules.engine.ensure({
+    slot.mtuGiven = await this.#modules.engine.ensure({
       name: engineNetworkName(slot.id),
       bridge: bridgeName(slot.id),
       subnets: view.subnets,
       internal: view.internal,
       mtu: slot.mtuGiven ?? mtu,
     });
+    await this.#mtus.set(slot.id, { bridge: bridgeName(slot.id), mtu, given: slot.mtuGiven });
     for (const { gateway } of view.subnets) await this.#modules.resolver.listen(slot.id, bareAddress(gateway));
     if (slot.error !== undefined) this.#modules.log.info({ network: view.name }, 'overlay network is all right again');
     else if (!slot.isOpen) this.#modules.log.info({ network: view.name, vni: view.vni, mtu }, 'overlay network is up');

@@ -34,8 +34,11 @@ export interface EngineNetwork {
 
 /** The engine's networks of this node. */
 export interface OverlayEngine {
-  /** Makes it, or makes it anew when it is not as wanted; rejects with ClusterError. Idempotent. */
-  ensure(network: EngineNetwork): Promise<void>;
+  /**
+   * Makes it, or makes it anew when it is not as wanted; rejects with ClusterError. Idempotent. Resolves with the MTU that containers get there:
+   * that of a network which was there already stays.
+   */
+  ensure(network: EngineNetwork): Promise<number>;
   /** False: containers are on it still. True also when there was none. */
   remove(name: string): Promise<boolean>;
   list(): Promise<readonly Pick<EngineNetwork, 'name' | 'bridge'>[]>;

@@ -26,10 +26,10 @@ class DockerNetworks implements OverlayEngine {
     this.#node = node;
   }
 
-  async ensure(network: EngineNetwork): Promise<void> {
+  async ensure(network: EngineNetwork): Promise<number> {
     const options = createOptions(network, this.#node);
     const [found, ...doubles] = (await this.#list()).filter(({ Name }) => Name === network.name);
-    if (found && doubles.length === 0 && isAs(found, options)) return;
+    if (found && doubles.length === 0 && isAs(found, options)) return Number(found.Options?.[optionNames.mtu]);
     for (const old of [found, ...doubles]) {
       if (old && !(await this.#remove(old.Id)))
         throw new ClusterError(
@@ -38,6 +38,7 @@ class DockerNetworks implements OverlayEngine {
         );
     }
     await this.#call(() => this.#docker.createNetwork(options));
+    return network.mtu;
   }
 
   async remove(name: string): Promise<boolean> {
@@ -111,7 +112,7 @@ function isAs(found: Docker.NetworkInspectInfo, wanted: Docker.NetworkCreateOpti
       .join();
   return (
     found.Internal === wanted.Internal &&
-    // The MTU may be another by now: containers that are on it are given that one way or another.
+    // Its MTU may be another: that is seen to in the containers.
     found.Options?.[optionNames.bridge] === wanted.Options?.[optionNames.bridge] &&
     subnets(found.IPAM?.Config) === subnets(wanted.IPAM?.Config)
   );
