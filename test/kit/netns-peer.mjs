@@ -121,7 +121,7 @@ const verbs = {
     return performance.now() - start;
   },
   problems: async ({ nodeId }) => Object.fromEntries(ingresses.get(nodeId).problems()),
-  sweep: ({ nodeId }) => ingresses.get(nodeId).sweep(),
+  sweep: ({ nodeId }) => ingresses.get(nodeId).parts.kernel.sweep(),
   shut: ({ nodeId, keep }) => ingresses.get(nodeId).close({ keep }),
 };
 

@@ -52,6 +52,10 @@ const aRealIp = (given: string, where: string) => {
   if (!parseIp(given)) throw invalid(`${where}: '${given}' is not an IP address`);
 };
 
+const aProcessCount = (given: string, where: string) => {
+  if (!/^\d{1,3}$/.test(given)) throw invalid(`${where}: '${given}' is not a number of processes from 0 to 999`);
+};
+
 const aMark = (given: string, where: string) => {
   if (markOf(given) === undefined) throw invalid(`${where}: '${given}' is not a number from 0x1 to 0xffff`);
 };
@@ -70,6 +74,12 @@ const settingsOf = (env: Environment, isRoot: boolean) => ({
   'docker-host': text('Engine of the docker runtime', 'URL', 'unix:///var/run/docker.sock', aDockerHost),
   ingress: choice('How published ports are served', ['auto', 'nftables', 'proxy', 'off'], 'auto'),
   'ingress-addr': texts('Address that published ports answer on; every local one if not given', 'ADDR', anIp),
+  'ingress-processes': text(
+    'Processes that the proxy carries TCP in, 0 for the daemon’s own; as many as cores if not given, but at most 4',
+    'NUMBER',
+    undefined,
+    aProcessCount,
+  ),
   mesh: choice('How tasks of other nodes see the clients of published ports', ['auto', 'off'], 'auto'),
   'data-path-addr': text(
     'Where other nodes send that traffic; the advertised one if not given',

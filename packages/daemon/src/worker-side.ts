@@ -29,7 +29,10 @@ export const startWorker: StartWorker = async (options, modules) => {
   const { clock, log } = modules;
   const ingress = await createIngress(
     config.ingress,
-    { nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr },
+    {
+      ...{ nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr },
+      processes: config.ingressProcesses === undefined ? undefined : Number(config.ingressProcesses),
+    },
     { clock, log: log.child({ module: 'ingress' }) },
   );
   const dataPathAddr = config.dataPathAddr ?? addr;

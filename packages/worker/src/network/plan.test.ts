@@ -142,12 +142,6 @@ describe('planTable', () => {
     expect(problems.size).toBe(0);
   });
 
-  it('leaves a port to the proxy that is to send PROXY headers', () => {
-    const { table, problems } = plan([entry(8080, [backend('b', 'n2')], { clientAddress: 'proxy-v2' })]);
-    expect(table.ports.size).toBe(0);
-    expect(problems.get('tcp/8080')).toBe('the kernel sends no PROXY header; --ingress proxy does');
-  });
-
   it('lets in ranges, as few as there can be', () => {
     const allow = ['10.0.0.0/9', '10.128.0.0/9', '192.168.1.7', 'fd00::/8'];
     expect(plan([entry(8080, [backend('a', 'n1')], { allow })]).table.ports.get('tcp/8080')?.allow).toEqual({

@@ -182,12 +182,11 @@ function planEntry(entry: IngressEntry, around: PlanAround): EntryPlan {
 
 /** Why the kernel has nothing to do for an entry; empty when that is no problem. */
 function whyNotHere(entry: IngressEntry, addresses: readonly string[]): string | undefined {
-  const { key, protocol, publishedPort: port, address, clientAddress } = entry;
+  const { key, protocol, publishedPort: port, address } = entry;
   const isWrong = !protocols.has(protocol) || !isPort(port) || (address !== undefined && !familyOf(address));
   if (isWrong || key !== ingressKey(protocol, port, address)) {
     return `${protocol} port ${port}${address === undefined ? '' : ` on ${address}`} cannot be published`;
   }
-  if (clientAddress?.startsWith('proxy-')) return 'the kernel sends no PROXY header; --ingress proxy does';
   // Of a neighbour in the same network namespace.
   if (address !== undefined && addresses.length > 0 && !addresses.includes(address)) return '';
   return undefined;

@@ -1,4 +1,4 @@
-import type { Clock, Logger, Timer } from '@swarmctl/shared/kit';
+import type { Clock, Timer } from '@swarmctl/shared/kit';
 import type { ProxyHealth } from '@swarmctl/shared/model';
 import type { Backend, Balancer } from './balancer.ts';
 import type { Opening, Streams } from './streams/types.ts';
@@ -9,7 +9,8 @@ interface HealthModules {
   readonly balancer: Balancer;
   readonly streams: Streams;
   readonly clock: Clock;
-  readonly log: Logger;
+  /** Somebody is passed over now, or not any more. */
+  readonly changed: () => void;
 }
 
 export class HealthChecks {
@@ -29,6 +30,11 @@ export class HealthChecks {
   /** Whether it does what `options` say. */
   follows(options: ProxyHealth | undefined): boolean {
     return JSON.stringify(options) === JSON.stringify(this.#options);
+  }
+
+  /** Tasks that are passed over. */
+  get down(): readonly string[] {
+    return this.#modules.balancer.backends.filter(({ isDown }) => isDown).map(({ taskId }) => taskId);
   }
 
   close(): void {
@@ -79,9 +85,6 @@ export class HealthChecks {
   #turn(backend: Backend, isDown: boolean): void {
     if (backend.isDown === isDown) return;
     backend.isDown = isDown;
-    const { taskId, addr, port } = backend;
-    const { log } = this.#modules;
-    if (isDown) log.warn({ taskId, addr, at: port }, 'a task does not accept connections; it is passed over');
-    else log.info({ taskId, addr, at: port }, 'a task accepts connections again');
+    this.#modules.changed();
   }
 }

@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import { Bell, type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, canonical, isLoopback } from '../address.ts';
@@ -198,7 +198,7 @@ export class ProxyIngress implements Ingress {
       if (i > 0) await new Promise((resolve) => setImmediate(resolve));
       await Promise.all(changed.slice(i, i + slice).map((entry) => this.#serve(entry)));
     }
-    this.#report(new Map([...this.#fallbacks, ...this.#failures]));
+    this.#report();
     this.#retry?.cancel();
     if ((this.#failures.size === 0 && !this.#isWaiting) || this.#isClosed) return;
     this.#retry = this.#clock.after(retryMs, () => this.#bell.ring(), { unref: true });
@@ -268,12 +268,14 @@ export class ProxyIngress implements Ingress {
       health && entry.protocol === 'tcp'
         ? new HealthChecks(health, {
             ...{ balancer: shared.balancer, streams: this.#streams, clock: this.#clock },
-            log: this.#log.child({ port: entry.key }),
+            changed: () => this.#report(),
           })
         : undefined;
   }
 
-  #addressesOf({ address }: IngressEntry): readonly string[] {
+  #addressesOf({ address, allow }: IngressEntry): readonly string[] {
+    // Nobody who could come is let in.
+    if (this.#isRelay && allow?.every((range) => isIPv4(range.split('/')[0] ?? ''))) return [];
     return address === undefined ? this.#addresses : [address].filter((addr) => this.#isOurs(addr));
   }
 
@@ -317,14 +319,22 @@ export class ProxyIngress implements Ingress {
     }
   }
 
-  #report(problems: ReadonlyMap<string, string>): void {
-    for (const [key, problem] of problems)
-      if (this.#problems.get(key) !== problem)
-        this.#log.warn({ port: key, problem }, 'published port has a problem here');
-    for (const key of this.#problems.keys())
-      if (!problems.has(key)) this.#log.info({ port: key }, 'published port is all right again');
+  #report(): void {
+    const problems = new Map([...this.#fallbacks, ...this.#failures]);
+    for (const [key, { health }] of this.#ports) {
+      if (!health || health.down.length === 0) continue;
+      const down = `passed over, since they do not accept connections: ${health.down.join(', ')}`;
+      problems.set(key, [problems.get(key), down].filter(Boolean).join('; '));
+    }
+    logProblems(this.#log, this.#problems, problems);
     this.#problems = problems;
   }
+}
+
+export function logProblems(log: Logger, before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): void {
+  for (const [port, problem] of now)
+    if (before.get(port) !== problem) log.warn({ port, problem }, 'published port has a problem here');
+  for (const port of before.keys()) if (!now.has(port)) log.info({ port }, 'published port is all right again');
 }
 
 export function bindProblem(addr: string, port: number, error: NodeJS.ErrnoException): string {

@@ -24,13 +24,21 @@ const defaults: ProxyPortOptions = {
 /** UDP has no end: a client that was quiet for so long is forgotten. */
 const udpDefaults: Partial<ProxyPortOptions> = { mostConnections: 4_096, idleMs: 30_000 };
 
-/** `share`: of how many such proxies, which have what is not the entry's own limit by equal parts. */
-export function portOptionsOf({ protocol, clientAddress, proxy }: IngressEntry, share = 1): ProxyPortOptions {
+/** Nothing of it depends on what other processes have. */
+export function isShareable({ protocol, proxy = {} }: IngressEntry): boolean {
+  const { balance, mostConnections, mostPerClient, health } = proxy;
+  return protocol === 'tcp' && !balance && !mostConnections && !mostPerClient && !health;
+}
+
+/** `share`: of how many such proxies that have equal parts of what can be shared. */
+export function portOptionsOf(entry: IngressEntry, share = 1): ProxyPortOptions {
+  const { protocol, clientAddress, proxy } = entry;
   const own = { ...defaults, ...(protocol === 'udp' && udpDefaults) };
+  const partOf = (most: number) => (isShareable(entry) ? Math.ceil(most / share) : most);
   return {
     ...own,
-    mostConnections: Math.ceil(own.mostConnections / share),
-    mostPending: Math.ceil(own.mostPending / share),
+    mostConnections: partOf(own.mostConnections),
+    mostPending: partOf(own.mostPending),
     ...proxy,
     ...(clientAddress && { clientAddress }),
   };

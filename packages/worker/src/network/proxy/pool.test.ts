@@ -51,12 +51,14 @@ describe('ProxyPool', { timeout: 60_000 }, () => {
     return { taskId, nodeId: 'n1', protocol: 'tcp', targetPort: 80, ...at };
   }
 
-  const table = (backends: IngressBackend[], ...ports: number[]) =>
+  /** The first is shared, others are exact unless `shared`. */
+  const table = (backends: IngressBackend[], ...ports: number[]) => tableOf(backends, ports);
+  const tableOf = (backends: IngressBackend[], ports: number[], shared = [port]) =>
     new Map(
       ports.map((publishedPort): [string, IngressEntry] => {
         const key = `tcp/${publishedPort}`;
         const service = { serviceId: 's', serviceName: 'web', protocol: 'tcp' as const, targetPort: 80 };
-        const balance = publishedPort === port ? {} : { proxy: { balance: 'least-connections' as const } };
+        const balance = shared.includes(publishedPort) ? {} : { proxy: { balance: 'least-connections' as const } };
         return [key, { key, ...service, publishedPort, backends, ...balance }];
       }),
     );
@@ -78,7 +80,7 @@ describe('ProxyPool', { timeout: 60_000 }, () => {
     }
   }
 
-  it('shares the ports among its processes, and keeps what must be exact to itself', async () => {
+  it('shares the ports among its processes, and gives one that must be exact to one', async () => {
     const backends = [await named('a'), await named('b')];
     await pool.apply(table(backends, port, port + 1));
     expect(pool.problems().size).toBe(0);
@@ -100,16 +102,39 @@ describe('ProxyPool', { timeout: 60_000 }, () => {
 
   it('goes on without a process that ended, and has another soon', async () => {
     const backends = [await named('a')];
-    await pool.apply(table(backends, port));
+    await pool.apply(table(backends, port, port + 1, port + 2));
     const [first = 0, second] = pool.pids;
     process.kill(first, 'SIGKILL');
     await expect.poll(() => pool.pids).toEqual([second]);
     for (let i = 0; i < 5; i++) expect(await ask()).toBe('a');
+    // Those that one process has alone are another's now.
+    for (const exact of [port + 1, port + 2]) await expect.poll(() => ask(exact)).toBe('a');
     await clock.advance(1_000);
     expect(pool.pids).toHaveLength(2);
     const b = await named('b');
-    await pool.apply(table([b], port));
-    for (let i = 0; i < 5; i++) expect(await ask()).toBe('b');
+    await pool.apply(table([b], port, port + 1, port + 2));
+    for (let i = 0; i < 5; i++) expect([await ask(), await ask(port + 1)]).toEqual(['b', 'b']);
+  });
+
+  it('refuses nobody while a port becomes exact, and shared again', async () => {
+    const backends = [await named('a')];
+    await pool.apply(table(backends, port));
+    let isOver = false;
+    const answers = new Set<string>();
+    const load = (async () => {
+      while (!isOver) answers.add(await ask());
+    })();
+    for (let i = 0; i < 10; i++) await pool.apply(tableOf(backends, [port], i % 2 === 0 ? [] : [port]));
+    isOver = true;
+    await load;
+    expect([...answers]).toEqual(['a']);
+  });
+
+  it('starts no process before there is a port for it', async () => {
+    await pool.apply(table([], port));
+    expect(pool.pids).toEqual([]);
+    await pool.apply(table([await named('a')], port));
+    expect(pool.pids).toHaveLength(2);
   });
 
   it('says which port is taken, and ends with all its processes', async () => {

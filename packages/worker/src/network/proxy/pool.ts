@@ -4,13 +4,14 @@ import { type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/sha
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import type { Listener } from '../listeners.ts';
 import type { Ingress } from '../types.ts';
-import { ProxyIngress, type ProxyIngressOptions, type ProxyModules } from './ingress.ts';
+import { logProblems, ProxyIngress, type ProxyIngressOptions, type ProxyModules } from './ingress.ts';
+import { isShareable } from './options.ts';
 import type { PortCounters } from './port.ts';
 
 // The proxy with processes of its own for traffic: faster on several cores, and the daemon's own work does not wait for what clients send.
 // They share the listening sockets, and whoever is free takes a connection. Each goes round the backends by itself, so shares are alike but for
-// a connection or so a process. What has to be counted exactly, or is no TCP, stays with the proxy in this process. None is started until there
-// is something for it to do.
+// a connection or so a process; a port that has to be counted exactly is one process's alone. What is no TCP stays with the proxy in this process.
+// None is started until there is something for it to do.
 
 export interface ProxyPoolOptions extends ProxyIngressOptions {
   /** 0: all is done in this one. */
@@ -67,7 +68,11 @@ export class ProxyPool implements Ingress {
   readonly #own: ProxyIngress;
   readonly #members = new Set<Member>();
   readonly #restarts = new Set<Timer>();
+  /** What its processes do. */
   #shared: ReadonlyMap<string, IngressEntry> = new Map();
+  /** Whose a port is that is not shared. */
+  readonly #alone = new Map<string, Member>();
+  #problems: ReadonlyMap<string, string> = new Map();
   #version = 0;
   #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
   #isStarted = false;
@@ -84,7 +89,7 @@ export class ProxyPool implements Ingress {
     if (this.#isClosed) throw closedError();
     const [own, shared] = [new Map<string, IngressEntry>(), new Map<string, IngressEntry>()];
     for (const [key, entry] of entries)
-      (this.#options.processes > 0 && isShareable(entry) ? shared : own).set(key, entry);
+      (this.#options.processes > 0 && entry.protocol === 'tcp' ? shared : own).set(key, entry);
     this.#shared = shared;
     if (!this.#isStarted && [...shared.values()].some(({ backends }) => backends.length > 0)) {
       this.#isStarted = true;
@@ -95,19 +100,12 @@ export class ProxyPool implements Ingress {
     const done = new Promise<void>((resolve, reject) => {
       this.#waiters.push({ version, settle: (error) => (error ? reject(error) : resolve()) });
     });
-    for (const member of this.#members) this.#send(member);
-    this.#settle();
+    this.#sendAll();
     await Promise.all([this.#own.apply(own), done]);
   }
 
   problems(): ReadonlyMap<string, string> {
-    const members = [...this.#members];
-    const isDown = this.#isStarted && members.length === 0;
-    return new Map([
-      ...this.#own.problems(),
-      ...(isDown ? [...this.#shared.keys()].map((key) => [key, 'the processes of the proxy have ended'] as const) : []),
-      ...members.flatMap(({ report }) => report.problems),
-    ]);
+    return new Map([...this.#own.problems(), ...this.#problems]);
   }
 
   /** Where it listens. */
@@ -164,13 +162,14 @@ export class ProxyPool implements Ingress {
       if (message.type === 'ready') {
         worker.send({ type: 'options', options } satisfies ToWorker, () => {});
         member.isReady = true;
-        if (this.#version > 0) this.#send(member);
+        this.#assign();
+        this.#send(member);
       } else if (message.type === 'applied') {
         member.applied = message.version;
         this.#settle();
       } else {
-        if ([...this.#members][0] === member) this.#logProblems(member.report.problems, message.problems);
         member.report = message;
+        this.#judge();
       }
     });
     worker.process.once('exit', (code, signal) => {
@@ -181,7 +180,8 @@ export class ProxyPool implements Ingress {
         { pid: worker.process.pid, code, signal },
         'a process of the proxy has ended; another is started',
       );
-      this.#settle();
+      this.#sendAll();
+      this.#judge();
       const restart = this.#clock.after(restartMs, () => {
         this.#restarts.delete(restart);
         this.#start();
@@ -190,19 +190,48 @@ export class ProxyPool implements Ingress {
     });
   }
 
-  #logProblems(before: WorkerReport['problems'], now: WorkerReport['problems']): void {
-    const known = new Map(before);
-    for (const [port, problem] of now)
-      if (known.get(port) !== problem) this.#log.warn({ port, problem }, 'published port has a problem here');
+  /** What the processes complain of. */
+  #judge(): void {
+    const members = [...this.#members];
+    const before = this.#problems;
+    this.#problems =
+      members.length > 0
+        ? new Map(members.flatMap(({ report }) => report.problems).filter(([key]) => this.#shared.has(key)))
+        : new Map([...this.#shared.keys()].map((key) => [key, 'the processes of the proxy have ended']));
+    logProblems(this.#log, before, this.#problems);
+  }
+
+  #sendAll(): void {
+    this.#assign();
+    for (const member of this.#members) this.#send(member);
+    this.#settle();
+  }
+
+  /** Ports that are not shared go to those who have the fewest, and stay with them. */
+  #assign(): void {
+    for (const [key, member] of this.#alone) {
+      const entry = this.#shared.get(key);
+      if (!entry || isShareable(entry) || !this.#members.has(member)) this.#alone.delete(key);
+    }
+    const counts = new Map([...this.#members].map((member) => [member, 0]));
+    for (const member of this.#alone.values()) counts.set(member, (counts.get(member) ?? 0) + 1);
+    for (const [key, entry] of this.#shared) {
+      if (isShareable(entry) || this.#alone.has(key)) continue;
+      const [least] = [...counts].sort(([, a], [, b]) => a - b);
+      if (!least) return;
+      this.#alone.set(key, least[0]);
+      counts.set(least[0], least[1] + 1);
+    }
   }
 
   #send(member: Member): void {
-    if (!member.isReady) return;
+    if (!member.isReady || this.#version === 0) return;
     const { told, worker } = member;
-    const shared = this.#shared;
-    member.told = shared;
-    const entries = [...shared.values()].filter((entry) => told.get(entry.key) !== entry);
-    const removed = [...told.keys()].filter((key) => !shared.has(key));
+    const isFor = ([key]: readonly [string, IngressEntry]) => (this.#alone.get(key) ?? member) === member;
+    const wanted = new Map([...this.#shared].filter(isFor));
+    member.told = wanted;
+    const entries = [...wanted.values()].filter((entry) => told.get(entry.key) !== entry);
+    const removed = [...told.keys()].filter((key) => !wanted.has(key));
     worker.send({ type: 'apply', version: this.#version, entries, removed } satisfies ToWorker, () => {});
   }
 
@@ -212,12 +241,6 @@ export class ProxyPool implements Ingress {
     this.#waiters = this.#waiters.filter((waiter) => waiter.version > applied);
   }
 }
-
-/** Nothing of it depends on what other processes have. */
-const isShareable = ({ protocol, proxy = {} }: IngressEntry): boolean => {
-  const { balance, mostConnections, mostPerClient, health } = proxy;
-  return protocol === 'tcp' && !balance && !mostConnections && !mostPerClient && !health;
-};
 
 function sum(a: Readonly<PortCounters> | undefined, b: PortCounters): PortCounters {
   const total = { ...b };

@@ -273,6 +273,7 @@ describe.each([
       await checked;
       await clock.advance(500);
       for (let i = 0; i < 4; i++) expect(await first(dial())).toBe('b');
+      expect([...ingress.problems()]).toEqual([[key, 'passed over, since they do not accept connections: a']]);
       expect(counters()?.retried).toBe(0);
       expect(checks).toBe(1);
       const server = createServer();
@@ -290,6 +291,7 @@ describe.each([
       await clock.advance(500);
       await isChecked;
       expect([await first(dial()), await first(dial())].sort()).toEqual(['a', 'b']);
+      expect(ingress.problems().size).toBe(0);
     });
   });
 
@@ -426,6 +428,26 @@ describe.each([
     expect(await first(dial())).toBe(expected.failed ? 'ECONNRESET' : 'b');
     expect(counters()).toMatchObject(expected);
     expect(await first(dial())).toBe('b');
+  });
+
+  it.each([
+    ['with its port', 'a'],
+    ['and others stay', 'b'],
+  ])('refuses nobody who is on the way to a backend when that leaves %s', async (_, expected) => {
+    const [a, b] = [await named('a'), await named('b')];
+    const started = new Promise<() => void>((resolve) => {
+      fail = (to, done) => {
+        fail = undefined;
+        resolve(() => streams?.connect(to, done));
+        return true;
+      };
+    });
+    await publish([a, b]);
+    const answer = first(dial());
+    const goOn = await started;
+    await ingress.apply(expected === 'a' ? new Map() : table([b]));
+    goOn();
+    expect(await answer).toBe(expected);
   });
 
   it('keeps the client open when its backend has said all', async () => {

@@ -150,8 +150,8 @@ class Connection implements Passage {
     this.#opening = streams.connect(backend, (server, code) => {
       this.#port.deadlines.delete(this);
       this.#opening = undefined;
-      // It may have left in the meantime; a connection more would be one that nobody waits for.
-      if (server && backend.isHere) this.#join(server, backend);
+      // It may have left in the meantime; others are there for the client, or its drain waits for this one too.
+      if (server && (backend.isHere || shared.balancer.backends.length === 0)) this.#join(server, backend);
       else if (ownFaults.includes(code)) this.#refuse();
       else {
         server?.close();
