@@ -36,6 +36,7 @@ describe('right', () => {
     ['applied', { type: 'applied', revision: 3 }],
     ['status', update({ Message: 'started', ContainerStatus: { ContainerID: 'c', PID: 1, ExitCode: -1 } })],
     ['endpoints', update({ Endpoints: [endpoint], PortStatus: { Ports: [{ Protocol: 'tcp', PublishedPort: 80 }] } })],
+    ['a task that is given up', update({ Withdrawn: true })],
     ['an endpoint of both families', update({ Endpoints: [{ ...endpoint, localAddr6: 'fd17::2' }] })],
     ['a mesh', meshed({})],
     ['an end of the tunnels', tunnelled({})],

@@ -1,10 +1,15 @@
+import type { NetworkView } from '@swarmctl/shared/wire';
 import { expect, it } from 'vitest';
-import { type GuardedNetwork, guardTable, guardText } from './guard.ts';
+import { guarded, guardTable, guardText } from './guard.ts';
 
-const network = (vni: number, port: number, ...nodes: string[]): GuardedNetwork => ({
-  vxlan: { vni, port, local: '10.0.0.1' },
-  nodes: new Map(nodes.map((node, i) => [`02:42:0a:00:00:0${i}`, node])),
-});
+const network = (vni: number, port: number, ...nodes: string[]) => {
+  const far = nodes.map((nodeAddr, i) => ({ addr: `10.0.1.${i}`, mac: '', nodeAddr }));
+  const view: NetworkView = {
+    ...{ id: `n${vni}`, name: 'n', vni, port, encrypted: false, internal: false, subnets: [], names: [] },
+    far,
+  };
+  return guarded(view);
+};
 
 it('takes the packets of each network from its nodes alone', () => {
   const text = guardText('t', [

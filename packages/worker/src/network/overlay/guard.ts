@@ -1,12 +1,29 @@
+import type { NetworkView } from '@swarmctl/shared/wire';
 import type { RunCommand } from '../command.ts';
 import { NftTool } from '../nft/tool.ts';
-import { isVersion4 } from './identity.ts';
-import type { WantedNetwork } from './plan.ts';
+import { bareAddress, isVersion4 } from './identity.ts';
 
 // Whose packets an overlay network takes: those of the nodes that have tasks there. Anybody else who sends its number to this machine is not
 // heard. Numbers that are not this node's are other programs' business, another cluster's on the same port for example.
 
-export type GuardedNetwork = Pick<WantedNetwork, 'vxlan' | 'nodes'>;
+export interface GuardedNetwork {
+  readonly vni: number;
+  readonly port: number;
+  /** Where its packets come from, each once. */
+  readonly senders: readonly string[];
+}
+
+/** Views never change in place. */
+const known = new WeakMap<NetworkView, GuardedNetwork>();
+
+export function guarded(view: NetworkView): GuardedNetwork {
+  const found = known.get(view);
+  if (found) return found;
+  const senders = [...new Set(view.far.map(({ nodeAddr }) => bareAddress(nodeAddr)))].sort();
+  const made = { vni: view.vni, port: view.port, senders };
+  known.set(view, made);
+  return made;
+}
 
 /** By node id, so that the daemons of one network namespace each have their own. */
 export const guardTable = (nodeId: string): string => `swarmnet_${nodeId.replace(/[^0-9A-Za-z]/g, '_').slice(0, 12)}`;
@@ -15,18 +32,18 @@ export const guardTable = (nodeId: string): string => `swarmnet_${nodeId.replace
 export function guardText(table: string, networks: readonly GuardedNetwork[]): string {
   const head = [`table inet ${table}`, `delete table inet ${table}`];
   if (networks.length === 0) return `${head.join('\n')}\n`;
-  const all = [...networks].sort((a, b) => a.vxlan.vni - b.vxlan.vni);
-  const ports = [...new Set(all.map(({ vxlan }) => vxlan.port))].sort((a, b) => a - b);
+  const all = [...networks].sort((a, b) => a.vni - b.vni);
+  const ports = [...new Set(all.map(({ port }) => port))].sort((a, b) => a - b);
   const lines = [
     ...head,
     `table inet ${table} {`,
-    ...all.map((network) => `  chain ${chainOf(network)} { ${[...senders(network), 'drop'].join('; ')}; }`),
+    ...all.map((network) => `  chain ${chainOf(network)} { ${[...accepts(network), 'drop'].join('; ')}; }`),
     '  chain c_guard {',
     '    type filter hook prerouting priority raw; policy accept;',
     // Its number is behind the head of UDP and the first word of VXLAN.
     ...ports.map((port) => {
-      const own = all.filter(({ vxlan }) => vxlan.port === port);
-      return `    udp dport ${port} @th,96,24 vmap { ${own.map((one) => `${one.vxlan.vni} : goto ${chainOf(one)}`).join(', ')} }`;
+      const own = all.filter((one) => one.port === port).map((one) => `${one.vni} : goto ${chainOf(one)}`);
+      return `    udp dport ${port} @th,96,24 vmap { ${own.join(', ')} }`;
     }),
     '  }',
     '}',
@@ -34,17 +51,16 @@ export function guardText(table: string, networks: readonly GuardedNetwork[]): s
   return `${lines.join('\n')}\n`;
 }
 
-const chainOf = ({ vxlan: { vni, port } }: GuardedNetwork): string => `n_${port}_${vni}`;
+const chainOf = ({ vni, port }: GuardedNetwork): string => `n_${port}_${vni}`;
 
-function senders({ nodes }: GuardedNetwork): string[] {
-  const all = [...new Set(nodes.values())].sort();
+function accepts({ senders }: GuardedNetwork): string[] {
   const of = (family: 'ip' | 'ip6', addrs: readonly string[]) =>
     addrs.length > 0 ? [`${family} saddr { ${addrs.join(', ')} } accept`] : [];
   return [
-    ...of('ip', all.filter(isVersion4)),
+    ...of('ip', senders.filter(isVersion4)),
     ...of(
       'ip6',
-      all.filter((addr) => !isVersion4(addr)),
+      senders.filter((addr) => !isVersion4(addr)),
     ),
   ];
 }

@@ -4,7 +4,7 @@ import type { NetworkView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
 import { PathMtus } from '../path-mtu.ts';
 import type { EngineEndpoints, Overlay } from '../types.ts';
-import { OverlayGuard } from './guard.ts';
+import { guarded, OverlayGuard } from './guard.ts';
 import {
   bareAddress,
   bridgeName,
@@ -231,7 +231,7 @@ export class NodeOverlay implements Overlay {
 
   /** Before the networks are there. */
   async #keepStrangersOut(): Promise<void> {
-    const networks = [...this.#slots.values()].map(({ view }) => this.#wantedOf(view, 0));
+    const networks = [...this.#slots.values()].map(({ view }) => guarded(view));
     this.#unguarded = undefined;
     await this.#guard.apply(networks, this.#isUnsure).catch((error) => {
       this.#unguarded = error;
