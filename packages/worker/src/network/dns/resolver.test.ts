@@ -320,6 +320,22 @@ describe('other names', () => {
     expect(read(await query(resolver, 'example.com'))).toMatchObject({ rcode: rcodes.failed });
   });
 
+  it('go round no circle, by whichever resolver of the machine’s', async () => {
+    const asked: number[] = [];
+    const circle = createSocket('udp4', async (packet, from) => {
+      asked.push(packet.length);
+      const port = (await resolver.portOf('a', '127.1.0.1'))!;
+      circle.send(await udp(packet, port, '127.1.0.1', '127.1.0.1'), from.port, from.address);
+    });
+    await new Promise<void>((resolve) => circle.bind(0, '127.9.1.1', () => resolve()));
+    cleanups.push(() => void circle.close());
+    const resolver = await opened(viewsOf(front), [{ addr: '127.9.1.1', port: circle.address().port }]);
+    expect(read(await query(resolver, 'example.com'))).toMatchObject({ rcode: rcodes.refused });
+    expect(asked).toHaveLength(1);
+    // What is the cluster's own, the machine may ask for.
+    expect(addresses(await query(resolver, 'web', { from: '127.1.0.1' }))).toEqual(['127.1.0.100']);
+  });
+
   it('do not leave an internal network', async () => {
     const up = await upstream('all');
     const inner = { ...front, internal: true };

@@ -147,6 +147,8 @@ export class NameResolver implements NodeResolver {
     if (own) return own;
     // A resolver passes on whatever it is asked, so it would be a way out.
     if (views.every(({ internal }) => internal)) return { rcode: rcodes.noName };
+    // A resolver of the machine's that asks here again would be asked for ever.
+    if (this.#ownAddresses().has(canonical(from))) return { rcode: rcodes.refused };
     return (await this.#forward(packet, question, from, client)) ?? { rcode: rcodes.failed };
   }
 
@@ -171,10 +173,15 @@ export class NameResolver implements NodeResolver {
     }
   }
 
+  /** Where questions are answered. */
+  #ownAddresses(): ReadonlySet<string> {
+    return new Set([...this.#servers.values()].flatMap((servers) => [...servers.keys()]).map(canonical));
+  }
+
   /** Never this one itself. */
   async #upstreamsOf(client: Client | undefined): Promise<readonly Upstream[]> {
     const chosen = (client?.nameservers ?? []).filter((addr) => isIP(addr) !== 0).map((addr) => ({ addr, port: 53 }));
-    const own = new Set([...this.#servers.values()].flatMap((servers) => [...servers.keys()]).map(canonical));
+    const own = this.#ownAddresses();
     const { port = 53 } = this.#modules;
     const all = chosen.length > 0 ? chosen : await this.#upstreams();
     return all.filter((upstream) => upstream.port !== port || !own.has(canonical(upstream.addr)));
