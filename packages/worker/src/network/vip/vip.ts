@@ -82,6 +82,7 @@ export class ContainerVips implements Vip {
 
   /** Compares all with what is, and repairs it. Runs by itself each minute. Never rejects. */
   async sweep(): Promise<void> {
+    if (this.#containers.size === 0) return;
     this.#fixed ??= fixedPart();
     const fixed = await this.#fixed;
     if (fixed === undefined) this.#fixed = undefined;
