@@ -111,6 +111,7 @@ describe('on its way up', () => {
       { kind: 'give-up', failure: 'dockerexec: unhealthy container' },
     ],
     ['running', settled, { kind: 'wait' }],
+    ['well again, under the next daemon', { ...unnamed, health: 'healthy' }, { kind: 'report', status: running }],
     [
       'with a host-mode port',
       { state: 'starting', ports: [host] },

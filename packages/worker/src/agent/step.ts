@@ -70,10 +70,10 @@ function leave(sight: Sight, last: Action): Action {
 const isRouted = ({ status }: Sight): boolean => status.State === 'running' && Boolean(status.Endpoints?.length);
 
 /** Others may be sent there: by the ingress tables, or by its names on networks. */
-const isNamed = ({ status, task }: Sight): boolean =>
-  status.State === 'running' &&
-  !status.Withdrawn &&
-  (Boolean(status.Endpoints?.length) || networkIdsOf(task).length > 0);
+const isNamed = (sight: Sight): boolean =>
+  sight.status.State === 'running' &&
+  !sight.status.Withdrawn &&
+  (isRouted(sight) || networkIdsOf(sight.task).length > 0);
 
 /** Only what could have been routed to has connections to wait for. */
 const mustDrain = (sight: Sight): boolean =>
