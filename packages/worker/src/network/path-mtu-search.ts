@@ -54,10 +54,11 @@ export class PathSearch {
   #raiseAt = 0;
   #raises = 0;
 
-  /** `cap`: what the first link takes; `least`: taken for granted. */
-  constructor(cap: number, least: number) {
+  /** `cap`: what the first link takes; `least`: taken for granted; `found`: by an earlier search, true until this one has come to its own. */
+  constructor(cap: number, least: number, found?: number) {
     this.#cap = Math.max(cap, least);
     this.#least = least;
+    this.#found = found;
     this.#low = least;
     this.#high = this.#cap + 1;
   }

@@ -30,31 +30,40 @@ describe.skipIf(why)(`a narrow link on the way${why ? ` (skipped: ${why} is miss
     [near, router] = lab.spaces as [Netns, Netns];
     far = lab.addContainer(router);
     router.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
+    router.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv6/conf/all/forwarding');
     near.run('ip', 'route', 'add', '172.30.0.0/16', 'via', router.addr);
+    near.run('ip', 'route', 'add', 'fd30::/64', 'via', router.addr6);
     peers = (await Promise.all([near, far].map((space) => startPeer(space, { mesh: true })))) as typeof peers;
   });
   afterEach(() => Promise.all(peers.map((peer) => peer.call('close', {}))));
   afterAll(() => lab?.close());
 
-  const nodes = () =>
-    [near, far].map((space, i): MeshPeer => ({ nodeId: `node${i}xxxx`, meshId: i + 1, addr: space.addr, up: true }));
-  const view = (i: number): MeshView => ({
+  const nodes = (family: 4 | 6 = 4) =>
+    [near, far].map(
+      ({ addr, addr6 }, i): MeshPeer => ({
+        ...{ nodeId: `node${i}xxxx`, meshId: i + 1, up: true },
+        addr: family === 4 ? addr : addr6,
+      }),
+    );
+  const view = (i: number, family: 4 | 6 = 4): MeshView => ({
     ...{ self: i + 1, vni: 77, port: 4_789, pool4: '198.18.0.0/16', pool6: 'fd11::/64' },
-    peers: nodes().filter((_, other) => other !== i),
+    peers: nodes(family).filter((_, other) => other !== i),
   });
   /** Both ends; the near one's state. */
-  async function start(): Promise<Told> {
+  async function start(family: 4 | 6 = 4): Promise<Told> {
     await Promise.all(
-      nodes().map(({ nodeId, addr }, i) => peers[i]?.call('open', { options: { nodeId, dataPathAddr: addr, mark } })),
+      nodes(family).map(({ nodeId, addr }, i) =>
+        peers[i]?.call('open', { options: { nodeId, dataPathAddr: addr, mark } }),
+      ),
     );
-    const [state] = await Promise.all(peers.map((peer, i) => peer.call<Told>('apply', { view: view(i) })));
+    const [state] = await Promise.all(peers.map((peer, i) => peer.call<Told>('apply', { view: view(i, family) })));
     return state as Told;
   }
   const narrow = (mtu: number) => router.run('ip', 'link', 'set', 'ctr0', 'mtu', String(mtu));
   const silence = () =>
     router.run(
       'nft',
-      'table inet cut { chain out { type filter hook output priority 0; icmp type destination-unreachable drop; }; }',
+      'table inet cut { chain out { type filter hook output priority 0; icmp type destination-unreachable drop; icmpv6 type packet-too-big drop; }; }',
     );
 
   it('is found, and what an earlier daemon found holds until it is tried again', async () => {
@@ -69,6 +78,15 @@ describe.skipIf(why)(`a narrow link on the way${why ? ` (skipped: ${why} is miss
     // Wider now: tried at the start, and so known.
     narrow(1_500);
     await peers[0].call('untilMtu', { mtu: 1_450 });
+    router.run('nft', 'delete', 'table', 'inet', 'cut');
+  });
+
+  it('is found where packets go by IPv6, which nobody on the way may cut', async () => {
+    narrow(1_400);
+    silence();
+    expect((await start(6)).mtu).toBe(1_430);
+    await peers[0].call('untilMtu', { mtu: 1_330 });
+    narrow(1_500);
     router.run('nft', 'delete', 'table', 'inet', 'cut');
   });
 

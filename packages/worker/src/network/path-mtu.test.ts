@@ -70,8 +70,14 @@ describe('the MTU of ways', () => {
     expect([await paths.least([near]), await paths.least([near, far])]).toEqual([1_500, 1_400]);
     // Once for each way.
     expect(told).toHaveLength(2);
+    // Of one that is away it holds until it is back, and then until it was tried.
     follow({ [near]: () => true });
-    expect([paths.isProven([far]), await paths.least([far])]).toEqual([false, 1_500]);
+    await pass(60_000);
+    follow({ [near]: () => true, [far]: () => true });
+    expect([paths.isProven([far]), await paths.least([far])]).toEqual([true, 1_400]);
+    await pass(10_000);
+    expect(await paths.least([far])).toBe(1_500);
+    expect(told).toHaveLength(3);
     paths.close();
   });
 

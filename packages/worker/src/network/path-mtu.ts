@@ -69,14 +69,11 @@ export class PathMtus {
     if (this.#isClosed) return;
     this.#send = send;
     const all = new Set(addrs.map(canonical));
-    for (const addr of this.#followed.keys()) {
-      if (all.has(addr)) continue;
-      this.#followed.delete(addr);
-      this.#found.delete(addr);
-    }
+    // What was found of a node that is away holds until it is back.
+    for (const addr of this.#followed.keys()) if (!all.has(addr)) this.#followed.delete(addr);
     for (const addr of all) {
       if (this.#followed.has(addr)) continue;
-      const search = new PathSearch(this.#capOf(addr), leastOf(addr));
+      const search = new PathSearch(this.#capOf(addr), leastOf(addr), this.#found.get(addr));
       this.#followed.set(addr, { search, nextAt: 0, isSettling: false });
     }
     this.#look();
