@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,7 +44,7 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (skipped: ${missing} 
     return out;
   }
   const docker = (...args: string[]) => dockerBy(clients[0] ?? 'docker', ...args);
-  function fileOf(content: string): string {
+  function fileOf(content: string | Buffer): string {
     writeFileSync(join(typed, 'content'), content);
     return join(typed, 'content');
   }
@@ -227,6 +228,48 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (skipped: ${missing} 
       return UpdateStatus?.State === 'rollback_completed';
     });
     expect(await inside('picky', 'cat', '/run/secrets/key')).toEqual(['fourth']);
+  });
+
+  test('the largest that there may be arrive whole, and rotate', async () => {
+    const [most, more] = [randomBytes(1_024_000), randomBytes(1_024_000)];
+    const sum = (bytes: Buffer) => `${createHash('sha256').update(bytes).digest('hex')}  /large`;
+    await ctl('config', 'create', 'large', fileOf(most));
+    await ctl('service', 'create', '-q', '--name', 'large', ...settings, '--config', 'large', ...sleep);
+    expect(await inside('large', 'sha256sum', '/large')).toEqual([sum(most)]);
+    await ctl('config', 'update', '-q', 'large', fileOf(more));
+    expect(await inside('large', 'sha256sum', '/large')).toEqual([sum(more)]);
+  });
+
+  test("a stack of Docker's brings its own, again and again", async () => {
+    writeFileSync(join(typed, 'word.txt'), 'from the stack');
+    writeFileSync(
+      join(typed, 'stack.yaml'),
+      `version: "3.8"
+services:
+  app:
+    image: bb:1
+    command: sleep 1000
+    stop_grace_period: 0s
+    secrets: [{source: word, target: w, mode: 0440}]
+    configs: [{source: word, target: /etc/word}]
+secrets: {word: {file: ./word.txt}}
+configs: {word: {file: ./word.txt}}
+`,
+    );
+    for (let i = 0; i < 2; i++) await docker('stack', 'deploy', '-c', join(typed, 'stack.yaml'), 'st');
+    await cluster.eventually('its task runs', async () => (await cluster.running('st_app')).length === 1);
+    expect(await inside('st_app', 'cat', '/run/secrets/w', '/etc/word')).toEqual(['from the stackfrom the stack']);
+    expect(await ctl('secret', 'ls', '-f', 'label=com.docker.stack.namespace=st', '--format', '{{.Name}}')).toBe(
+      'st_word\n',
+    );
+    // As in Docker, its network stays until its tasks have ended.
+    await cluster.eventually('the stack is removed', () =>
+      docker('stack', 'rm', 'st').then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(await ctl('secret', 'ls', '-f', 'name=st_', '-q')).toBe('');
   });
 
   test('a task whose template is wrong says so', async () => {

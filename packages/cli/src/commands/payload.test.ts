@@ -27,8 +27,10 @@ const file = (Name: string) => ({ Name, UID: '0', GID: '0', Mode: 0o444 });
 const stored = {
   ID: 'web1',
   Version: { Index: 7 },
+  Endpoint: { Spec: {} },
   Spec: {
     Name: 'web',
+    Labels: {},
     TaskTemplate: {
       ContainerSpec: {
         Image: 'web:1',
@@ -166,6 +168,12 @@ describe('services', () => {
     });
     await swarmctl('service', 'create', '-d', '--secret', 'pass.v2', 'web:1');
     expect(container().Secrets).toEqual([{ File: file('pass.v2'), SecretID: 's2', SecretName: 'pass.v2' }]);
+  });
+
+  test('show them to people', async () => {
+    expect((await swarmctl('service', 'inspect', '--pretty', 'web1')).out).toContain(
+      'Configs:\n Target:\t/etc/conf\n  Source:\tconf\nSecrets:\n Target:\tpass\n  Source:\tpass.v2\n Target:\tgone\n',
+    );
   });
 
   test('add, replace and remove them, also one that is gone', async () => {

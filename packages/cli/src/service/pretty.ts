@@ -39,6 +39,8 @@ export function prettyService(service: Service): string {
           ` Target:\t${mount.Target}\n  Source:\t${mount.Source ?? ''}\n  ReadOnly:\t${mount.ReadOnly ?? false}\n  Type:\t\t${mount.Type ?? 'volume'}`,
       ),
     ),
+    ...section('Configs:', (container.Configs ?? []).map(({ File, ConfigName }) => file(File?.Name, ConfigName))),
+    ...section('Secrets:', (container.Secrets ?? []).map(({ File, SecretName }) => file(File?.Name, SecretName))),
     'Resources:',
     ...limits(' Reservations:', resources?.Reservations),
     ...limits(' Limits:', resources?.Limits),
@@ -53,6 +55,9 @@ export function prettyService(service: Service): string {
   ];
   return `${lines.filter((line) => line !== undefined).join('\n')}\n`;
 }
+
+const file = (target: string | undefined, source: string | undefined): string =>
+  ` Target:\t${target ?? ''}\n  Source:\t${source ?? ''}`;
 
 const section = (title: string, lines: readonly string[]): string[] => (lines.length > 0 ? [title, ...lines] : []);
 const list = (title: string, items: readonly string[] | undefined): string[] =>
