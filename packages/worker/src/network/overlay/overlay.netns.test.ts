@@ -365,9 +365,14 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     expect(spoof()).toBe(true);
     await overlay.sweep();
     expect(spoof()).toBe(false);
-    // And goes with the last network.
+    // And goes with the last network, or with the daemon that left none.
     await overlay.apply(new Map());
     await expect.poll(() => space.run('nft', 'list', 'tables')).not.toContain('swarmnet');
+    await overlay.apply(viewsOf(full(1)));
+    expect(space.run('nft', 'list', 'tables')).toContain('swarmnet');
+    await overlay.apply(new Map());
+    await overlay.close();
+    expect(space.run('nft', 'list', 'tables')).not.toContain('swarmnet');
   });
 
   it('cannot be had without the tools, and whoever wants none is not held up by that', async () => {

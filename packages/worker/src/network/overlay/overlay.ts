@@ -187,6 +187,7 @@ export class NodeOverlay implements Overlay {
     this.#tell();
     await this.#work;
     await Promise.all([...this.#slots.values()].map(({ work }) => work));
+    if (this.#slots.size === 0) await this.#guard.apply([]).catch(() => undefined);
     await this.#leftovers;
   }
 
