@@ -8,9 +8,9 @@ import { Lab } from '../lab/lab.ts';
 import { atMost, type Outcome } from './ingress-limits.ts';
 import { print, quantile } from './stats.ts';
 
-// On a lab of five hosts, three of them managers: how long after the state of a task changed on its node until the table of every node follows.
-// Containers are killed, one after the other. That one has ended is a change as of the engine's event, that its replacement runs as of the status
-// that its node gave it. An `nft monitor` on each host tells when the kernel took a new rule.
+// On a lab of five hosts, three of them managers: how long after a task's state changed, by the status that its node gives it, until the table of
+// every node follows. Containers are killed, one after the other, so that a task fails and another comes to run. An `nft monitor` on each host
+// tells when the kernel took a new rule. Shown beside it: what the engine takes to let its node know.
 
 const [hostCount, port] = [5, 8080];
 const kills = 30;
@@ -82,16 +82,16 @@ export async function converge(): Promise<Outcome[]> {
     const all = [...gone, ...come];
     const show = (what: string, ms: readonly number[]) =>
       print(
-        `  ${what.padEnd(34)} ${[0.5, 0.9, 0.99].map((q) => quantile(ms, q).toFixed(0)).join(' / ')} ms (n=${ms.length})`,
+        `  ${what.padEnd(40)} ${[0.5, 0.9, 0.99].map((q) => quantile(ms, q).toFixed(0)).join(' / ')} ms (n=${ms.length})`,
       );
     print(`${hostCount} nodes, from a task's state to every node's table: p50 / p90 / p99`);
-    show('a container ended', gone);
-    show(
-      '  of that until its node says so',
-      changes.map(({ noticedMs }) => noticedMs),
-    );
+    show('a task failed', gone);
     show('a task runs', come);
     show('both', all);
+    show(
+      'from the end of a container till then',
+      changes.map(({ noticedMs }) => noticedMs),
+    );
     return [atMost("a task's state to every node's table, p99 ms", quantile(all, 0.99), 200)];
   } finally {
     for (const watch of watches) watch.end();
@@ -100,8 +100,9 @@ export async function converge(): Promise<Outcome[]> {
 }
 
 interface Change {
-  /** From the end of the container until its node's word, and until all tables follow. */
+  /** From the end of the container until its node's word. */
   readonly noticedMs: number;
+  /** From that until all tables follow. */
   readonly goneMs: number;
   /** From the word that its replacement runs until all tables follow. */
   readonly comeMs: number;
@@ -124,11 +125,12 @@ async function change(lab: Lab, watches: readonly Watch[], turn: number): Promis
   const fresh = (await tasks(lab)).find(({ ID }) => !known.has(ID));
   const ended = await lab.host(1).api.get<Task>(`/tasks/${task.ID}`);
   if (!fresh) throw new Error('no task came in its place');
+  const endedAt = Date.parse(ended.Status.Timestamp);
   const diedAt = await died;
   events.destroy();
   return {
-    noticedMs: Date.parse(ended.Status.Timestamp) - diedAt,
-    goneMs: last - diedAt,
+    noticedMs: endedAt - diedAt,
+    goneMs: last - endedAt,
     comeMs: again - Date.parse(fresh.Status.Timestamp),
   };
 }
