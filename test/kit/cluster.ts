@@ -49,7 +49,7 @@ export interface ClusterOptions {
   /** Third part of the addresses 127.0.X.n. */
   readonly subnet?: number;
   /** A host of its own for each node, instead of loopback addresses in one namespace. */
-  readonly hosts?: readonly { readonly netns: string; readonly addr: string; readonly dockerHost: string }[];
+  readonly hosts?: readonly { readonly netns: string; readonly addr: string; readonly dockerHost?: string }[];
 }
 
 export class Cluster {

@@ -105,6 +105,8 @@ function pretty(node: ShownNode): string {
     ` CPUs:\t\t\t${(description?.Resources.NanoCPUs ?? 0) / 1e9}`,
     ` Memory:\t\t${showBytes(description?.Resources.MemoryBytes ?? 0)}`,
     `Engine version:\t\t${description?.Engine.EngineVersion ?? ''}`,
+    ...(description?.Ingress ? [`Ingress:\t\t${description.Ingress.Kind}`] : []),
+    ...(description?.Ingress?.Problems ?? []).map((problem) => ` - ${problem}`),
   ];
   return `${lines.join('\n')}\n`;
 }

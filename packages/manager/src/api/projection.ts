@@ -113,6 +113,7 @@ export function showNode(node: Node, manager: ManagerAccess) {
           Resources: description.Resources,
           Engine: description.Engine,
           TLSInfo: description.TLSInfo ?? {},
+          ...(description.Ingress && { Ingress: description.Ingress }),
         }
       : { Platform: {}, Resources: {}, Engine: {}, TLSInfo: {} },
     Status: node.Status,

@@ -129,9 +129,17 @@ function description(value: unknown): NodeDescription {
     ...(TLSInfo && { TLSInfo }),
     Runtimes,
     RuntimeReady,
+    ...(from['Ingress'] !== undefined && { Ingress: ingress(from['Ingress']) }),
     ...(from['Mesh'] !== undefined && { Mesh: mesh(from['Mesh']) }),
     ...(from['Tunnel'] !== undefined && { Tunnel: tunnel(from['Tunnel']) }),
   };
+}
+
+function ingress(value: unknown): NonNullable<NodeDescription['Ingress']> {
+  const from = fields(value, 'Ingress');
+  const Kind = oneOf(from, 'Kind', ['nftables', 'proxy', 'off']);
+  if (from['Problems'] === undefined) return { Kind };
+  return { Kind, Problems: list(from, 'Problems', (problem) => text({ problem }, 'problem', longText)) };
 }
 
 function mesh(value: unknown): NonNullable<NodeDescription['Mesh']> {

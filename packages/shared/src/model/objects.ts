@@ -48,6 +48,12 @@ export interface NodeDescription {
   readonly Runtimes: readonly RuntimeName[];
   /** Ours: false when the engine does not answer; the node is then not ready for new tasks. */
   readonly RuntimeReady: boolean;
+  /** Ours. */
+  readonly Ingress?: {
+    readonly Kind: 'nftables' | 'proxy' | 'off';
+    /** What published ports do not do there as asked, e.g. whose clients are masqueraded; not all when they are many. */
+    readonly Problems?: readonly string[];
+  };
   /** Ours: the node's end of the mesh; absent where none was asked for. */
   readonly Mesh?: {
     /** The device is there and its probes are answered: traffic may be sent by it. */

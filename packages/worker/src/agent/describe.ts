@@ -5,6 +5,7 @@ import type { Runtime } from '../runtime/types.ts';
 
 export interface Extras {
   tlsInfo?(): TlsInfo | undefined;
+  ingress?(): NodeDescription['Ingress'] | undefined;
   /** The node's end of the mesh. */
   mesh?(): NodeDescription['Mesh'] | undefined;
   /** Of the engine; laid over those that the runtime tells of. */
@@ -22,6 +23,7 @@ export async function describeNode(
   const { Engine } = first.description;
   const Labels = { ...Engine.Labels, ...extras.engineLabels?.() };
   const TLSInfo = extras.tlsInfo?.();
+  const Ingress = extras.ingress?.();
   const Mesh = extras.mesh?.();
   return {
     description: {
@@ -31,6 +33,7 @@ export async function describeNode(
       ...(TLSInfo && { TLSInfo }),
       Runtimes: [...runtimes.keys()],
       RuntimeReady: described.every(({ ready }) => ready),
+      ...(Ingress && { Ingress }),
       ...(Mesh && { Mesh }),
     },
     reasons: described.flatMap(({ ready, reason }) => (ready ? [] : [reason ?? 'the runtime is not ready'])),

@@ -35,6 +35,8 @@ export interface AgentHooks {
   removed?(reason: string): void;
   certificate?(certificate: string, ca: string): void;
   tlsInfo?(): TlsInfo | undefined;
+  /** What it says of its ingress. */
+  ingress?(): NodeDescription['Ingress'] | undefined;
   /** What the node says of its end of the mesh; `redescribe` when it is another. */
   mesh?(): NodeDescription['Mesh'] | undefined;
   /** `name=value` labels of the engine, as the daemon was given them. */

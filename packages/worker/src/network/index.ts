@@ -1,4 +1,5 @@
 export { createIngress, type IngressKind, type IngressModules } from './create.ts';
+export { describeIngress } from './describe-ingress.ts';
 export { createMesh, KernelMesh, type MeshDescription, type MeshKind } from './mesh/index.ts';
 export { createNetworks, type NodeNetworks, type TaskNetworks } from './node-networks.ts';
 export { PathMtus } from './path-mtu.ts';
