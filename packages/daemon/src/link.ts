@@ -12,9 +12,10 @@ import {
 import type { Peer } from '@swarmctl/shared/wire';
 import type { Link, LinkStream } from '@swarmctl/worker';
 import { defaultPort } from './config.ts';
+import { firstToAnswer } from './first-to-answer.ts';
 import type { ManagerList } from './manager-list.ts';
 
-// The direct carrier of the worker link: frames over mutual TLS to whichever manager answers, the one that led last first.
+// The direct carrier of the worker link: frames over mutual TLS to whichever manager answers first, the one that led last with a head start.
 
 export interface LinkModules {
   readonly identity: () => Identity;
@@ -35,29 +36,34 @@ export class DirectLink implements Link {
 
   /** A stream to a manager; rejects when none answers. */
   async connect(signal: AbortSignal): Promise<LinkStream> {
-    const { identity, managers, clock, random, log } = this.#modules;
-    let last: unknown = new ClusterError('unavailable', 'no manager is known');
-    for (const peer of managers.inTurn(random)) {
-      try {
-        const { host, port } = parseAddress(peer.addr, 'manager address', defaultPort);
-        const socket = await dial({
-          host,
-          port,
-          protocol: 'dispatch',
-          identity: identity(),
-          expect: { role: 'manager', ...(peer.nodeId && { nodeId: peer.nodeId }) },
-          clock,
-          timeoutMs: dialTimeoutMs,
-          signal,
-        });
-        return new FrameStream(socket);
-      } catch (error) {
-        if (signal.aborted) throw error;
-        log.debug({ addr: peer.addr, error: messageOf(error) }, 'a manager did not answer');
-        last = error;
-      }
+    const { managers, clock, random } = this.#modules;
+    const peers = managers.inTurn(random);
+    if (peers.length === 0) throw new ClusterError('unavailable', 'no manager is known');
+    const socket = await firstToAnswer(peers, {
+      ask: (peer, isOver) => this.#dial(peer, isOver),
+      discard: (late) => late.destroy(),
+      clock,
+      signal,
+    });
+    return new FrameStream(socket);
+  }
+
+  async #dial({ addr, nodeId }: Peer, signal: AbortSignal): Promise<Awaited<ReturnType<typeof dial>>> {
+    const { identity, clock, log } = this.#modules;
+    try {
+      return await dial({
+        ...parseAddress(addr, 'manager address', defaultPort),
+        protocol: 'dispatch',
+        identity: identity(),
+        expect: { role: 'manager', ...(nodeId && { nodeId }) },
+        clock,
+        timeoutMs: dialTimeoutMs,
+        signal,
+      });
+    } catch (error) {
+      if (!signal.aborted) log.debug({ addr, error: messageOf(error) }, 'a manager did not answer');
+      throw error;
     }
-    throw last;
   }
 
   /** What a manager said of the managers. */

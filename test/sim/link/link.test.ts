@@ -321,7 +321,7 @@ test('what a task was about to begin is not begun without a manager', async () =
   await world.until(() => world.task('t1').Status.State === 'running', 20_000);
 });
 
-test('a new leader: agents come to it, nothing is restarted, a silent node gets a whole grace', async () => {
+test('a new leader: agents come to it, nothing is restarted, a silent node gets a whole grace and more', async () => {
   cluster({ tasks: [assigned({ id: 't1' })] });
   const { first, second } = await twoMachines();
   await world.until(() => first.ingress.backends('tcp/8080').length === 1);
@@ -330,10 +330,29 @@ test('a new leader: agents come to it, nothing is restarted, a silent node gets 
   await world.clock.advance(2_000);
   world.lead();
   await world.until(() => first.agent?.connected === true, 1_000);
-  await world.clock.advance(2_000);
+  await world.clock.advance(4_000);
   expect(world.node('n2').Status.State).toBe('ready');
   await world.until(() => world.node('n2').Status.State === 'down', 1_500);
   expect(world.node('n1').Status.State).toBe('ready');
+  expect(first.runtime.calls).toEqual(['prepare t1', 'start t1']);
+});
+
+test('the leader dies with its host: agents take a while to notice and to find the next one, which gives none of them up', async () => {
+  cluster({ tasks: [assigned({ id: 't1' })] });
+  const { first, second } = await twoMachines();
+  await world.until(() => first.ingress.backends('tcp/8080').length === 1);
+  for (const machine of [first, second]) machine.freeze();
+  world.depose();
+  await world.clock.advance(500);
+  world.lead();
+  let wasDown = false;
+  world.store.watch(() => {
+    wasDown ||= ['n1', 'n2'].some((id) => world.node(id).Status.State === 'down');
+  });
+  await world.clock.advance(4_000);
+  for (const machine of [first, second]) machine.rejoin();
+  await world.clock.advance(6_000);
+  expect([first.agent?.connected, second.agent?.connected, wasDown]).toEqual([true, true, false]);
   expect(first.runtime.calls).toEqual(['prepare t1', 'start t1']);
 });
 

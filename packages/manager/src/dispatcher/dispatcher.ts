@@ -111,7 +111,7 @@ export class Dispatcher {
 
   // --- the state ---
 
-  /** A new leader: what earlier ones withheld or promised is not known, so it is withheld anew, and every node gets a whole grace. */
+  /** A new leader: what earlier ones withheld or promised is not known, so it is withheld anew, and every node gets a whole grace and more. */
   #begin(view: View): void {
     this.#followHeartbeat(view.cluster());
     const times = timesOf(this.#modules.clock);

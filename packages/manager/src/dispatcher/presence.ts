@@ -27,6 +27,12 @@ export interface Times {
   readonly monotonic: number;
 }
 
+/**
+ * A leader that died without a word is given up by the agents after a grace of theirs, about when the next leader's would be over that began a
+ * moment later; so much more they get to come to it.
+ */
+const returnMs = 2_000;
+
 export class Presence {
   readonly #nodes = new Map<string, Facts>();
   #graceMs: number;
@@ -41,10 +47,10 @@ export class Presence {
     this.#graceMs = ms;
   }
 
-  /** A node that was not heard of by this leader yet: it gets one whole grace, or what is left of its restart's. */
+  /** A node that was not heard of by this leader yet: it gets one whole grace and some, or what is left of its restart's. */
   add(node: Node, { now, monotonic }: Times): void {
     if (this.#nodes.has(node.ID)) return;
-    const graceMs = Math.max(this.#graceMs, (node.RestartGraceUntil ?? 0) - now);
+    const graceMs = Math.max(this.#graceMs + returnMs, (node.RestartGraceUntil ?? 0) - now);
     this.#nodes.set(node.ID, {
       deadline: monotonic + graceMs,
       present: false,

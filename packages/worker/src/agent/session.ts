@@ -85,14 +85,16 @@ export class AgentSession {
     this.#beat();
   }
 
+  /** Also when the manager has been silent for long enough: the next one does not wait for longer. */
   #beat(): void {
-    this.#timer = this.#modules.clock.after(
-      this.#heartbeatMs,
+    const { clock, applied } = this.#modules;
+    const untilGivenUp = () => this.#heard + this.#heartbeatMs * missedBeats + allowanceMs - clock.monotonic();
+    this.#timer = clock.after(
+      Math.max(1, Math.min(this.#heartbeatMs, untilGivenUp())),
       () => {
-        const silentMs = this.#modules.clock.monotonic() - this.#heard;
-        if (silentMs >= this.#heartbeatMs * missedBeats + allowanceMs) this.close('the manager is silent');
+        if (untilGivenUp() <= 0) this.close('the manager is silent');
         else {
-          this.send({ type: 'heartbeat', revision: this.#modules.applied() });
+          this.send({ type: 'heartbeat', revision: applied() });
           this.#beat();
         }
       },

@@ -1,0 +1,52 @@
+import { EventEmitter } from 'node:events';
+import { ManualClock } from '@swarmctl/shared/kit';
+import type { AgentMessage, ManagerMessage } from '@swarmctl/shared/wire';
+import { describe, expect, it } from 'vitest';
+import type { LinkStream } from './link.ts';
+import { AgentSession } from './session.ts';
+
+class FakeStream extends EventEmitter {
+  readonly sent: AgentMessage[] = [];
+  closed = false;
+  send(message: AgentMessage): void {
+    this.sent.push(message);
+  }
+  destroy(): void {
+    this.closed = true;
+    this.emit('close');
+  }
+}
+
+describe('a session', () => {
+  const hello = { type: 'hello' } as Extract<AgentMessage, { type: 'hello' }>;
+  const open = () => {
+    const [clock, stream] = [new ManualClock(), new FakeStream()];
+    const modules = { clock, applied: () => 7, message: () => undefined };
+    const session = new AgentSession(stream as unknown as LinkStream, hello, modules);
+    const hear = (message: ManagerMessage) => stream.emit('message', message);
+    return { clock, stream, session, hear };
+  };
+
+  it('beats', async () => {
+    const { clock, stream, session, hear } = open();
+    for (let i = 0; i < 5; i++) {
+      await clock.advance(1_000);
+      hear({ type: 'heartbeat-ack' });
+    }
+    expect(stream.sent.map(({ type }) => type)).toEqual(['hello', ...Array(5).fill('heartbeat')]);
+    expect(session.open).toBe(true);
+  });
+
+  it.each([0, 250, 500, 750])(
+    'ends as soon as a grace has passed, however long after a beat the last word came: %i ms',
+    async (ms) => {
+      const { clock, session, hear } = open();
+      await clock.advance(1_000 + ms);
+      hear({ type: 'heartbeat-ack' });
+      await clock.advance(3_249);
+      expect(session.open).toBe(true);
+      await clock.advance(1);
+      expect(await session.ended).toEqual({ type: 'closed', reason: 'the manager is silent' });
+    },
+  );
+});
