@@ -62,25 +62,26 @@ test('the journal knows nothing of it, and a restarted agent gets it again', asy
 test('it goes with the last task, and its files with each', async () => {
   const [one] = await start();
   const dropped: string[] = [];
-  const kept: string[][] = [];
+  let isWanted: ((taskId: string) => boolean) | undefined;
   one.mounts = {
     provide: async () => [],
     drop: async (taskId) => {
       dropped.push(taskId);
     },
-    keepOnly: async (taskIds) => {
-      kept.push([...taskIds]);
+    keepOnly: async (asked) => {
+      isWanted = asked;
     },
   };
   let changes = 0;
   one.start();
   one.agent?.secrets.onChange(() => changes++);
   await world.until(runs);
-  expect([holds(one) !== undefined, changes, dropped, kept]).toEqual([true, 1, [], [['t1']]]);
+  expect([holds(one) !== undefined, changes, dropped]).toEqual([true, 1, []]);
+  expect(['t1', 't2'].map((taskId) => isWanted?.(taskId))).toEqual([true, false]);
   world.wish('t1', 'shutdown');
   await world.until(() => world.task('t1').Status.State === 'shutdown');
   await world.until(() => holds(one) === undefined);
-  expect([changes, dropped]).toEqual([2, ['t1']]);
+  expect([changes, dropped, isWanted?.('t1')]).toEqual([2, ['t1'], false]);
   world.write([{ op: 'remove', table: 'tasks', id: 't1' }]);
   await world.until(() => dropped.length === 2);
 });

@@ -39,8 +39,14 @@ export function prettyService(service: Service): string {
           ` Target:\t${mount.Target}\n  Source:\t${mount.Source ?? ''}\n  ReadOnly:\t${mount.ReadOnly ?? false}\n  Type:\t\t${mount.Type ?? 'volume'}`,
       ),
     ),
-    ...section('Configs:', (container.Configs ?? []).map(({ File, ConfigName }) => file(File?.Name, ConfigName))),
-    ...section('Secrets:', (container.Secrets ?? []).map(({ File, SecretName }) => file(File?.Name, SecretName))),
+    ...section(
+      'Configs:',
+      (container.Configs ?? []).map(({ File, ConfigName }) => file(File?.Name, ConfigName)),
+    ),
+    ...section(
+      'Secrets:',
+      (container.Secrets ?? []).map(({ File, SecretName }) => file(File?.Name, SecretName)),
+    ),
     'Resources:',
     ...limits(' Reservations:', resources?.Reservations),
     ...limits(' Limits:', resources?.Limits),

@@ -1,6 +1,8 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import {
+  checkReservedLabels,
   completePayloadSpec,
+  decodeBase64,
   normalise,
   type Payload,
   type PayloadKind,
@@ -94,24 +96,18 @@ function routesOf(kind: PayloadKind, app: FastifyInstance, context: ApiContext, 
   });
 }
 
-/** Nothing else of a secret or a config ever changes. */
+/** Nothing else of a secret or a config ever changes. What a client leaves out stays, the mark of a version too. */
 function updatedLabels(kind: PayloadKind, { Spec }: Payload, given: PayloadSpec): Payload['Spec']['Labels'] {
   const mark = Spec.Labels[versionOfLabel];
-  const labels = { ...given.Labels, ...(mark !== undefined && { [versionOfLabel]: mark }) };
-  // What is not given stays, but for the labels.
-  const wanted = completePayloadSpec(kind, {
-    Name: given.Name ?? '',
-    Labels: labels,
-    Data: given.Data ?? Spec.Data,
-    ...(given.Driver && { Driver: given.Driver }),
-    ...((given.Templating ?? Spec.Templating) && { Templating: given.Templating ?? Spec.Templating }),
-  });
   const isSame =
-    wanted.Name === Spec.Name &&
-    wanted.Data === Spec.Data &&
-    wanted.Templating?.Name === Spec.Templating?.Name &&
-    (mark !== undefined || given.Labels?.[versionOfLabel] === undefined);
-  if (!isSame || (given.Labels?.[versionOfLabel] ?? mark) !== mark) throw invalid('only updates to Labels are allowed');
+    given.Name === Spec.Name &&
+    given.Driver === undefined &&
+    (given.Data === undefined || decodeBase64(given.Data).toString('base64') === Spec.Data) &&
+    (given.Templating?.Name ?? Spec.Templating?.Name) === Spec.Templating?.Name &&
+    (given.Labels?.[versionOfLabel] ?? mark) === mark;
+  if (!isSame) throw invalid('only updates to Labels are allowed');
+  const labels = { ...given.Labels, ...(mark !== undefined && { [versionOfLabel]: mark }) };
+  checkReservedLabels(kind, labels);
   return labels;
 }
 

@@ -117,13 +117,15 @@ export class TaskBoard {
   async purge(): Promise<void> {
     this.#runners.clear();
     for (const runtime of this.#modules.runtimes.values()) await this.#removeStraysOf(runtime);
-    await this.#modules.mounts?.keepOnly(new Set());
+    await this.#modules.mounts?.keepOnly(() => false);
   }
 
   /** Of tasks that an earlier daemon had, and those that could not be dropped. */
   #dropFiles(): void {
-    const live = [...this.#runners].filter(([, runner]) => !isTerminal(runner.status.State)).map(([taskId]) => taskId);
-    void this.#modules.mounts?.keepOnly(new Set(live));
+    void this.#modules.mounts?.keepOnly((taskId) => {
+      const runner = this.#runners.get(taskId);
+      return runner !== undefined && !isTerminal(runner.status.State);
+    });
   }
 
   /** For logs: a task whose container is still to come is waited for when its log is followed. */

@@ -22,8 +22,8 @@ export interface TaskMounts {
   provide(task: Task): Promise<readonly FileMount[]>;
   /** It does not run any more. Idempotent, and does not reject: what cannot be taken away is left to `keepOnly`. */
   drop(taskId: string): Promise<void>;
-  /** Those of all other tasks go. Does not reject. */
-  keepOnly(taskIds: ReadonlySet<string>): Promise<void>;
+  /** Those of all other tasks go; asked of each just before. Does not reject. */
+  keepOnly(isWanted: (taskId: string) => boolean): Promise<void>;
 }
 
 export interface TaskMountsModules {
@@ -100,9 +100,9 @@ class TmpfsMounts implements TaskMounts {
     }
   }
 
-  async keepOnly(taskIds: ReadonlySet<string>): Promise<void> {
+  async keepOnly(isWanted: (taskId: string) => boolean): Promise<void> {
     const there = await readdir(this.#folder).catch(() => []);
-    for (const taskId of there) if (!taskIds.has(taskId)) await this.drop(taskId);
+    for (const taskId of there) if (!isWanted(taskId)) await this.drop(taskId);
   }
 
   #path(taskId: string): string {
