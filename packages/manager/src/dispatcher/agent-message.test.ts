@@ -23,6 +23,7 @@ const tunnelled = (more: object) => ({
   ...hello,
   description: { ...description, Tunnel: { key, generation: 3, dataPathAddr: '10.0.0.1', ...more } },
 });
+const ingress = (more: object) => ({ ...hello, description: { ...description, Ingress: { Kind: 'proxy', ...more } } });
 const meshed = (mesh: object) => ({
   ...hello,
   description: { ...description, Mesh: { up: true, dataPathAddr: '10.0.0.1', ...mesh } },
@@ -38,6 +39,7 @@ describe('right', () => {
     ['endpoints', update({ Endpoints: [endpoint], PortStatus: { Ports: [{ Protocol: 'tcp', PublishedPort: 80 }] } })],
     ['a task that is given up', update({ Withdrawn: true })],
     ['an endpoint of both families', update({ Endpoints: [{ ...endpoint, localAddr6: 'fd17::2' }] })],
+    ['an ingress', ingress({ Problems: ['tcp/80: taken'] })],
     ['a mesh', meshed({})],
     ['an end of the tunnels', tunnelled({})],
     ['a mesh that is down', meshed({ up: false, dataPathAddr: 'fd00::1', why: 'no such device' })],
@@ -81,6 +83,8 @@ describe('wrong', () => {
     ['an endpoint that would be a rule', update({ Endpoints: [{ ...endpoint, nodeAddr: '1 } accept' }] })],
     ['a sixth address that is more', update({ Endpoints: [{ ...endpoint, localAddr6: 'fd17::2 accept' }] })],
     ['a sixth address that is none', update({ Endpoints: [{ ...endpoint, localAddr6: '172.17.0.2' }] })],
+    ['an ingress of no kind', ingress({ Kind: 'iptables' })],
+    ['problems that are none', ingress({ Problems: 'many' })],
     ['a mesh that is none', { ...hello, description: { ...description, Mesh: true } }],
     ['a mesh that is neither up nor down', meshed({ up: 'yes' })],
     ['a mesh at a name', meshed({ dataPathAddr: 'host.example' })],
