@@ -293,6 +293,19 @@ describe.each([
       };
     };
 
+    it('goes to another when a backend is not there, and asks it last for a while', async () => {
+      const dead = await udp('dead');
+      closers.splice(0).forEach((close) => {
+        close();
+      });
+      await ingress.apply(table(26053, [backend('dead', dead), backend('b', await udp('b'))], 'udp'));
+      const first = client();
+      void first('lost').catch(() => {});
+      await expect.poll(() => ingress.counters().get('udp/26053')?.failed).toBe(1);
+      expect([await first('1'), await client()('2'), await client()('3')]).toEqual(['b 1', 'b 2', 'b 3']);
+      expect([...ingress.connections()]).toEqual([['b', 3]]);
+    });
+
     it('keeps a client with its backend until that leaves or the client is quiet', async () => {
       const [a, b] = [backend('a', await udp('a')), backend('b', await udp('b'))];
       await ingress.apply(table(26053, [a, b], 'udp'));

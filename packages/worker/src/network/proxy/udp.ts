@@ -11,8 +11,14 @@ interface Flow {
   readonly clientName: string;
   readonly backend: Backend;
   readonly upstream: Socket;
+  /** Until the socket is there; datagrams beyond are lost, as datagrams may be. */
+  waiting: Buffer[] | undefined;
   timer: Timer;
 }
+
+const mostWaiting = 16;
+/** Nobody is there. Other errors are of the datagram, or of this machine. */
+const absent: readonly string[] = ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN'];
 
 export class UdpPort implements ProxyPort {
   readonly #modules: PortModules;
@@ -63,7 +69,8 @@ export class UdpPort implements ProxyPort {
     if (!flow) return;
     this.#touch(key, flow);
     this.#modules.shared.counters.bytesIn += data.length;
-    flow.upstream.send(data, flow.backend.port, flow.backend.addr, () => {});
+    if (!flow.waiting) flow.upstream.send(data, (error) => this.#sent(key, flow, error));
+    else if (flow.waiting.length < mostWaiting) flow.waiting.push(data);
   }
 
   #begin(key: string, client: RemoteInfo): Flow | undefined {
@@ -76,16 +83,34 @@ export class UdpPort implements ProxyPort {
       return undefined;
     }
     const upstream = createSocket({ type: isIPv6(backend.addr) ? 'udp6' : 'udp4' });
-    upstream.on('error', () => this.#end(key));
-    upstream.on('message', (answer, from) => {
-      if (from.port !== backend.port) return;
+    upstream.on('error', (error) => this.#sent(key, flow, error));
+    upstream.on('message', (answer) => {
       this.#touch(key, flow);
+      if (backend.failures > 0) shared.balancer.succeeded(backend);
       shared.counters.bytesOut += answer.length;
       this.#socket.send(answer, client.port, client.address, () => {});
     });
-    const flow: Flow = { clientName: name, backend, upstream, timer: this.#expiry(key) };
+    const flow: Flow = { clientName: name, backend, upstream, waiting: [], timer: this.#expiry(key) };
     this.#flows.set(key, flow);
+    // Connected, it hears that nobody is there, and nobody else is heard.
+    upstream.connect(backend.port, backend.addr, (error?: Error) => {
+      const { waiting = [] } = flow;
+      flow.waiting = undefined;
+      if (this.#flows.get(key) !== flow) return;
+      for (const data of error ? [] : waiting) upstream.send(data, (failed) => this.#sent(key, flow, failed));
+      if (!error) return;
+      this.#sent(key, flow, error);
+      this.#end(key);
+    });
     return flow;
+  }
+
+  /** When the backend cannot be reached, what the client sends from now on goes to another. */
+  #sent(key: string, flow: Flow, error: NodeJS.ErrnoException | null | undefined): void {
+    if (!absent.includes(error?.code ?? '') || this.#flows.get(key) !== flow) return;
+    this.#modules.shared.balancer.failed(flow.backend);
+    this.#modules.shared.counters.failed++;
+    this.#end(key);
   }
 
   #touch(key: string, flow: Flow): void {
