@@ -15,10 +15,12 @@ import {
   type Ingress,
   type KernelMesh,
   type NodeNetworks,
+  openHttpIngress,
   PathMtus,
   PayloadStore,
   type Runtime,
   type TaskMounts,
+  WithHttp,
 } from '@swarmctl/worker';
 import { markOf } from './config.ts';
 import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './ports.ts';
@@ -28,14 +30,20 @@ import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './
 export const startWorker: StartWorker = async (options, modules) => {
   const { config, nodeId, addr } = options;
   const { clock, log } = modules;
-  const ingress = await createIngress(
+  const answers = { nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr };
+  const payloads = new PayloadStore();
+  const plain = await createIngress(
     config.ingress,
     {
-      ...{ nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr },
+      ...answers,
       processes: config.ingressProcesses === undefined ? undefined : Number(config.ingressProcesses),
     },
     { clock, log: log.child({ module: 'ingress' }) },
   );
+  const ingress =
+    plain.kind === 'off'
+      ? plain
+      : new WithHttp(plain, openHttpIngress(answers, { clock, log: log.child({ module: 'http' }), secrets: payloads }));
   const dataPathAddr = config.dataPathAddr ?? addr;
   const paths = new PathMtus(dataPathAddr, { clock, log: log.child({ module: 'paths' }) });
   const mesh = await createMesh(
@@ -49,7 +57,6 @@ export const startWorker: StartWorker = async (options, modules) => {
     { clock, log: log.child({ module: 'mesh' }), paths },
   );
   const networks = networksOf(options, modules, ingress, paths);
-  const payloads = new PayloadStore();
   const mounts = mountsOf(options, modules, payloads);
   const given = { ...(networks && { networks }), ...(mounts && { mounts }) };
   const runtime = createRuntime(options, modules, given);

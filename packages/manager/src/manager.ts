@@ -19,7 +19,7 @@ import { networkConflict } from './control/allocator/networks.ts';
 import { portConflict } from './control/allocator/ports.ts';
 import { standardControllers } from './control/controllers.ts';
 import { ControlLoop } from './control/loop.ts';
-import { Dispatcher, redirectDispatch } from './dispatcher/index.ts';
+import { certificateSecrets, Dispatcher, redirectDispatch } from './dispatcher/index.ts';
 import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerProtocol, StartManager } from './manager-types.ts';
 import { encodePreamble, readPreamble } from './raft-streams.ts';
 import { runRoles } from './roles.ts';
@@ -333,6 +333,7 @@ export class Manager implements ManagerHandle {
           newId,
           renew: (nodeId: string, csr: string) => certify(store.view(), nodeId, csr, clock.now()),
           managers: () => this.managers(),
+          alsoNeeded: certificateSecrets,
         },
       );
       const control = new ControlLoop(

@@ -1,3 +1,4 @@
+export { certificateSecrets } from './certificates.ts';
 export { Dispatcher } from './dispatcher.ts';
 export { ingressTable } from './ingress-table.ts';
 export { redirectDispatch } from './redirect.ts';

@@ -109,6 +109,33 @@ test('labels bind a port to addresses and say who is let in and what of the clie
   ]);
 });
 
+test('services that share a port of HTTP have an entry each', () => {
+  const ports = [{ ...port, PublishedPort: 443 }];
+  const service = (id: string, labels: Record<string, string>) => aService({ id, name: id, ports, labels });
+  const a = service('a', { 'swarmctl.http.route': 'A.example.com/api/,*', 'swarmctl.http.tls': 'cert,key' });
+  const b = service('b', {
+    'swarmctl.http.route.443/tcp': '*.example.com',
+    'swarmctl.http.sticky': 'cookie',
+    'swarmctl.http.trust': '10.0.0.0/8',
+    'swarmctl.http.protocol': 'h2',
+    'swarmctl.http.timeout': '1h',
+  });
+  const store = aStore({
+    nodes: [aNode({ id: 'n1' })],
+    services: [a, b],
+    tasks: [up('t1', { service: a }), up('t2', { service: b })],
+  });
+  const routes = [
+    { host: 'a.example.com', path: '/api' },
+    { host: '*', path: '' },
+  ];
+  const all = { routes: [{ host: '*.example.com', path: '' }], sticky: true, trust: ['10.0.0.0/8'], h2: true };
+  expect(ingressTable(store.view())).toMatchObject([
+    { key: 'tcp/443#a', http: { routes, tls: ['cert', 'key'], timeoutMs: 60_000 }, backends: [{ taskId: 't1' }] },
+    { key: 'tcp/443#b', http: { ...all, timeoutMs: 3_600_000 }, backends: [{ taskId: 't2' }] },
+  ]);
+});
+
 test('an entry says all that a node needs to route; host-mode ports have none', () => {
   const service = aService({
     id: 's',

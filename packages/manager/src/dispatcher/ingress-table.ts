@@ -48,9 +48,9 @@ function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[
     });
   const backends = backendsOf(tasks.filter(isServing));
   const draining = protocol === 'udp' ? backendsOf(tasks.filter((task) => !isServing(task))) : [];
-  const { addresses, allow, clientAddress, proxy } = publishedOptionsOf(service.Spec.Labels ?? {}, port);
+  const { addresses, allow, clientAddress, proxy, http } = publishedOptionsOf(service.Spec.Labels ?? {}, port);
   return (addresses.length > 0 ? addresses : [undefined]).map((address) => ({
-    key: ingressKey(protocol, publishedPort, address),
+    key: ingressKey(protocol, publishedPort, address, http && service.ID),
     serviceId: service.ID,
     serviceName: service.Spec.Name,
     protocol,
@@ -60,6 +60,7 @@ function entriesOfPort(service: Service, port: PortConfig, tasks: readonly Task[
     ...(allow && { allow }),
     ...(clientAddress && { clientAddress }),
     ...(proxy && { proxy }),
+    ...(http && { http }),
     backends,
     ...(draining.length > 0 && { draining }),
   }));

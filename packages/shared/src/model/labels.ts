@@ -1,8 +1,10 @@
 import { ClusterError } from '../kit/errors.ts';
 import { parseDurationMs } from './durations.ts';
-import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
+import { type HttpLabelName, type HttpOptions, httpLabels, httpOptionsOf } from './http-options.ts';
+import { formatIp, parseIp } from './ip.ts';
 import type { Protocol } from './objects.ts';
 import { type ProxyLabelName, type ProxyOptions, proxyLabels, proxyOptionsOf } from './proxy-options.ts';
+import { listed, rangesOf, wrongRanges } from './ranges.ts';
 import type { PortConfig } from './specs.ts';
 
 // The reserved labels `swarmctl.*` on an object's own Spec.Labels: what Docker has no field for. One registry; an unknown or malformed
@@ -39,11 +41,11 @@ const yesOrNo = among('true', 'false');
 
 /** Each is a published port's. */
 const ofPorts = Object.fromEntries(
-  Object.entries(proxyLabels).map(([name, { what, check }]) => [
+  Object.entries({ ...proxyLabels, ...httpLabels }).map(([name, { what, check }]) => [
     name,
     { kind: 'service', redeploys: false, perPort: true, what, check },
   ]),
-) as unknown as Readonly<Record<ProxyLabelName, LabelDefinition>>;
+) as unknown as Readonly<Record<ProxyLabelName | HttpLabelName, LabelDefinition>>;
 
 export const labelRegistry = {
   'swarmctl.drain-timeout': {
@@ -95,7 +97,7 @@ export const labelRegistry = {
   'swarmctl.stable-address': {
     kind: 'service',
     redeploys: false,
-    what: "whether a slot's next task gets the address of the one before: true or false (false)",
+    what: "whether a slot's next task gets the address of the one before, unless both run at once as in start-first updates: true or false (false)",
     check: yesOrNo,
   },
   'swarmctl.version.of': {
@@ -133,6 +135,8 @@ export interface PublishedOptions {
   readonly clientAddress?: ClientAddress;
   /** Absent: nothing is asked of the proxy. */
   readonly proxy?: ProxyOptions;
+  /** Absent: connections are passed on, whatever they carry. */
+  readonly http?: HttpOptions;
 }
 
 /** Of labels that were checked: a malformed item is left out. */
@@ -145,11 +149,13 @@ export function publishedOptionsOf(
   const wish = value('swarmctl.ingress.client-address');
   const clientAddress = clientAddresses.find((one) => one === wish);
   const proxy = proxyOptionsOf(value);
+  const http = httpOptionsOf(value);
   return {
     addresses: addressesOf(value('swarmctl.ingress.address') ?? ''),
     ...(allow !== undefined && { allow: rangesOf(allow) }),
     ...(clientAddress && { clientAddress }),
     ...(proxy && { proxy }),
+    ...(http && { http }),
   };
 }
 
@@ -189,12 +195,6 @@ function unknownLabel(key: string): ClusterError {
   return new ClusterError('invalid-argument', message, { label: key });
 }
 
-const listed = (value: string): string[] =>
-  value
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '');
-
 const addressesOf = (value: string): string[] => [
   ...new Set(
     listed(value)
@@ -212,27 +212,6 @@ function wrongAddresses(value: string): string | undefined {
   return ips.some((ip) => ip?.value === 0n)
     ? 'a list of single addresses; without the label every one answers'
     : undefined;
-}
-
-function rangesOf(value: string): string[] {
-  const ranges = listed(value).flatMap((item) => parseIpRange(item) ?? []);
-  const covered = (range: IpRange, at: number) =>
-    ranges.some((other, i) => isWithinRange(range, other) && (i < at || !isWithinRange(other, range)));
-  return ranges.filter((range, at) => !covered(range, at)).map(formatIpRange);
-}
-
-function wrongRanges(value: string): string | undefined {
-  const items = listed(value);
-  if (items.length === 0) return 'a list of ranges such as 10.0.0.0/8 or 10.0.0.0/8,fd00::/8';
-  for (const item of items) {
-    const range = parseIpRange(item);
-    if (!range) return 'a list of ranges such as 10.0.0.0/8 or 10.0.0.0/8,fd00::/8';
-    // A slip of the prefix must not open more than was meant.
-    if (parseIp(item.split('/')[0] ?? '')?.value !== range.first) {
-      return `a list of ranges: ${item} lies in ${formatIpRange(range)}; write that, or the address alone`;
-    }
-  }
-  return undefined;
 }
 
 /** Throws `invalid-argument` for the first reserved label that is unknown, malformed or on the wrong kind of object. */

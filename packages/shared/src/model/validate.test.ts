@@ -121,6 +121,7 @@ describe('checkPortLabels', () => {
   const sctp: PortConfig = { ...tcp, Protocol: 'sctp' };
   const balance = { 'swarmctl.ingress.balance': 'least-connections' };
   const health = { 'swarmctl.ingress.health-interval': '5s' };
+  const route = { 'swarmctl.http.route': 'a.example.com' };
 
   test.each<[Record<string, string>, PortConfig[]]>([
     [allow('8080/tcp'), [tcp, host]],
@@ -133,11 +134,34 @@ describe('checkPortLabels', () => {
     [{ ...balance, 'swarmctl.ingress.idle-timeout': '1m', ...client('masquerade') }, [tcp, udp]],
     [{ 'swarmctl.ingress.balance.8080/tcp': 'least-connections', ...client('keep', '.53/udp') }, [tcp, udp, sctp]],
     [{ 'swarmctl.ingress.balance': 'round-robin', ...client('keep') }, [tcp, sctp]],
+    [{ ...route, 'swarmctl.http.tls': 'a.crt,a.key', 'swarmctl.http.protocol': 'h2', ...client('keep') }, [tcp]],
+    [{ 'swarmctl.http.route.8080/tcp': '*', 'swarmctl.http.sticky': 'cookie' }, [tcp, udp]],
   ])('%j fits %j', (labels, ports) => {
     expect(() => checkPortLabels(labels, ports)).not.toThrow();
   });
 
   test.each<[Record<string, string>, PortConfig[], string]>([
+    [
+      { ...route, 'swarmctl.http.sticky': 'cookie' },
+      [host],
+      "label 'swarmctl.http.route': the service publishes no port in ingress mode",
+    ],
+    [
+      { 'swarmctl.http.sticky': 'cookie' },
+      [tcp],
+      "label 'swarmctl.http.sticky': the port has no swarmctl.http.route; give that as well",
+    ],
+    [
+      route,
+      [tcp, udp],
+      "label 'swarmctl.http.route': it is for tcp ports, and the service publishes udp port 53; give it to tcp ports one by one, as swarmctl.http.route.PUBLISHED/tcp",
+    ],
+    [
+      { ...route, ...client('proxy-v2') },
+      [tcp],
+      "label 'swarmctl.ingress.client-address': it cannot be had on tcp port 8080, which swarmctl.http.route makes one of HTTP; X-Forwarded-For names the client there",
+    ],
+    [{ ...route, ...balance }, [tcp], "label 'swarmctl.ingress.balance': it cannot be had on tcp port 8080"],
     [
       allow('8081/tcp'),
       [tcp, udp],

@@ -1,7 +1,15 @@
 import { ClusterError } from '../kit/errors.ts';
 import { parseConstraints } from './constraints.ts';
 import { isImageReference } from './image.ts';
-import { checkReservedLabels, labelNamed, portLabel, portName, type ReservedLabel, runtimeOf } from './labels.ts';
+import {
+  checkReservedLabels,
+  labelNamed,
+  portLabel,
+  portName,
+  publishedOptionsOf,
+  type ReservedLabel,
+  runtimeOf,
+} from './labels.ts';
 import type { Service } from './objects.ts';
 import { checkPayloadReferences } from './payload-references.ts';
 import { unsupportedByProcess } from './process-support.ts';
@@ -102,7 +110,49 @@ export function checkPortLabels(labels: Readonly<Record<string, string>>, ports:
     );
   }
   for (const port of ingress) checkProxyLabels(labels, port);
+  checkHttpLabels(labels, ingress);
 }
+
+/** Labels of HTTP are for TCP ports that have a route, and not beside what is done to connections as such. */
+function checkHttpLabels(labels: Readonly<Record<string, string>>, ports: readonly PortConfig[]): void {
+  const refuse = (label: string, message: string) => {
+    throw new ClusterError('invalid-argument', `label '${label}': ${message}`, { label });
+  };
+  const asked = Object.keys(labels).filter((key) => key.startsWith('swarmctl.http.'));
+  if (asked.length === 0) return;
+  if (ports.length === 0) refuse(asked[0] ?? '', 'the service publishes no port in ingress mode');
+  const routed = ports.filter((port) => publishedOptionsOf(labels, port).http);
+  const appliesTo = (key: string, port: PortConfig) => [undefined, portName(port)].includes(portOf(key));
+  const orphan = asked.find((key) => !routed.some((port) => appliesTo(key, port)));
+  if (orphan) refuse(orphan, 'the port has no swarmctl.http.route; give that as well');
+  for (const port of routed) {
+    const name = `${port.Protocol} port ${port.PublishedPort || port.TargetPort}`;
+    if (port.Protocol !== 'tcp') {
+      const label = 'swarmctl.http.route';
+      refuse(
+        label,
+        `it is for tcp ports, and the service publishes ${name}; give it to tcp ports one by one, as ${label}.PUBLISHED/tcp`,
+      );
+    }
+    const { proxy, clientAddress } = publishedOptionsOf(labels, port);
+    const beside =
+      clientAddress !== undefined && clientAddress !== 'keep'
+        ? 'swarmctl.ingress.client-address'
+        : (Object.keys(proxyLabels) as ProxyLabelName[]).find(
+            (label) => proxy && (labels[portLabel(label, port)] ?? labels[label]) !== undefined,
+          );
+    if (beside)
+      refuse(
+        beside,
+        `it cannot be had on ${name}, which swarmctl.http.route makes one of HTTP; X-Forwarded-For names the client there`,
+      );
+  }
+}
+
+const portOf = (key: string): string | undefined => {
+  const port = labelNamed(key)?.port;
+  return port && portName(port);
+};
 
 /** The proxy must be able to do what is asked of it for a port, and what cannot be had with it may not be asked beside it. */
 function checkProxyLabels(labels: Readonly<Record<string, string>>, port: PortConfig): void {

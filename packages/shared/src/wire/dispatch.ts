@@ -1,5 +1,6 @@
 import type {
   ClientAddress,
+  HttpOptions,
   NodeDescription,
   NodeRole,
   PayloadKind,
@@ -11,7 +12,7 @@ import type {
   TaskStatus,
 } from '../model/index.ts';
 
-export type { ClientAddress, ProxyOptions };
+export type { ClientAddress, HttpOptions, ProxyOptions };
 
 // The worker link: messages between an agent and the dispatcher of the leading manager, over whatever carries frames (`Link`).
 
@@ -26,11 +27,14 @@ export interface StatusUpdate {
   readonly status: TaskStatus;
 }
 
-/** `protocol/publishedPort`, with `@address` for a port that answers on that address alone. */
-export const ingressKey = (protocol: Protocol, publishedPort: number, address?: string): string =>
-  `${protocol}/${publishedPort}${address === undefined ? '' : `@${address}`}`;
+/** `protocol/publishedPort`, with `@address` for a port that answers on that address alone, with `#service` for a share of a port of HTTP. */
+export const ingressKey = (protocol: Protocol, publishedPort: number, address?: string, service?: string): string =>
+  `${protocol}/${publishedPort}${address === undefined ? '' : `@${address}`}${service === undefined ? '' : `#${service}`}`;
 
-/** One published port with everything behind it. `key` is its `ingressKey`; a port on several addresses is several entries. */
+/**
+ * One published port with everything behind it. `key` is its `ingressKey`; a port on several addresses is several entries, and so is a port of
+ * HTTP that several services share, each with `http` and a key of its own.
+ */
 export interface IngressEntry {
   readonly key: string;
   readonly serviceId: string;
@@ -46,6 +50,8 @@ export interface IngressEntry {
   readonly clientAddress?: ClientAddress;
   /** Absent: nothing is asked of the proxy. */
   readonly proxy?: ProxyOptions;
+  /** Requests are passed on, not connections: those to these hosts and paths. */
+  readonly http?: HttpOptions;
   /** In a stable order (by task id), so that an unchanged set is an unchanged rule. */
   readonly backends: readonly IngressBackend[];
   /** UDP: tasks that are to stop and serve still. Nothing new is sent to them; flows that lead to them go on until they leave this list. */

@@ -194,6 +194,39 @@ describe('portConflict', () => {
     );
   });
 
+  it('has services share a port of HTTP unless one has the route of another', () => {
+    const routed = (route: string, more: Record<string, string> = {}, number = 443) => ({
+      EndpointSpec: { Ports: [port(8080, number)] },
+      Labels: { 'swarmctl.http.route': route, ...more },
+    });
+    const address = (value: string) => ({ 'swarmctl.ingress.address': value });
+    const { Labels } = routed('a.example.com,b.example.com/api', address('10.0.0.1'));
+    const web = aService({ id: 'ID1', name: 'web', labels: Labels, ports: [port(80, 443)] });
+    const shared = aStore({ services: [web, aService({ id: 'ID2', name: 'plain', ports: [port(80, 444)] })] });
+    const conflict = (spec: Parameters<typeof portConflict>[1]) => portConflict(shared.view(), spec);
+    expect(conflict(routed('a.example.com/api,b.example.com,*'))).toBeUndefined();
+    expect(conflict(routed('c.example.com,B.example.com/api/'))).toBe(
+      "route 'b.example.com/api' of port '443' is already in use by service 'web' (ID1)",
+    );
+    expect(conflict(routed('a.example.com', address('10.0.0.2')))).toBeUndefined();
+    expect(conflict(routed('a.example.com', address('10.0.0.2,10.0.0.1')))).toMatch(/^route 'a.example.com' of port/);
+    const alone = 'a port is shared by services that all have the label swarmctl.http.route for it, and';
+    expect(conflict({ EndpointSpec: { Ports: [port(80, 443)] } })).toBe(
+      `port '443' is already in use by service 'web' (ID1) as an ingress port; ${alone} service 'web' (ID1) has such`,
+    );
+    expect(conflict(routed('x', {}, 444))).toBe(
+      `port '444' is already in use by service 'plain' (ID2) as an ingress port; ${alone} service 'plain' (ID2) has no such`,
+    );
+    expect(conflict({ EndpointSpec: { Ports: [port(80, 443, { PublishMode: 'host' })] } })).toMatch(/^port '443' is/);
+    // What was accepted at the same time elsewhere.
+    const given = ({ EndpointSpec, Labels }: ReturnType<typeof routed>) => {
+      const words = { id: 'ID3', ports: EndpointSpec.Ports, labels: Labels, set: { Endpoint: { Spec: {} } } };
+      return allocateEndpoint(shared.view(), aService(words));
+    };
+    expect(given(routed('c.example.com'))).toMatchObject({ ok: true, endpoint: { Ports: [{ PublishedPort: 443 }] } });
+    expect(given(routed('a.example.com'))).toMatchObject({ ok: false, conflict: expect.stringMatching(/^route/) });
+  });
+
   it('does not hold a service against itself', () => {
     expect(portConflict(store.view(), { EndpointSpec: { Ports: [port(80, 18_080)] } }, 'ID1')).toBeUndefined();
     expect(portConflict(store.view(), {})).toBeUndefined();

@@ -1,8 +1,15 @@
-import { type Endpoint, type PortConfig, publishedOptionsOf, type Service, specEquals } from '@swarmctl/shared/model';
+import {
+  type Endpoint,
+  type PortConfig,
+  publishedOptionsOf,
+  routeName,
+  type Service,
+  specEquals,
+} from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 
 // Published ports: which are taken, and which a service without a wish is given. A port belongs to one service, also where labels bind it
-// to some addresses.
+// to some addresses, or to several that share it by the hosts and paths of HTTP.
 
 export const dynamicPorts = { first: 30_000, last: 32_767 } as const;
 
@@ -25,12 +32,38 @@ export function portConflict(view: View, spec: Spec, selfId?: string): string | 
       const key = portKey(port);
       // Host ports of several services may be the same: the scheduler keeps them on different nodes.
       if (wanted.ingress.has(key) || (!isHost(port) && wanted.host.has(key))) {
+        const http = wanted.ingress.has(key) && !wanted.host.has(key) ? sharing(spec, service, port) : 'apart';
+        if (http === 'shared') continue;
+        if (http !== 'apart') return http;
         const bound = isBound(spec, port) || isBound(service.Spec, port);
         return `${conflictMessage(port, service)}${bound ? "; a port is one service's, on whatever addresses" : ''}`;
       }
     }
   }
   return undefined;
+}
+
+/**
+ * Whether two services share an ingress port; else `apart`, when it is not one of HTTP for both, or the message to refuse the first with.
+ */
+function sharing(spec: Spec, other: Service, port: PortConfig): string {
+  if (isHost(port)) return 'apart';
+  const [mine, theirs] = [spec.Labels, other.Spec.Labels].map((labels) => publishedOptionsOf(labels ?? {}, port));
+  const owner = `service '${other.Spec.Name}' (${other.ID})`;
+  if (!mine?.http || !theirs?.http) {
+    if (!mine?.http && !theirs?.http) return 'apart';
+    const [which, lacks] = mine?.http ? ['has no', owner] : ['has', owner];
+    return `${conflictMessage(port, other)}; a port is shared by services that all have the label swarmctl.http.route for it, and ${lacks} ${which} such`;
+  }
+  const apart =
+    mine.addresses.length > 0 &&
+    theirs.addresses.length > 0 &&
+    !mine.addresses.some((address) => theirs.addresses.includes(address));
+  const taken = new Set(theirs.http.routes.map(routeName));
+  const route = apart ? undefined : mine.http.routes.map(routeName).find((name) => taken.has(name));
+  return route === undefined
+    ? 'shared'
+    : `route '${route}' of port '${port.PublishedPort}' is already in use by ${owner}`;
 }
 
 const isBound = (spec: Spec, port: PortConfig): boolean =>
@@ -64,26 +97,30 @@ export function allocateEndpoint(view: View, service: Service): Allocation {
     }
     const number = wish.PublishedPort || heldFor(port, held, taken) || lowestFree(port, taken, spec.Ports);
     if (number === undefined) return { ok: false, conflict: 'no dynamic port from 30000 to 32767 is free' };
-    const owner = taken.get(portKey({ ...port, PublishedPort: number }));
-    if (owner) return { ok: false, conflict: conflictMessage({ ...port, PublishedPort: number }, owner) };
-    ports.push({ ...port, PublishedPort: number });
-    taken.set(portKey({ ...port, PublishedPort: number }), service);
+    const given = { ...port, PublishedPort: number };
+    for (const owner of taken.get(portKey(given)) ?? []) {
+      const http = owner === service ? 'apart' : sharing(service.Spec, owner, given);
+      if (http === 'shared') continue;
+      return { ok: false, conflict: http === 'apart' ? conflictMessage(given, owner) : http };
+    }
+    ports.push(given);
+    taken.set(portKey(given), [service]);
   }
   return { ok: true, endpoint: { Spec: spec, Ports: ports } };
 }
 
-function takenByOthers(view: View, selfId: string): Map<string, Service> {
-  const taken = new Map<string, Service>();
+function takenByOthers(view: View, selfId: string): Map<string, Service[]> {
+  const taken = new Map<string, Service[]>();
   for (const other of view.list('services')) {
     if (other.ID === selfId) continue;
     for (const port of other.Endpoint.Ports ?? [])
-      if (!isHost(port) && port.PublishedPort) taken.set(portKey(port), other);
+      if (!isHost(port) && port.PublishedPort) taken.set(portKey(port), [...(taken.get(portKey(port)) ?? []), other]);
   }
   return taken;
 }
 
 /** The port that the service was given before for the same target; each is given once. */
-function heldFor(port: PortConfig, held: PortConfig[], taken: ReadonlyMap<string, Service>): number | undefined {
+function heldFor(port: PortConfig, held: PortConfig[], taken: ReadonlyMap<string, unknown>): number | undefined {
   const at = held.findIndex(
     (one) =>
       !isHost(one) &&
@@ -98,7 +135,7 @@ function heldFor(port: PortConfig, held: PortConfig[], taken: ReadonlyMap<string
 
 function lowestFree(
   port: PortConfig,
-  taken: ReadonlyMap<string, Service>,
+  taken: ReadonlyMap<string, unknown>,
   wishes: readonly PortConfig[],
 ): number | undefined {
   const wished = new Set(wishes.map(portKey));

@@ -1,0 +1,317 @@
+import { createHash } from 'node:crypto';
+import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Bell, type Clock, ClusterError, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
+import type { IngressEntry } from '@swarmctl/shared/wire';
+import { answeredAddresses } from '../address.ts';
+import { bindProblem } from '../proxy/ingress.ts';
+import type { IngressOptions } from '../types.ts';
+import { checkCertificate } from './certificate.ts';
+import { renderConfig } from './config.ts';
+import { Haproxy, type Worker, whyNoHaproxy } from './haproxy.ts';
+import { connectionsAllowed, hasIpv6, lesserUser, tryPort } from './host.ts';
+import { everyAddress, type HttpListener, type HttpPlan, planHttp } from './plan.ts';
+import { parseServers, serverCommands } from './servers.ts';
+
+// Published ports of HTTP, which services share by host and path. HAProxy, run beside this daemon, does it rather than code of our own: of all
+// that was looked at it alone has streaming both ways, HTTP/2 and WebSocket, strict parsing, and takes tasks in and out while requests go on.
+//
+// The port is bound on the host: the kernel's ingress has no rule for it, so HAProxy sees the clients' own addresses. It reaches tasks as the
+// proxy does: those here at their own address, others at the port that their node publishes for them. A change of tasks is a command to the
+// running HAProxy; only one of services, routes or certificates is a reload, which loses no connection. It is started with the first such port,
+// stopped with the last, goes on while this daemon restarts, and is found again by its socket. Certificates are files of memory (`folder`).
+
+/** A secret's content by its name; undefined: it is not here, or not yet. */
+export interface CertificateSource {
+  get(name: string): Uint8Array | undefined;
+  onChange(listener: () => void): () => void;
+}
+
+export interface HttpIngressOptions extends IngressOptions {
+  /** Of this node alone, in memory, with a short path. It is made. */
+  readonly folder: string;
+}
+
+export interface HttpIngressModules {
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly certificates: CertificateSource;
+}
+
+const retryMs = 1_000;
+/** What HAProxy has taken, beside its configuration. */
+const loadedFile = 'loaded.json';
+
+interface Loaded {
+  readonly shape: string;
+  /** `address port` of its sockets. */
+  readonly sockets: readonly string[];
+}
+
+const socketOf = ({ addr, port }: HttpListener) => `${addr} ${port}`;
+
+export class HttpIngress {
+  readonly #options: HttpIngressOptions;
+  readonly #modules: HttpIngressModules;
+  readonly #addresses: readonly string[];
+  readonly #haproxy: Haproxy;
+  readonly #bell = new Bell();
+  readonly #unsubscribe: () => void;
+  #wanted: readonly IngressEntry[] | undefined;
+  #version = 0;
+  #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
+  #problems: ReadonlyMap<string, string> = new Map();
+  #timer: Timer | undefined;
+  #hasHaproxy = false;
+  /** Nothing runs, and nothing is left of it. */
+  #hasEnded = false;
+  #isClosed = false;
+  readonly #work: Promise<void>;
+
+  constructor(options: HttpIngressOptions, modules: HttpIngressModules) {
+    this.#options = options;
+    this.#modules = modules;
+    this.#addresses = answeredAddresses(options);
+    this.#haproxy = new Haproxy(options.folder, modules.clock, () => this.#bell.ring());
+    this.#unsubscribe = modules.certificates.onChange(() => this.#bell.ring());
+    this.#work = this.#loop();
+  }
+
+  /** Makes these true; later calls replace earlier ones. Resolves when this or a newer table is in force; a port's problem is no failure. */
+  apply(entries: Iterable<IngressEntry>): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closedError());
+    this.#wanted = [...entries];
+    const version = ++this.#version;
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ version, settle: (error) => (error ? reject(error) : resolve()) });
+      this.#bell.ring();
+    });
+  }
+
+  problems(): ReadonlyMap<string, string> {
+    return this.#problems;
+  }
+
+  /** With `keep`, HAProxy goes on. */
+  async close({ keep = false }: { readonly keep?: boolean } = {}): Promise<void> {
+    if (!this.#isClosed) {
+      this.#isClosed = true;
+      this.#unsubscribe();
+      this.#bell.ring();
+    }
+    await this.#work;
+    this.#timer?.cancel();
+    if (!keep) await this.#end();
+  }
+
+  async #loop(): Promise<void> {
+    for (;;) {
+      await this.#bell.wait();
+      if (this.#isClosed) break;
+      const version = this.#version;
+      if (!this.#wanted) continue;
+      let failure: unknown;
+      try {
+        this.#report(await this.#converge(this.#wanted));
+      } catch (error) {
+        failure = error;
+        this.#report(new Map(this.#wanted.map(({ key }) => [key, messageOf(error)])));
+        this.#again();
+      }
+      for (const waiter of this.#waiters) if (waiter.version <= version) waiter.settle(failure);
+      this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+    }
+    for (const { settle } of this.#waiters.splice(0)) settle(closedError());
+  }
+
+  async #converge(entries: readonly IngressEntry[]): Promise<Map<string, string>> {
+    this.#timer?.cancel();
+    const whole = planHttp(entries, { nodeId: this.#options.nodeId, addresses: this.#addresses });
+    if (whole.backends.size === 0) {
+      await this.#end();
+      return new Map(whole.problems);
+    }
+    const why = this.#hasHaproxy ? undefined : await whyNoHaproxy();
+    this.#hasHaproxy = why === undefined;
+    if (why !== undefined) {
+      this.#again();
+      return new Map(entries.map(({ key }) => [key, why]));
+    }
+    await this.#makeFolder();
+    const problems = new Map(whole.problems);
+    const certificates = await this.#certificates(whole, problems);
+    const workers = await this.#haproxy.workers();
+    const loaded = workers.length > 0 ? await this.#loaded() : undefined;
+    const listeners = await this.#openable(whole, certificates, loaded, problems);
+    const failure = await this.#load({ ...whole, listeners }, certificates, workers.length > 0, loaded).then(
+      () => undefined,
+      messageOf,
+    );
+    if (failure !== undefined) for (const { key } of entries) problems.set(key, failure);
+    // Also where an older configuration is in force: no request may come to a task that has left.
+    const isLeaving = await this.#setServers(whole, failure === undefined);
+    if (problems.size > 0 || isLeaving) this.#again();
+    else this.#again(5 * retryMs);
+    return problems;
+  }
+
+  /** Also sees to it that HAProxy is still there. */
+  #again(afterMs = retryMs): void {
+    this.#timer = this.#modules.clock.after(afterMs, () => this.#bell.ring(), { unref: true });
+  }
+
+  async #makeFolder(): Promise<void> {
+    const { folder } = this.#options;
+    this.#hasEnded = false;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const { uid, mode } = await lstat(folder).then((stats) => ({
+      uid: stats.uid,
+      mode: stats.isDirectory() ? stats.mode : 0,
+    }));
+    // It may lie where others may write.
+    if (uid !== process.getuid?.() || (mode & 0o777) !== 0o700)
+      throw new ClusterError(
+        'failed-precondition',
+        `${folder} must be a folder of this user alone (mode 700); remove it`,
+      );
+  }
+
+  /** Files by the names of the secrets in them. One that was had before stays when its secrets are not here yet, as after a restart. */
+  async #certificates(plan: HttpPlan, problems: Map<string, string>): Promise<ReadonlyMap<string, string>> {
+    const files = new Map<string, string>();
+    for (const { options, port, serviceId } of plan.backends.values()) {
+      const { tls } = options;
+      if (!tls) continue;
+      const file = certificateFile(tls);
+      const path = join(this.#options.folder, file);
+      const contents = tls.map((name) => this.#modules.certificates.get(name));
+      const missing = tls.filter((_, i) => contents[i] === undefined);
+      let problem: string | undefined;
+      let pem = await readFile(path, 'utf8').catch(() => undefined);
+      if (missing.length > 0) {
+        if (pem === undefined) problem = `secret ${missing.join(', ')} is not here yet`;
+      } else {
+        const checked = checkCertificate(contents.map((one) => Buffer.from(one ?? []).toString('utf8')).join('\n'));
+        if ('problem' in checked)
+          problem = `the certificate of secret ${tls.join(', ')} cannot be used: ${checked.problem}`;
+        else if (checked.pem !== pem) {
+          pem = checked.pem;
+          await write(path, pem);
+        }
+      }
+      if (pem !== undefined) files.set(tls.join(), `${file} ${digest(pem)}`);
+      if (problem === undefined) continue;
+      for (const { keys, port: at } of plan.listeners)
+        for (const key of keys) if (at === port && key.endsWith(`#${serviceId}`)) problems.set(key, problem);
+    }
+    return files;
+  }
+
+  /** Those that HAProxy can have: with a certificate where they are of TLS, on ports that nobody else has. */
+  async #openable(
+    plan: HttpPlan,
+    certificates: ReadonlyMap<string, string>,
+    loaded: Loaded | undefined,
+    problems: Map<string, string>,
+  ): Promise<HttpListener[]> {
+    const found: HttpListener[] = [];
+    for (const listener of plan.listeners) {
+      if (listener.certificates && !listener.certificates.some(({ names }) => certificates.has(names.join()))) continue;
+      const { addr, port, keys } = listener;
+      if (!loaded?.sockets.includes(socketOf(listener))) {
+        const error = await tryPort(addr === everyAddress ? undefined : addr, port).catch(
+          (cause: NodeJS.ErrnoException) => cause,
+        );
+        if (error) {
+          // An address of its own may well be another node's.
+          const isElsewhere = error.code === 'EADDRNOTAVAIL' && !this.#addresses.includes(addr);
+          if (!isElsewhere) for (const key of keys) problems.set(key, bindProblem(addr, port, error));
+          continue;
+        }
+      }
+      found.push(listener);
+    }
+    return found;
+  }
+
+  async #load(
+    plan: HttpPlan,
+    certificates: ReadonlyMap<string, string>,
+    isRunning: boolean,
+    loaded: Loaded | undefined,
+  ): Promise<void> {
+    const { folder } = this.#options;
+    const { files, shape: text } = renderConfig(plan, {
+      mostConnections: connectionsAllowed(),
+      ...(process.getuid?.() === 0 && { user: lesserUser() }),
+      hasIpv6: hasIpv6(),
+      certificate: (names) => certificates.get(names.join())?.split(' ')[0],
+    });
+    const shape = digest(JSON.stringify([text, [...certificates]]));
+    if (isRunning && loaded?.shape === shape) return;
+    for (const [name, content] of files) await write(join(folder, name), content);
+    if (isRunning) await this.#haproxy.reload();
+    else await this.#haproxy.start();
+    const sockets = plan.listeners.map(socketOf);
+    await write(join(folder, loadedFile), JSON.stringify({ shape, sockets } satisfies Loaded));
+    this.#modules.log.info({ ports: sockets, isRunning }, 'HAProxy has its configuration');
+    const needed = new Set([...files.keys(), ...[...certificates.values()].map((one) => one.split(' ')[0])]);
+    for (const name of await readdir(folder))
+      if (/\.(pem|map|certs)$/.test(name) && !needed.has(name)) await rm(join(folder, name), { force: true });
+  }
+
+  async #loaded(): Promise<Loaded | undefined> {
+    try {
+      return JSON.parse(await readFile(join(this.#options.folder, loadedFile), 'utf8')) as Loaded;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** In all workers, since old ones have connections with requests to come. True while some servers are leaving. */
+  async #setServers(plan: HttpPlan, isLoaded: boolean): Promise<boolean> {
+    let isAnyLeaving = false;
+    for (const worker of await this.#haproxy.workers())
+      if (await this.#setServersOf(worker, plan, isLoaded)) isAnyLeaving = true;
+    return isAnyLeaving;
+  }
+
+  async #setServersOf(worker: Worker, { backends }: HttpPlan, isLoaded: boolean): Promise<boolean> {
+    const known = parseServers(await this.#haproxy.run(worker, ['show servers state']));
+    const { commands, added, isLeaving } = serverCommands(known, backends);
+    if (commands.length === 0) return false;
+    const said = await this.#haproxy.run(worker, commands);
+    const taken = said.filter((line) => line.includes('New server registered')).length;
+    // An old worker does not know every service.
+    if (isLoaded && worker.isCurrent && taken < added)
+      throw new ClusterError('unavailable', `HAProxy took ${taken} of ${added} tasks: ${said.slice(0, 3).join(' ')}`);
+    return isLeaving && worker.isCurrent;
+  }
+
+  /** Without any port there is nothing to run. */
+  async #end(): Promise<void> {
+    if (this.#hasEnded) return;
+    await this.#haproxy.stop();
+    await rm(this.#options.folder, { recursive: true, force: true });
+    this.#hasEnded = true;
+  }
+
+  #report(problems: ReadonlyMap<string, string>): void {
+    const { log } = this.#modules;
+    for (const [key, problem] of problems)
+      if (this.#problems.get(key) !== problem) log.warn({ port: key, problem }, 'published port has a problem here');
+    for (const key of this.#problems.keys())
+      if (!problems.has(key)) log.info({ port: key }, 'published port is all right again');
+    this.#problems = problems;
+  }
+}
+
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+const certificateFile = (names: readonly string[]): string => `${digest(names.join()).slice(0, 16)}.pem`;
+
+async function write(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+const closedError = () => new ClusterError('unavailable', 'the ingress is closed');
