@@ -42,6 +42,10 @@ export class FakeCertificates implements CertificateSource {
     for (const listener of this.#listeners) listener();
   }
 
+  clear(): void {
+    this.#contents.clear();
+  }
+
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
