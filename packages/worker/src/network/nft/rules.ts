@@ -227,13 +227,8 @@ function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
     `iifname ${on} meta nfproto ${family} tcp flags syn / syn,rst tcp option maxseg size > ${mesh.mtu - header} ` +
       `tcp option maxseg size set ${mesh.mtu - header}`;
   const answers = `${came} ct direction reply meta mark set ct mark`;
-  const lookUps = [
-    // Nothing routes between ::1 or a link's own addresses and others.
-    'ip6 daddr { ::1, fe80::/10 } accept',
-    'fib daddr type local ip daddr . meta l4proto . th dport vmap @ports_at4',
-    'fib daddr type local ip6 daddr . meta l4proto . th dport vmap @ports_at6',
-    ...toUs(names, (to) => `${to} meta l4proto . th dport vmap @ports`),
-  ];
+  // Nothing routes between ::1 or a link's own addresses and others.
+  const lookUps = ['ip6 daddr { ::1, fe80::/10 } accept', ...toUs(names).map((to) => `${to} goto c_ports`)];
   return [
     ...chain(
       'c_guard',
@@ -271,6 +266,12 @@ function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
       // Else the mesh's own packet outside would follow the mark into the mesh.
       ...chain('c_unmark', hook('filter', 'postrouting', 'mangle'), `oifname ${on} meta mark set 0`),
     ),
+    ...chain(
+      'c_ports',
+      'ip daddr . meta l4proto . th dport vmap @ports_at4',
+      'ip6 daddr . meta l4proto . th dport vmap @ports_at6',
+      'meta l4proto . th dport vmap @ports',
+    ),
     ...chain('c_refuse', 'meta l4proto tcp reject with tcp reset', 'reject with icmpx type port-unreachable'),
     ...chain(
       'c_prerouting',
@@ -281,12 +282,16 @@ function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
     ),
     ...chain('c_output', hook('nat', 'output', -100 - before), ...lookUps),
     ...chain(
+      'c_refused',
+      'ip daddr . meta l4proto . th dport @refused_at4 goto c_refuse',
+      'ip6 daddr . meta l4proto . th dport @refused_at6 goto c_refuse',
+      'meta l4proto . th dport @refused goto c_refuse',
+    ),
+    ...chain(
       'c_input',
       hook('filter', 'input', -before),
       'ct status dnat accept',
-      'ct state new fib daddr type local ip daddr . meta l4proto . th dport @refused_at4 goto c_refuse',
-      'ct state new fib daddr type local ip6 daddr . meta l4proto . th dport @refused_at6 goto c_refuse',
-      ...toUs(names, (to) => `ct state new ${to} meta l4proto . th dport @refused goto c_refuse`),
+      ...toUs(names).map((to) => `ct state new ${to} goto c_refused`),
     ),
     ...chain(
       'c_near',
@@ -326,13 +331,13 @@ function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
   ];
 }
 
-/** A rule for what is sent to this node's ingress. */
-function toUs({ addresses }: TableNames, rule: (to: string) => string): string[] {
-  if (addresses.length === 0) return [rule('fib daddr type local')];
+/** What is sent to this node's ingress. */
+function toUs({ addresses }: TableNames): string[] {
+  if (addresses.length === 0) return ['fib daddr type local'];
   const of = (version: Family) => addresses.filter((addr) => familyOf(addr) === version).sort();
   return [
-    ...(of(4).length > 0 ? [rule(`ip daddr { ${of(4).join(', ')} }`)] : []),
-    ...(of(6).length > 0 ? [rule(`ip6 daddr { ${of(6).join(', ')} }`)] : []),
+    ...(of(4).length > 0 ? [`ip daddr { ${of(4).join(', ')} }`] : []),
+    ...(of(6).length > 0 ? [`ip6 daddr { ${of(6).join(', ')} }`] : []),
   ];
 }
 
