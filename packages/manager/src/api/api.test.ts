@@ -442,6 +442,18 @@ describe('tasks and logs', () => {
       (task: { ID: string }) => task.ID,
     );
 
+  test('a task that new constraints leave where it is counts as up to date', async () => {
+    const service = store.view().serviceByName('web')!;
+    const constrain = async (constraint: string) => {
+      const TaskTemplate = { ...service.Spec.TaskTemplate, Placement: { Constraints: [constraint] } };
+      const set = { Spec: { ...service.Spec, TaskTemplate }, SpecVersion: constraint };
+      await propose([{ op: 'update', table: 'services', id: service.ID, set }]);
+      return ids({ '_up-to-date': ['true'], 'desired-state': ['running'] });
+    };
+    expect(await constrain('node.id==n1')).toEqual(['t1']);
+    expect(await constrain('node.id!=n1')).toEqual([]);
+  });
+
   test('filters', async () => {
     expect(await ids({ service: ['web'] })).toEqual(['t1', 't2']);
     expect(await ids({ '_up-to-date': { true: true }, service: ['web'] })).toEqual(['t1']);

@@ -1,5 +1,5 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { isDirty, isTaskState, type Task } from '@swarmctl/shared/model';
+import { isDirty, isTaskState, nodeMeets, parseConstraints, type Task } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
@@ -90,8 +90,11 @@ const resolve = (
 ): ReadonlySet<string> | undefined =>
   references && references.size > 0 ? new Set([...references].map(find)) : undefined;
 
-/** The task's spec is the service's current one. */
+/** Made from what the service asks for now, or left by its update as it is. */
 function upToDate(view: View, task: Task): boolean {
   const service = view.get('services', task.ServiceID);
-  return service !== undefined && !isDirty(service, task);
+  const node = view.get('nodes', task.NodeID ?? '');
+  const constraints = service?.Spec.TaskTemplate.Placement?.Constraints;
+  const fits = () => node !== undefined && nodeMeets(node, parseConstraints(constraints));
+  return service !== undefined && !isDirty(service, task, fits);
 }
