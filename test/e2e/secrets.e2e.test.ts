@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Node, Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Cluster, missingForDocker, type NodeHandle, runProgram } from '../kit/cluster.ts';
@@ -12,6 +13,7 @@ import { World } from './world.ts';
 
 const missing = missingForDocker() ?? (process.getuid?.() === 0 ? undefined : 'root');
 const clients = ['/usr/bin/docker', '/usr/local/bin/docker'].filter((path) => existsSync(path));
+const swarmctlBin = fileURLToPath(new URL('../../packages/cli/bin/swarmctl.js', import.meta.url));
 const hidden = 'a-value-that-nobody-may-find-7261';
 
 describe.skipIf(missing)(`secrets and configs${missing ? ` (skipped: ${missing} is missing)` : ''}`, () => {
@@ -228,6 +230,13 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (skipped: ${missing} 
       return UpdateStatus?.State === 'rollback_completed';
     });
     expect(await inside('picky', 'cat', '/run/secrets/key')).toEqual(['fourth']);
+  });
+
+  test('the content may come from the standard input', async () => {
+    const command = `printf piped | "$@" config create piped -`;
+    const swarmctl = [process.execPath, swarmctlBin, '--host', `unix://${manager.socket}`];
+    expect(await runProgram('sh', ['-c', command, 'sh', ...swarmctl])).toMatchObject({ code: 0, err: '' });
+    expect(await ctl('config', 'inspect', '--pretty', 'piped')).toMatch(/\nData:\npiped\n$/);
   });
 
   test('the largest that there may be arrive whole, and rotate', async () => {

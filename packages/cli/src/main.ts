@@ -4,7 +4,7 @@ import yargs, { type Argv } from 'yargs';
 import { Client } from './client.ts';
 import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
-import { payloadCommands } from './commands/payload.ts';
+import { payloadCommands, standardInput } from './commands/payload.ts';
 import { createFlagNames, serviceCommands, valuedCreateFlags } from './commands/service.ts';
 import { swarmCommands } from './commands/swarm.ts';
 import { contextCommands, systemCommands } from './commands/system.ts';
@@ -154,7 +154,8 @@ function refuseAbsentGroup([name = '']: readonly string[]): void {
 
 function parser(argv: readonly string[], shell: Shell): Argv {
   const all = groups(shell);
-  const root = yargs([...argv])
+  // As it is, it would be taken for a flag without a name.
+  const root = yargs(argv.map((word) => (word === '-' ? standardInput : word)))
     .scriptName('swarmctl')
     .usage('swarmctl [--host HOST | --context NAME] COMMAND')
     .epilogue(

@@ -12,14 +12,17 @@ import { type Args, type Command, inspectOptions, listOptions } from './types.ts
 
 // swarmctl secret, swarmctl config: create, ls, inspect, update, prune, rm. Only what they are called differs.
 
-/** `-` is the standard input. */
+/** What the word `-` stands for. */
+export const standardInput = '/dev/stdin';
+
 function content(path: string): string {
   try {
-    return readFileSync(path === '-' ? 0 : path).toString('base64');
+    // By its number, since what is no file cannot be opened again.
+    return readFileSync(path === standardInput ? 0 : path).toString('base64');
   } catch (error) {
     throw new ClusterError(
       'invalid-argument',
-      `cannot read ${path === '-' ? 'the standard input' : path}: ${messageOf(error)}`,
+      `cannot read ${path === standardInput ? 'the standard input' : path}: ${messageOf(error)}`,
     );
   }
 }
