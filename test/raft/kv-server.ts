@@ -26,7 +26,7 @@ export interface KvSettings {
 
 const settings = JSON.parse(process.argv[2] ?? '{}') as KvSettings;
 const machine = new KeyValueMachine();
-const delay = monitorEventLoopDelay({ resolution: 5 });
+const delay = monitorEventLoopDelay({ resolution: 20 });
 delay.enable();
 
 const split = (address: string): [string, number] => {

@@ -190,6 +190,7 @@ export class World {
         clock: {
           now: () => this.scheduler.now * skew,
           every: (ms, callback) => this.#every(life, ms / skew, callback),
+          after: (ms, callback) => this.#after(life, ms / skew, callback),
           soon: (callback) => this.scheduler.soon(life, callback),
         },
       },
@@ -255,6 +256,14 @@ export class World {
       if (!life.dead) this.kill(member, false);
       if (lost) member.state = 'lost';
     });
+  }
+
+  #after(life: Life, ms: number, callback: () => void): () => void {
+    let stopped = false;
+    this.scheduler.after(ms, life, 'timer', () => stopped || callback());
+    return () => {
+      stopped = true;
+    };
   }
 
   #every(life: Life, ms: number, callback: () => void): () => void {

@@ -215,6 +215,8 @@ export class CoreLoop {
       while (this.end === undefined && this.core.hasReady()) this.#work(this.core.ready());
     });
     this.#inTurn = false;
+    // Whoever takes over must know the membership that counts.
+    if (this.#changed) this.transport.sendNews();
     this.transport.flush();
     if (this.transfers.waiting) this.#checkTransfers();
     this.#tellChange();

@@ -53,7 +53,7 @@ export class Peers {
 
   #makeTransport(): Transport {
     const { parts, core, membership, snapshotter, guard, turn, toldRemoved, failed } = this.#env;
-    const { options, modules, timing, store } = parts;
+    const { options, modules, timing, store, clock } = parts;
     return new Transport({
       self: options.id,
       logId: store.log,
@@ -61,6 +61,7 @@ export class Peers {
       dial: modules.dial,
       tickMs: timing.tickMs,
       random: options.random,
+      after: (ms, callback) => clock.after(ms, callback),
       log: (level, fields, text) => this.#log(level, fields, text),
       address: (peer) => membership.address(peer),
       isRemoved: (peer) => membership.isRemoved(peer),

@@ -6,7 +6,7 @@ import { streamPair } from '../host/test-cluster.ts';
 import type { Channel } from '../host/types.ts';
 import { encodeFrame, FrameDecoder, frameKind } from './frames.ts';
 import { encodeHello } from './hello.ts';
-import { encodeMessage } from './message-codec.ts';
+import { decodeMessage, encodeMessage } from './message-codec.ts';
 import { Transport, type TransportEnv } from './transport.ts';
 
 interface Seen {
@@ -21,6 +21,7 @@ interface Seen {
 function setUp(over: Partial<TransportEnv> = {}, silent = false) {
   const seen: Seen = { messages: [], unreachable: [], removed: 0, otherLog: 0, logged: [] };
   const dialed: { channel: Channel; stream: Duplex }[] = [];
+  const timers: { ms: number; callback: () => void }[] = [];
   let arrived = () => {};
   const transport = new Transport({
     self: 1,
@@ -34,6 +35,10 @@ function setUp(over: Partial<TransportEnv> = {}, silent = false) {
     },
     tickMs: 50,
     random: () => 0.5,
+    after: (ms, callback) => {
+      timers.push({ ms, callback });
+      return () => {};
+    },
     log: (_level, fields, text) => seen.logged.push(`${text}: ${fields['reason']}`),
     address: () => 'somewhere',
     isRemoved: () => false,
@@ -64,7 +69,7 @@ function setUp(over: Partial<TransportEnv> = {}, silent = false) {
     new Promise<void>((resolve) => {
       arrived = resolve;
     });
-  return { transport, seen, dialed, event };
+  return { transport, seen, dialed, timers, event };
 }
 
 const hello = (channel: Channel, from = 2, to = 1, logId = 20) =>
@@ -189,8 +194,10 @@ describe('a stream that a peer opened', () => {
   });
 });
 
+const entry = { type: 'normal', term: 1, index: 1, data: new Uint8Array(1) } as const;
+
 describe('sending', () => {
-  const app = message({ type: 'app', to: 2, from: 1, term: 1 });
+  const app = message({ type: 'app', to: 2, from: 1, term: 1, entries: [entry] });
 
   it('opens a stream per kind of message, and keeps what waits for it', async () => {
     const { transport, dialed } = setUp();
@@ -290,5 +297,76 @@ describe('sending', () => {
     await end;
     transport.send(app);
     expect(dialed).toHaveLength(1);
+  });
+});
+
+describe('news that entries are committed', () => {
+  const news = (commit: number) => message({ type: 'app', to: 2, from: 1, term: 1, commit });
+  const entries = (commit: number) => message({ ...news(commit), entries: [entry] });
+  /** Commit indexes of what has come on the stream of appends by the time that a ping has. */
+  const intake = async () => {
+    const parts = setUp();
+    const [mine, theirs] = streamPair();
+    parts.transport.accept(2, 'append', mine);
+    const decoder = new FrameDecoder(1 << 20);
+    const commits: number[] = [];
+    let pinged = () => {};
+    theirs.on('data', (chunk: Buffer) => {
+      for (const { kind, body } of decoder.push(chunk)) {
+        if (kind === frameKind.message) commits.push(decodeMessage(body).commit);
+        if (kind === frameKind.ping) pinged();
+      }
+    });
+    const settled = async () => {
+      const ping = new Promise<void>((resolve) => {
+        pinged = resolve;
+      });
+      for (let tick = 0; tick < 20; tick++) parts.transport.tick();
+      await ping;
+      return commits;
+    };
+    theirs.write(hello('append'));
+    await new Promise((resolve) => setImmediate(resolve));
+    await settled();
+    return { ...parts, theirs, commits, settled };
+  };
+
+  it('wait, and the newest is told after two milliseconds', async () => {
+    const { transport, timers, settled } = await intake();
+    transport.send(news(5));
+    transport.send(news(6));
+    transport.flush();
+    expect(await settled()).toEqual([]);
+    expect(timers.map(({ ms }) => ms)).toEqual([2]);
+    timers[0]?.callback();
+    expect(await settled()).toEqual([6]);
+    transport.send(news(7));
+    expect(timers).toHaveLength(2);
+  });
+
+  it('are left out when entries bring them along', async () => {
+    const { transport, timers, settled } = await intake();
+    transport.send(news(5));
+    transport.send(entries(6));
+    transport.flush();
+    timers[0]?.callback();
+    expect(await settled()).toEqual([6]);
+  });
+
+  it('come before what may build on them', async () => {
+    const { transport, settled } = await intake();
+    transport.send(news(5));
+    transport.send(message({ type: 'read-index-resp', to: 2, from: 1, index: 5 }));
+    transport.flush();
+    expect(await settled()).toEqual([5]);
+  });
+
+  it('come before the end of a membership', async () => {
+    const { transport, theirs, commits } = await intake();
+    const end = closed(theirs);
+    transport.send(news(5));
+    transport.dismiss(2);
+    await end;
+    expect(commits).toEqual([5]);
   });
 });

@@ -18,6 +18,8 @@ export interface TransportEnv extends Introduction {
   readonly dial: Dial;
   readonly tickMs: number;
   readonly random: () => number;
+  /** Calls once, after so many milliseconds, unless the returned function is called before. */
+  readonly after: (ms: number, callback: () => void) => () => void;
   readonly log: (level: 'debug' | 'info' | 'warn', fields: Record<string, unknown>, message: string) => void;
   /** Where a member is, as far as is known here. */
   readonly address: (peer: number) => string | undefined;
@@ -53,6 +55,9 @@ interface Transfer {
 
 const none = new Uint8Array(0);
 
+/** So long may the news that entries are committed wait for others that go the same way: half of all messages are nothing else. */
+const newsDelayMs = 2;
+
 export class Transport {
   readonly #env: TransportEnv;
   readonly #peers = new Map<number, Peer>();
@@ -60,6 +65,9 @@ export class Transport {
   readonly #leaving = new Map<Lane, number>();
   readonly #transfers = new Set<Transfer>();
   readonly #receiving = new Set<Promise<void>>();
+  /** By peer: an append without entries. The next append says it as well. */
+  readonly #news = new Map<number, Message>();
+  #stopNews: (() => void) | undefined;
   #now = 0;
   #closed = false;
 
@@ -67,9 +75,39 @@ export class Transport {
     this.#env = env;
   }
 
-  /** Goes out with the next `flush`. */
+  /** Goes out with the next `flush`; an append without entries may wait for one with some. */
   send(m: Message): void {
     if (this.#closed) return;
+    if (m.type === 'app' && m.entries.length === 0) {
+      this.#news.set(m.to, m);
+      this.#stopNews ??= this.#env.after(newsDelayMs, () => this.#newsDue());
+      return;
+    }
+    // Entries bring it along; what else is said may build on it.
+    if (m.type === 'app') this.#news.delete(m.to);
+    else if (m.type !== 'heartbeat') this.#tell(m.to);
+    this.#send(m);
+  }
+
+  /** What waits goes out with the next `flush`. */
+  sendNews(): void {
+    for (const peer of this.#news.keys()) this.#tell(peer);
+  }
+
+  #newsDue(): void {
+    this.#stopNews = undefined;
+    this.sendNews();
+    this.flush();
+  }
+
+  #tell(peer: number): void {
+    const m = this.#news.get(peer);
+    if (m === undefined) return;
+    this.#news.delete(peer);
+    this.#send(m);
+  }
+
+  #send(m: Message): void {
     const isAppend = m.type === 'app' || m.type === 'app-resp';
     const peer = this.#peer(m.to);
     const sent = (isAppend ? peer.append : peer.control).send(frameKind.message, encodeMessage(m).take());
@@ -124,6 +162,7 @@ export class Transport {
   /** Tells a member that it was removed, and closes its streams. */
   dismiss(id: number): void {
     const { control, append } = this.#peer(id);
+    this.#tell(id);
     this.#peers.delete(id);
     for (const lane of [control, append]) {
       lane.send(frameKind.removed, none);
@@ -166,6 +205,8 @@ export class Transport {
   /** Resolves once no received snapshot is being written any more. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#stopNews?.();
+    this.#news.clear();
     for (const { control, append } of this.#peers.values()) {
       control.close();
       append.close();

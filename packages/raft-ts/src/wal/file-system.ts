@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, write } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
@@ -71,14 +71,17 @@ async function syncDir(path: string): Promise<void> {
 }
 
 function nodeFile(path: string, handle: fs.FileHandle, writesThrough: boolean): File {
+  const writing = new Set<Promise<void>>();
   return {
-    write: (data, position) =>
-      named(path, async () => {
-        for (let done = 0; done < data.length; ) {
-          const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
-          done += bytesWritten;
-        }
-      }),
+    write: async (data, position) => {
+      const written = named(path, () => writeAll(handle.fd, data, position));
+      writing.add(written);
+      try {
+        await written;
+      } finally {
+        writing.delete(written);
+      }
+    },
     read: (into, position) =>
       named(path, async () => {
         let done = 0;
@@ -95,8 +98,23 @@ function nodeFile(path: string, handle: fs.FileHandle, writesThrough: boolean): 
     sync: () => named(path, () => handle.sync()),
     truncate: (length) => named(path, () => handle.truncate(length)),
     size: async () => (await named(path, () => handle.stat())).size,
-    close: () => named(path, () => handle.close()),
+    close: async () => {
+      // The handle does not know of them, and another file may have its number next.
+      await Promise.allSettled(writing);
+      await named(path, () => handle.close());
+    },
   };
+}
+
+/** By callback: the promises of a handle take a third more of the time of a short write. */
+async function writeAll(fd: number, data: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < data.length; ) {
+    done += await new Promise<number>((resolve, reject) => {
+      write(fd, data, done, data.length - done, position + done, (error, some) =>
+        error ? reject(error) : resolve(some),
+      );
+    });
+  }
 }
 
 /** Errors of an open file do not say which one it is. */
