@@ -117,6 +117,23 @@ describe('NftIngress', () => {
     await ingress.close();
   });
 
+  it('waits longer, the longer changes follow one another', async () => {
+    const ingress = await opened();
+    await clock.advance(1_000);
+    for (const [i, gapMs] of [5, 20, 20].entries()) {
+      await ingress.apply(entries([80, [`10.0.1.${i}`]]));
+      nft.news();
+      void ingress.apply(entries([80, [`10.0.2.${i}`]]));
+      await settle();
+      await clock.advance(gapMs - 1);
+      expect(nft.news()).toEqual([]);
+      await clock.advance(1);
+      expect(nft.news()).toHaveLength(1);
+      await clock.advance(20);
+    }
+    await ingress.close();
+  });
+
   it('leaves the table of an earlier daemon as it is until it knows better', async () => {
     nft.present = [{ family: 'ip', name: 'swarmd_n1' }];
     nft.note = 'route_localnet was 1';

@@ -46,8 +46,8 @@ export interface NftModules {
   readonly interfaces?: typeof networkInterfaces;
 }
 
-/** Changes that come closer together go in one transaction. */
-const gapMs = 20;
+/** Between two transactions. What comes meanwhile goes in one; the longer changes follow one another, the more of them. */
+const gapMs = { first: 5, most: 20 };
 const sweepMs = 60_000;
 /** How soon a port that another program has is tried again. */
 const takenMs = 5_000;
@@ -200,9 +200,11 @@ export class NftIngress implements Ingress {
   }
 
   async #loop(): Promise<void> {
-    for (let failures = 0; ; ) {
+    for (let [failures, gap, ended] = [0, gapMs.first, Number.NEGATIVE_INFINITY]; ; ) {
       await this.#bell.wait();
       if (this.#ended.signal.aborted) break;
+      const isSoon = this.#clock.monotonic() - ended <= gapMs.most * 2;
+      gap = isSoon ? Math.min(gap * 2, gapMs.most) : gapMs.first;
       try {
         await this.#converge();
         failures = 0;
@@ -213,7 +215,8 @@ export class NftIngress implements Ingress {
         this.#log.error({ error: messageOf(error) }, 'the ingress table cannot be written; it is tried again');
         this.#bell.ring();
       }
-      const ms = this.#failure === undefined ? gapMs : Math.min(gapMs * 2 ** ++failures, worstRetryMs);
+      ended = this.#clock.monotonic();
+      const ms = this.#failure === undefined ? gap : Math.min(gapMs.most * 2 ** ++failures, worstRetryMs);
       await delay(this.#clock, ms, this.#ended.signal).catch(() => {});
     }
     for (const { reject } of this.#waiters.splice(0)) reject(closedError());
