@@ -40,10 +40,10 @@ export const startWorker: StartWorker = async (options, modules) => {
     },
     { clock, log: log.child({ module: 'ingress' }) },
   );
-  const ingress =
-    plain.kind === 'off'
-      ? plain
-      : new WithHttp(plain, openHttpIngress(answers, { clock, log: log.child({ module: 'http' }), secrets: payloads }));
+  const http = openHttpIngress(answers, { clock, log: log.child({ module: 'http' }), secrets: payloads });
+  // What an earlier daemon of this node left would answer.
+  if (plain.kind === 'off') await http.close();
+  const ingress = plain.kind === 'off' ? plain : new WithHttp(plain, http);
   const dataPathAddr = config.dataPathAddr ?? addr;
   const paths = new PathMtus(dataPathAddr, { clock, log: log.child({ module: 'paths' }) });
   const mesh = await createMesh(
