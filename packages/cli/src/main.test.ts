@@ -79,6 +79,14 @@ describe('swarmctl', () => {
     expect(JSON.parse(url.searchParams.get('filters') ?? '')).toEqual({ name: { web: true }, label: { 'a=b': true } });
   });
 
+  test('the data path port is chosen at init', async () => {
+    await swarmctl('swarm', 'init', '--data-path-port', '5000');
+    expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({ DataPathPort: 5000 });
+    await swarmctl('swarm', 'init');
+    expect(JSON.parse(requests.at(-1)?.body ?? '')).not.toHaveProperty('DataPathPort');
+    expect((await swarmctl('swarm', 'init', '--data-path-port', 'many')).err).toContain('data-path-port');
+  });
+
   test("the daemon's refusal is printed and fails", async () => {
     expect(await swarmctl('service', 'rm', 'nope')).toEqual({
       status: 1,

@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
-import type { RuntimeName } from '@swarmctl/shared/model';
+import { parseIp, type RuntimeName } from '@swarmctl/shared/model';
 import {
   Agent,
   createDockerNetworks,
@@ -15,6 +15,7 @@ import {
   type Ingress,
   type KernelMesh,
   type NodeNetworks,
+  NodeTunnel,
   openHttpIngress,
   PathMtus,
   PayloadStore,
@@ -56,17 +57,23 @@ export const startWorker: StartWorker = async (options, modules) => {
     },
     { clock, log: log.child({ module: 'mesh' }), paths },
   );
-  const networks = networksOf(options, modules, ingress, paths);
+  const tunnel = await tunnelOf(options, modules, ingress, paths);
+  const networks = networksOf(options, modules, ingress, { paths, ...(tunnel && { tunnel }) });
   const mounts = mountsOf(options, modules, payloads);
   const given = { ...(networks && { networks }), ...(mounts && { mounts }) };
   const runtime = createRuntime(options, modules, given);
-  return workerOf({ ingress, ...(mesh && { mesh }), ...given, payloads, runtime }, options, modules);
+  return workerOf(
+    { ingress, ...(mesh && { mesh }), ...(tunnel && { tunnel }), ...given, payloads, runtime },
+    options,
+    modules,
+  );
 };
 
 export function workerOf(
   parts: {
     readonly ingress: Ingress;
     readonly mesh?: KernelMesh;
+    readonly tunnel?: NodeTunnel;
     readonly networks?: NodeNetworks;
     readonly mounts?: TaskMounts;
     readonly payloads?: PayloadStore;
@@ -76,7 +83,7 @@ export function workerOf(
   modules: WorkerModules,
 ): WorkerHandle {
   const { config, dataDir, nodeId, addr } = options;
-  const { ingress, mesh, networks, mounts, payloads, runtime } = parts;
+  const { ingress, mesh, tunnel, networks, mounts, payloads, runtime } = parts;
   const { link, clock, random, newId, log } = modules;
   const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
@@ -108,10 +115,13 @@ export function workerOf(
         engineLabels: () => labels,
         ingress: () => describeIngress(ingress),
         mesh: () => mesh?.describe(),
+        tunnel: () => tunnel?.describe(),
+        tunnels: (view) => tunnel?.apply(view),
       },
     },
   );
   mesh?.onDescribe(() => agent.redescribe());
+  tunnel?.onDescribe(() => agent.redescribe());
   const ended = agent.run(new AbortController().signal);
   ended.catch((error) => modules.onFatal(new Error(`the agent failed: ${messageOf(error)}`, { cause: error })));
   let closed = false;
@@ -121,6 +131,7 @@ export function workerOf(
     await ingress.close(how);
     await mesh?.close(how);
     await networks?.close();
+    await tunnel?.close(how);
     await runtime.close();
   };
   return {
@@ -148,16 +159,28 @@ export function workerOf(
   };
 }
 
-/** Of a node that may change the kernel's network and whose engine is on this machine. */
+/** The node may change the kernel's network, and its engine is on this machine. */
+const hasNetworks = ({ config }: WorkerOptions, ingress: Ingress): boolean =>
+  config.runtime === 'docker' && ingress.kind === 'nftables' && (config.dockerHost ?? 'unix:').startsWith('unix:');
+
+async function tunnelOf(options: WorkerOptions, modules: WorkerModules, ingress: Ingress, paths: PathMtus) {
+  const { config, dataDir, nodeId, addr } = options;
+  const dataPathAddr = config.dataPathAddr ?? addr;
+  if (!hasNetworks(options, ingress) || !parseIp(dataPathAddr)) return undefined;
+  const log = modules.log.child({ module: 'tunnel' });
+  const logPath = join(dataDir, 'agent', 'wireguard.log');
+  return NodeTunnel.open({ nodeId, dataPathAddr, logPath }, { clock: modules.clock, log, paths });
+}
+
 function networksOf(
-  { config, nodeId, clusterId, addr }: WorkerOptions,
+  options: WorkerOptions,
   modules: WorkerModules,
   ingress: Ingress,
-  paths: PathMtus,
+  given: { readonly paths: PathMtus; readonly tunnel?: NodeTunnel },
 ) {
+  const { config, nodeId, clusterId, addr } = options;
   const { clock, random, log } = modules;
-  const isLocal = (config.dockerHost ?? 'unix:').startsWith('unix:');
-  if (config.runtime !== 'docker' || ingress.kind !== 'nftables' || !isLocal) return undefined;
+  if (!hasNetworks(options, ingress)) return undefined;
   const node = { nodeId, clusterId, hostname: config.hostname, addr };
   return createNetworks(
     { nodeId, dataPathAddr: config.dataPathAddr ?? addr },
@@ -166,7 +189,7 @@ function networksOf(
       clock,
       random,
       log: log.child({ module: 'networks' }),
-      paths,
+      ...given,
     },
   );
 }

@@ -146,6 +146,15 @@ test('what a network asks for is kept and shown', async () => {
   });
 });
 
+test('a network may be encrypted', async () => {
+  await create('secret', { Options: { encrypted: '' } });
+  settle();
+  expect((await call('GET', '/networks/secret')).json.Options).toEqual({
+    encrypted: '',
+    'com.docker.network.driver.overlay.vxlanid_list': '4096',
+  });
+});
+
 /** As `docker network create -d macvlan --scope swarm --config-from lan-here` sends it. */
 const local = { Driver: 'macvlan', Scope: 'swarm', ConfigFrom: { Network: 'lan-here' } };
 
@@ -199,7 +208,6 @@ describe('what is refused', () => {
     ['options and a config', wanted('x', { ...local, Options: { parent: 'eth0' } }), 403, 'network driver options are'],
     ['a config for overlays', wanted('x', { ConfigFrom: { Network: 'c' } }), 400, 'depends on no config-only network'],
     ['attaching by hand', wanted('x', { ...local, Attachable: true }), 400, 'is not attachable'],
-    ['encryption', wanted('x', { Options: { encrypted: '' } }), 501, "option 'encrypted' is not supported yet"],
     ['an unknown option', wanted('x', { Options: { mtu: '9000' } }), 400, "unknown option 'mtu'"],
     [
       'config-only',

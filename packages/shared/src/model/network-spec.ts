@@ -12,9 +12,6 @@ import { checkName } from './validate.ts';
 const invalid = (message: string) => new ClusterError('invalid-argument', message);
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
 
-/** Understood, and refused until something honours it. Whoever builds one takes its line out. */
-const absentOptions: readonly string[] = ['encrypted'];
-
 type IpamConfig = NonNullable<NonNullable<Network['Spec']['IPAMOptions']>['Configs']>[number];
 
 /** Checks a normalised request. Throws ClusterError; changes nothing. */
@@ -64,7 +61,7 @@ function checkOptions(options: Readonly<Record<string, string>>): void {
       }
     } else if (key !== 'encrypted') {
       throw invalid(`unknown option '${key}' of the driver overlay; known: encrypted, ${vxlanIdOption}`);
-    } else if (absentOptions.includes(key)) throw notYet(`option '${key}' is`);
+    }
   }
 }
 

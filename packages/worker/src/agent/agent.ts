@@ -347,6 +347,8 @@ export class Agent {
   }
 
   #update(update: Update): void {
+    // Before the networks that go through them.
+    if (update.tunnel) this.#modules.hooks?.tunnels?.(update.tunnel);
     if (update.full) {
       this.#checkBelief(update.revision);
       this.#routing.replace(update.ingress, update.revision, update.mesh, update.networks);

@@ -8,6 +8,8 @@ export interface Extras {
   ingress?(): NodeDescription['Ingress'] | undefined;
   /** The node's end of the mesh. */
   mesh?(): NodeDescription['Mesh'] | undefined;
+  /** The node's end of the tunnels of encrypted networks. */
+  tunnel?(): NodeDescription['Tunnel'] | undefined;
   /** Of the engine; laid over those that the runtime tells of. */
   engineLabels?(): Readonly<Record<string, string>>;
 }
@@ -25,6 +27,7 @@ export async function describeNode(
   const TLSInfo = extras.tlsInfo?.();
   const Ingress = extras.ingress?.();
   const Mesh = extras.mesh?.();
+  const Tunnel = extras.tunnel?.();
   return {
     description: {
       Hostname: hostname,
@@ -35,6 +38,7 @@ export async function describeNode(
       RuntimeReady: described.every(({ ready }) => ready),
       ...(Ingress && { Ingress }),
       ...(Mesh && { Mesh }),
+      ...(Tunnel && { Tunnel }),
     },
     reasons: described.flatMap(({ ready, reason }) => (ready ? [] : [reason ?? 'the runtime is not ready'])),
   };

@@ -1,6 +1,6 @@
 import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
 import type { NodeDescription, NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
-import type { Peer } from '@swarmctl/shared/wire';
+import type { Peer, TunnelView } from '@swarmctl/shared/wire';
 import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
@@ -39,6 +39,10 @@ export interface AgentHooks {
   ingress?(): NodeDescription['Ingress'] | undefined;
   /** What the node says of its end of the mesh; `redescribe` when it is another. */
   mesh?(): NodeDescription['Mesh'] | undefined;
+  /** What the node says of its end of the tunnels of encrypted networks; `redescribe` when it is another. */
+  tunnel?(): NodeDescription['Tunnel'] | undefined;
+  /** What the managers say of the tunnels. It is in no journal. */
+  tunnels?(view: TunnelView): void;
   /** `name=value` labels of the engine, as the daemon was given them. */
   engineLabels?(): Readonly<Record<string, string>>;
 }

@@ -6,3 +6,4 @@ export { createMesh, KernelMesh, type MeshDescription, type MeshKind } from './m
 export { createNetworks, type NodeNetworks, type TaskNetworks } from './node-networks.ts';
 export { PathMtus } from './path-mtu.ts';
 export * from './types.ts';
+export { NodeTunnel } from './wireguard/tunnel.ts';

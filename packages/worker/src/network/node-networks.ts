@@ -3,7 +3,7 @@ import type { Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { NameResolver } from './dns/resolver.ts';
 import { NodeOverlay } from './overlay/overlay.ts';
-import type { OverlayEngine } from './overlay/types.ts';
+import type { OverlayEngine, OverlayTunnel } from './overlay/types.ts';
 import type { PathMtus } from './path-mtu.ts';
 import type { EngineEndpoints } from './types.ts';
 import { ContainerVips } from './vip/vip.ts';
@@ -40,6 +40,8 @@ export interface NodeNetworksModules {
   readonly log: Logger;
   /** Of the ways from this node. */
   readonly paths?: PathMtus;
+  /** What encrypted networks go through. */
+  readonly tunnel?: OverlayTunnel;
 }
 
 /** Of a node that is root over its kernel's network and has an engine on this machine. */

@@ -12,6 +12,8 @@ export interface Kernel {
   of(bridge: string, port: string): NetworkState;
   /** Devices that say that they are this owner's. */
   devicesOf(owner: string): string[];
+  /** Networks whose packets go by this device. */
+  networksOver(device: string): { readonly vni: number; readonly port: number }[];
 }
 
 interface Link {
@@ -27,6 +29,7 @@ interface Link {
       readonly local?: string;
       readonly local6?: string;
       readonly port?: number;
+      readonly link?: string;
       readonly learning?: boolean;
     };
     readonly info_slave_data?: { readonly learning?: boolean; readonly flood?: boolean };
@@ -42,6 +45,7 @@ interface Forwarding {
   readonly mac: string;
   readonly ifname: string;
   readonly dst?: string;
+  readonly viaIf?: string;
   readonly flags: readonly string[];
   readonly master?: string;
   readonly state?: string;
@@ -71,6 +75,11 @@ export async function readKernel(run: RunCommand): Promise<Kernel> {
       ...portState(links.get(port), forwardingOf.get(port) ?? [], neighboursOf.get(port) ?? []),
     }),
     devicesOf: (owner) => [...links.values()].filter(({ ifalias }) => ifalias === owner).map(({ ifname }) => ifname),
+    networksOver: (device) =>
+      ports
+        .flatMap(({ linkinfo }) => linkinfo?.info_data ?? [])
+        .filter(({ link }) => link === device)
+        .map(({ id = 0, port = 0 }) => ({ vni: id, port })),
   };
 }
 
@@ -97,13 +106,19 @@ function portState(
   return {
     port: {
       ...common(link),
-      vxlan: { vni: vxlan.id ?? 0, local: bareAddress(vxlan.local ?? vxlan.local6 ?? ''), port: vxlan.port ?? 0 },
+      vxlan: {
+        vni: vxlan.id ?? 0,
+        local: bareAddress(vxlan.local ?? vxlan.local6 ?? ''),
+        port: vxlan.port ?? 0,
+        ...(vxlan.link !== undefined && { device: vxlan.link }),
+      },
       master: link.master ?? '',
       isStatic: vxlan.learning === false && slave?.learning === false && slave.flood === false,
       nodes: new Map(
         forwarding
           .filter(({ flags, dst }) => flags.includes('self') && dst !== undefined)
-          .map(({ mac, dst }) => [mac, bareAddress(String(dst))]),
+          // One that leads by another device is another.
+          .map(({ mac, dst, viaIf }) => [mac, viaIf === vxlan.link ? bareAddress(String(dst)) : `${dst} via ${viaIf}`]),
       ),
       bridged: new Set(forwarding.filter(({ master, state }) => master && state === 'static').map(({ mac }) => mac)),
       neighbours: new Map(

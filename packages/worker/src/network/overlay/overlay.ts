@@ -4,6 +4,7 @@ import type { NetworkView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
 import { PathMtus } from '../path-mtu.ts';
 import type { EngineEndpoints, Overlay } from '../types.ts';
+import type { TunnelState } from '../wireguard/tunnel.ts';
 import { guarded, OverlayGuard } from './guard.ts';
 import {
   bareAddress,
@@ -87,10 +88,15 @@ export class NodeOverlay implements Overlay {
   #retries = 0;
   readonly #paths: PathMtus;
   readonly #unfollow: () => void;
+  readonly #unlisten: (() => void) | undefined;
   readonly #mtus: ContainerMtus;
   readonly #guard: OverlayGuard;
   /** Why strangers' packets cannot be kept out. */
   #unguarded: unknown;
+  /** What encrypted networks have of the tunnels, or why they have nothing; undefined: to be asked for. */
+  #tunnel: { readonly uses: string; readonly inside?: TunnelState | undefined; readonly error?: unknown } | undefined;
+  /** Encrypted networks that an earlier daemon left, as long as they may be there. */
+  #leftEncrypted: readonly { readonly vni: number; readonly port: number }[] = [];
   #isClosed = false;
   #leftovers: Promise<void> = Promise.resolve();
   readonly #work: Promise<void>;
@@ -104,6 +110,7 @@ export class NodeOverlay implements Overlay {
     this.#unfollow = this.#paths.onChange(() => this.#measureAgain());
     this.#mtus = new ContainerMtus({ log: modules.log, run: this.#run });
     this.#guard = new OverlayGuard(options.nodeId, this.#run);
+    this.#unlisten = modules.tunnel?.onChange(() => this.#tunnelChanged());
     this.#work = this.#loop();
     this.#later('sweep', sweepMs, () => this.#sweepNowAndThen());
   }
@@ -183,6 +190,7 @@ export class NodeOverlay implements Overlay {
     this.#isClosed = true;
     for (const timer of this.#timers.values()) timer.cancel();
     this.#unfollow();
+    this.#unlisten?.();
     this.#bell.ring();
     this.#tell();
     await this.#work;
@@ -218,6 +226,7 @@ export class NodeOverlay implements Overlay {
       await this.#look().catch((error) =>
         this.#modules.log.debug({ error: messageOf(error) }, 'no look at the network'),
       );
+    await this.#holdTunnels();
     for (const slot of this.#slots.values()) {
       const isWanted = this.#isWanted(slot);
       if (isWanted && !slot.isClosing) await this.#hold(slot);
@@ -238,6 +247,27 @@ export class NodeOverlay implements Overlay {
       this.#unguarded = error;
       this.#modules.log.debug({ error: messageOf(error) }, 'no guard of overlay networks');
     });
+  }
+
+  /** What encrypted networks go through, before they are there and until they are gone. */
+  async #holdTunnels(): Promise<void> {
+    const { tunnel } = this.#modules;
+    const views = [...this.#slots.values()].map(({ view }) => view).filter(({ encrypted }) => encrypted);
+    if (!tunnel) return;
+    const uses = views.map(({ vni, port, far }) => ({ vni, port, peers: far.map(({ nodeAddr }) => nodeAddr) }));
+    uses.push(...this.#leftEncrypted.map((left) => ({ ...left, peers: [] })));
+    const wish = JSON.stringify(uses);
+    if (this.#tunnel?.uses === wish && this.#tunnel.error === undefined) return;
+    this.#tunnel = await tunnel.hold(uses).then(
+      (inside) => ({ uses: wish, inside }),
+      (error: unknown) => ({ uses: wish, error }),
+    );
+  }
+
+  #tunnelChanged(): void {
+    this.#tunnel = undefined;
+    this.#isUnsure = true;
+    this.#bell.ring();
   }
 
   /** A way turned out to be narrower or wider. */
@@ -275,6 +305,10 @@ export class NodeOverlay implements Overlay {
     }
     if (!this.#isUnsure) return;
     this.#isUnsure = false;
+    this.#tunnel = undefined;
+    const known = new Set([...this.#slots.values()].map(({ view }) => view.vni));
+    const over = kernel.networksOver(this.#modules.tunnel?.device ?? '');
+    this.#leftEncrypted = over.filter(({ vni }) => !known.has(vni));
     this.#leftovers = this.#leftovers
       .then(() => this.#removeLeftovers(kernel))
       .catch((error) => {
@@ -287,16 +321,13 @@ export class NodeOverlay implements Overlay {
     const { view } = slot;
     if (slot.held === view) return;
     try {
-      if (view.encrypted) throw new ClusterError('failed-precondition', 'this node cannot encrypt');
+      if (view.encrypted && !this.#hasTunnel()) return;
       if (this.#unguarded) throw this.#unguarded;
       const is = slot.kernel ?? (await readKernel(this.#run)).of(bridgeName(slot.id), portName(slot.id));
       const wanted = this.#wantedOf(view, await this.#mtuOf(slot, is));
       const other = foreignOwner(wanted, is);
       if (other !== undefined)
-        throw new ClusterError(
-          'failed-precondition',
-          `${wanted.bridge} or ${wanted.port} belongs to ${other || 'another program'}`,
-        );
+        throw new ClusterError('failed-precondition', `${wanted.bridge} or ${wanted.port} belongs to ${other}`);
       // As far as it is not known, until it is done.
       slot.kernel = undefined;
       await execute(this.#run, plan(wanted, is));
@@ -311,10 +342,25 @@ export class NodeOverlay implements Overlay {
   }
 
   #wantedOf(view: NetworkView, mtu: number): WantedNetwork {
-    return wantedNetwork(view, { owner: this.#owner, local: this.#options.dataPathAddr, mtu });
+    const local = view.encrypted ? this.#tunnel?.inside?.addr : undefined;
+    return wantedNetwork(view, {
+      owner: this.#owner,
+      local: local ?? this.#options.dataPathAddr,
+      mtu,
+      device: view.encrypted ? this.#modules.tunnel?.device : undefined,
+    });
+  }
+
+  /** False: it is to come. Throws when it cannot be had. */
+  #hasTunnel(): boolean {
+    if (!this.#modules.tunnel) throw new ClusterError('failed-precondition', 'this node cannot encrypt');
+    if (this.#tunnel?.error !== undefined) throw this.#tunnel.error;
+    return this.#tunnel?.inside !== undefined;
   }
 
   async #mtuOf(slot: Slot, is: NetworkState): Promise<number> {
+    const inside = this.#tunnel?.inside;
+    if (slot.view.encrypted && inside) return this.#insideMtu(slot, is, inside);
     const all = [...new Set(slot.view.far.map(({ nodeAddr }) => nodeAddr))].sort();
     const peers = all.join();
     if (slot.size?.peers === peers) return slot.size.mtu;
@@ -325,6 +371,12 @@ export class NodeOverlay implements Overlay {
     if (slot.mtuBefore === 0) slot.mtuGiven ??= mtu;
     slot.size = { peers, mtu };
     return mtu;
+  }
+
+  #insideMtu(slot: Slot, is: NetworkState, { addr, mtu }: TunnelState): number {
+    const left = mtu - overheadOf(addr);
+    if (!is.bridge) slot.mtuGiven ??= left;
+    return left;
   }
 
   async #open(slot: Slot): Promise<void> {
@@ -361,6 +413,8 @@ export class NodeOverlay implements Overlay {
       await execute(this.#run, planRemoval({ bridge: bridgeName(slot.id), port: portName(slot.id) }));
       if (this.#isWanted(slot)) return;
       this.#slots.delete(slot.id);
+      // What it went through may go, too.
+      if (slot.view.encrypted) this.#bell.ring();
       this.#mtus.forget(slot.id);
       this.#bell.ring();
       this.#modules.log.info({ network: slot.view.name }, 'overlay network is gone from this node');
@@ -424,6 +478,9 @@ export class NodeOverlay implements Overlay {
       if (isWanted(bridge) || busy.has(bridge)) continue;
       await execute(this.#run, { ip: [`link del dev ${device}`], bridge: [] });
     }
+    if (busy.size > 0 || this.#leftEncrypted.length === 0) return;
+    this.#leftEncrypted = [];
+    this.#bell.ring();
   }
 
   #inBackground(slot: Slot, work: () => Promise<void>): void {

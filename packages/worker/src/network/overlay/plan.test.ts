@@ -119,6 +119,28 @@ describe('from whatever is', () => {
   });
 });
 
+describe('over a device of its own', () => {
+  const inside = { ...options, local: '198.19.0.1', device: 'swgn1' };
+  const target = wantedNetwork(view({ far: [far('10.0.1.5', '198.19.0.2')] }), inside);
+  const entry = `fdb replace ${macOf('10.0.1.5')} dev ${port} dst 198.19.0.2 via swgn1 self permanent`;
+
+  it('each entry names it, too', () => {
+    const { ip, bridge: steps } = plan(target, {});
+    const made = `link add dev ${port} type vxlan id 4097 dstport 4789 local 198.19.0.1 dev swgn1 nolearning proxy`;
+    expect(ip).toContain(made);
+    expect(steps).toContain(entry);
+  });
+
+  it('a port that goes elsewhere is made anew, and so is an entry', () => {
+    const is = planned(target);
+    const { device: _, ...loose } = target.vxlan;
+    expect(plan(target, { ...is, port: { ...is.port!, vxlan: loose } }).ip).toContain(`link del dev ${port}`);
+    const nodes = new Map([[macOf('10.0.1.5'), '198.19.0.2 via undefined']]);
+    expect(plan(target, { ...is, port: { ...is.port!, nodes } })).toEqual({ ip: [], bridge: [entry] });
+    expect(plan(target, is)).toEqual(none);
+  });
+});
+
 /** What others may have done to it. */
 function damaged(is: NetworkState, random: () => number): NetworkState {
   const { bridge: ours, port: vxlan } = is;
@@ -263,6 +285,8 @@ describe('what to do for a network', () => {
     expect(foreignOwner(wanted(), {})).toBeUndefined();
     const is = planned(wanted());
     expect(foreignOwner(wanted(), { bridge: { ...is.bridge!, owner: 'swarmd:n2' } })).toBe('swarmd:n2');
+    // As an engine makes it when the machine starts.
+    expect(foreignOwner(wanted(), { bridge: { ...is.bridge!, owner: '' } })).toBeUndefined();
   });
 
   it('that is to go', () => {

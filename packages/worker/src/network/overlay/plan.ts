@@ -24,6 +24,8 @@ export interface Vxlan {
   readonly vni: number;
   readonly local: string;
   readonly port: number;
+  /** Its packets go by this device or not at all. */
+  readonly device?: string;
 }
 
 /** What the kernel has of one network. */
@@ -60,9 +62,10 @@ export interface WantedOptions {
   readonly owner: string;
   readonly local: string;
   readonly mtu: number;
+  readonly device?: string | undefined;
 }
 
-export function wantedNetwork(view: NetworkView, { owner, local, mtu }: WantedOptions): WantedNetwork {
+export function wantedNetwork(view: NetworkView, { owner, local, mtu, device }: WantedOptions): WantedNetwork {
   const nodes = new Map<string, string>();
   const neighbours = new Map<string, string>();
   for (const { addr, mac, nodeAddr } of view.far) {
@@ -76,7 +79,7 @@ export function wantedNetwork(view: NetworkView, { owner, local, mtu }: WantedOp
     mac: macOf(firstVersion4(view.subnets.map(({ gateway }) => bareAddress(gateway)))),
     mtu,
     addresses: view.subnets.map(({ subnet, gateway }) => `${bareAddress(gateway)}/${subnet.split('/')[1]}`),
-    vxlan: { vni: view.vni, local: bareAddress(local), port: view.port },
+    vxlan: { vni: view.vni, local: bareAddress(local), port: view.port, ...(device && { device }) },
     nodes,
     neighbours,
   };
@@ -101,9 +104,9 @@ export const planned = (wanted: WantedNetwork): NetworkState => ({
   port: { ...wanted, master: wanted.bridge, isUp: true, isStatic: true, bridged: new Set(wanted.nodes.keys()) },
 });
 
-/** Whose device stands in the way; undefined when none does. */
+/** Whose device stands in the way; undefined when none does. One that is nobody's was made by an engine that came up before, of a network it knew. */
 export const foreignOwner = (wanted: WantedNetwork, is: NetworkState): string | undefined =>
-  [is.bridge, is.port].find((device) => device && device.owner !== wanted.owner)?.owner;
+  [is.bridge, is.port].find((device) => device && device.owner !== '' && device.owner !== wanted.owner)?.owner;
 
 function* planBridge(wanted: WantedNetwork, is: NetworkState['bridge']): Generator<string> {
   const { bridge, mac, mtu, owner } = wanted;
@@ -121,7 +124,7 @@ function* planBridge(wanted: WantedNetwork, is: NetworkState['bridge']): Generat
 function* planPort(wanted: WantedNetwork, is: NetworkState['port']): Generator<string> {
   const { port, vxlan, bridge, mtu, owner } = wanted;
   if (!is)
-    yield `link add dev ${port} type vxlan id ${vxlan.vni} dstport ${vxlan.port} local ${vxlan.local} nolearning proxy`;
+    yield `link add dev ${port} type vxlan id ${vxlan.vni} dstport ${vxlan.port} local ${vxlan.local}${vxlan.device ? ` dev ${vxlan.device}` : ''} nolearning proxy`;
   if (is?.owner !== owner) yield `link set dev ${port} alias ${owner}`;
   if (is?.mtu !== mtu) yield `link set dev ${port} mtu ${mtu}`;
   // It needs no address of its own.
@@ -139,8 +142,10 @@ function* planNeighbours(wanted: WantedNetwork, is: NetworkState['port']): Gener
 }
 
 function planForwarding(wanted: WantedNetwork, is: NetworkState['port']): string[] {
-  const { port } = wanted;
+  const { port, vxlan } = wanted;
   const steps: string[] = [];
+  // Without, a route elsewhere is taken in spite of the port's own device.
+  const via = vxlan.device ? ` via ${vxlan.device}` : '';
   // What is unknown is nowhere.
   if (!is?.isStatic || is.master !== wanted.bridge) steps.push(`link set dev ${port} learning off flood off`);
   // A bridge forgets what was behind a port that it loses.
@@ -148,10 +153,11 @@ function planForwarding(wanted: WantedNetwork, is: NetworkState['port']): string
   for (const mac of bridged) if (!wanted.nodes.has(mac)) steps.push(`fdb del ${mac} dev ${port} master`);
   for (const mac of is?.nodes.keys() ?? []) if (!wanted.nodes.has(mac)) steps.push(`fdb del ${mac} dev ${port} self`);
   for (const [mac, node] of wanted.nodes) {
-    if (is?.nodes.get(mac) !== node) steps.push(`fdb replace ${mac} dev ${port} dst ${node} self permanent`);
+    if (is?.nodes.get(mac) !== node) steps.push(`fdb replace ${mac} dev ${port} dst ${node}${via} self permanent`);
     if (!bridged.has(mac)) steps.push(`fdb replace ${mac} dev ${port} master static`);
   }
   return steps;
 }
 
-const sameVxlan = (a: Vxlan, b: Vxlan): boolean => a.vni === b.vni && a.local === b.local && a.port === b.port;
+const sameVxlan = (a: Vxlan, b: Vxlan): boolean =>
+  a.vni === b.vni && a.local === b.local && a.port === b.port && a.device === b.device;

@@ -2,6 +2,7 @@ import type { Clock, Logger } from '@swarmctl/shared/kit';
 import type { RunCommand } from '../command.ts';
 import type { NodeResolver } from '../dns/resolver.ts';
 import type { PathMtus } from '../path-mtu.ts';
+import type { NodeTunnel } from '../wireguard/tunnel.ts';
 
 // What overlay networks need of a node: its container engine, its resolver, its address.
 
@@ -16,10 +17,14 @@ export interface OverlayModules {
   readonly clock: Clock;
   readonly engine: OverlayEngine;
   readonly resolver: OverlayResolver;
+  /** What encrypted networks go through; absent: there are none here. */
+  readonly tunnel?: OverlayTunnel;
   readonly run?: RunCommand;
   /** Of the ways from this node. */
   readonly paths?: PathMtus;
 }
+
+export type OverlayTunnel = Pick<NodeTunnel, 'device' | 'hold' | 'onChange'>;
 
 export type OverlayResolver = Pick<NodeResolver, 'listen' | 'attached' | 'detached'>;
 
