@@ -35,7 +35,7 @@ interface Sample {
   readonly p99Ms: number;
 }
 
-export interface World {
+interface World {
   readonly client: Netns;
   readonly backends: readonly [Netns, Netns];
   readonly nodes: ReadonlyMap<Contestant, Netns>;
@@ -90,7 +90,7 @@ function report(samples: ReadonlyMap<string, readonly Sample[]>): Outcome[] {
   return outcomes;
 }
 
-export async function start(lab: NetnsLab, folder: string): Promise<World> {
+async function start(lab: NetnsLab, folder: string): Promise<World> {
   const [client, one, two, ...spaces] = lab.spaces as [Netns, Netns, Netns, ...Netns[]];
   const nodes = new Map(contestants.map((who, i) => [who, spaces[i] as Netns]));
   const world: World = { client, backends: [one, two], nodes };
@@ -130,7 +130,7 @@ async function answers({ client, nodes }: World, who: Contestant): Promise<void>
   throw new Error(`${who}: ${at} does not answer`);
 }
 
-export async function measure({ client, nodes }: World, one: Case, who: Contestant): Promise<Sample> {
+async function measure({ client, nodes }: World, one: Case, who: Contestant): Promise<Sample> {
   const url = `http://${nodes.get(who)?.addr}:${front}/`;
   const { stdout } = await execute('nsenter', [
     ...[`--net=/run/netns/${client.name}`, 'wrk', '-t2', `-c${clients}`, `-d${seconds}s`, '--latency'],
