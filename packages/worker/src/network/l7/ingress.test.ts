@@ -304,6 +304,18 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
     expect(bench.ingress.problems()).toEqual(new Map());
   });
 
+  test('come back by themselves when HAProxy was killed', async () => {
+    const task = await bench.task('a');
+    await bench.ingress.apply([entryOf('s1', port, ['*'], [task])]);
+    for (const pid of bench.pids()) process.kill(pid, 'SIGKILL');
+    for (;;) {
+      const answer = await get('/', 'x').catch((error: NodeJS.ErrnoException) => error.code);
+      if (typeof answer === 'object') break;
+      expect(['ECONNREFUSED', 'ECONNRESET']).toContain(answer);
+    }
+    expect((await get('/', 'x')).body).toBe('a');
+  });
+
   test('go on while the daemon is away, and are taken over without a gap', async () => {
     const [a, b] = [await bench.task('a'), await bench.task('b')];
     await bench.ingress.apply([entryOf('s1', port, ['*'], [a])]);

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import {
   createServer,
   request as httpRequest,
@@ -79,6 +79,19 @@ export class HttpBench {
       server.close();
     }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Of its HAProxy. */
+  pids(): number[] {
+    const { stdout } = spawnSync('pgrep', ['-f', '^haproxy -W'], { encoding: 'utf8' });
+    const isOurs = (pid: string) => {
+      try {
+        return readlinkSync(`/proc/${pid}/cwd`) === join(this.folder, 'run');
+      } catch {
+        return false;
+      }
+    };
+    return stdout.split('\n').filter(isOurs).map(Number);
   }
 
   /** A task that answers with its id, or as `listener` does. */
