@@ -304,6 +304,22 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
     expect(bench.ingress.problems()).toEqual(new Map());
   });
 
+  test('answer on one address and on all at once, with what each has', async () => {
+    const every = new HttpBench('0.0.0.0');
+    const [a, b] = [await every.task('a'), await every.task('b')];
+    const bound = { ...entryOf('s1', port, ['only'], [a]), key: `tcp/${port}@127.0.0.2#s1`, address: '127.0.0.2' };
+    const elsewhere = { ...bound, key: `tcp/${port}@203.0.113.1#s1`, address: '203.0.113.1' };
+    const entries = [bound, elsewhere];
+    await every.ingress.apply(entries);
+    await every.ingress.apply([...entries, entryOf('s2', port, ['*'], [b])]);
+    const at = async (host: string, name: string) =>
+      (await ask({ host, port, path: '/', headers: { host: name }, agent: false })).body;
+    expect([await at('127.0.0.2', 'only'), await at('127.0.0.2', 'x')]).toEqual(['a', 'b']);
+    expect([await at('127.0.0.1', 'only'), await at('127.0.0.1', 'x')]).toEqual(['b', 'b']);
+    expect(every.ingress.problems()).toEqual(new Map());
+    await every.close();
+  });
+
   test('come back by themselves when HAProxy was killed', async () => {
     const task = await bench.task('a');
     await bench.ingress.apply([entryOf('s1', port, ['*'], [task])]);

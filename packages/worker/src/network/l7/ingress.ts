@@ -219,7 +219,9 @@ export class HttpIngress {
       if (listener.certificates && !listener.certificates.some(({ names }) => certificates.has(names.join()))) continue;
       const { addr, port, keys } = listener;
       if (!loaded?.sockets.includes(socketOf(listener))) {
-        const error = await tryPort(addr === everyAddress ? undefined : addr, port).catch(
+        // On a port where HAProxy has another address it alone can try; the address has to be this machine's all the same.
+        const isShared = loaded?.sockets.some((socket) => socket.endsWith(` ${port}`));
+        const error = await tryPort(addr === everyAddress ? undefined : addr, isShared ? 0 : port).catch(
           (cause: NodeJS.ErrnoException) => cause,
         );
         if (error) {

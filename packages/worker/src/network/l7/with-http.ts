@@ -21,8 +21,8 @@ export class WithHttp implements Ingress {
     mesh?: MeshState,
     own?: readonly TaskEndpoint[],
   ): Promise<void> {
-    const plain = new Map([...entries].filter(([, entry]) => !entry.http));
     const http = [...entries.values()].filter((entry) => entry.http);
+    const plain = http.length === 0 ? entries : new Map([...entries].filter(([, entry]) => !entry.http));
     await Promise.all([this.#plain.apply(plain, mesh, own), this.#http.apply(http)]);
   }
 
