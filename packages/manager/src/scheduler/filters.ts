@@ -30,6 +30,8 @@ interface Wishes {
   readonly volumeDrivers: readonly string[];
   readonly networkDrivers: readonly string[];
   readonly logDriver: string | undefined;
+  /** A network of it is encrypted. */
+  readonly encrypted: boolean;
 }
 
 type Reason = (nodes: number) => string;
@@ -120,21 +122,30 @@ const runtime: Filter = {
   reason: onNodes('required runtime not offered'),
 };
 
-const filters: readonly Filter[] = [ready, resources, plugins, constraints, platform, hostPorts, maxReplicas, runtime];
+const encryption: Filter = {
+  steady: (wishes) => (node) => !wishes.encrypted || node.Description?.Tunnel !== undefined,
+  reason: onNodes('no WireGuard for an encrypted network'),
+};
+
+const filters: readonly Filter[] = [
+  ...[ready, resources, plugins, constraints, platform, hostPorts, maxReplicas, runtime],
+  encryption,
+];
 const passed = filters.length;
 
-export function wantedBy(task: Task, nodes: readonly Node[]): Wanted {
+/** `encrypted`: a network of the task is. */
+export function wantedBy(task: Task, nodes: readonly Node[], encrypted: boolean): Wanted {
   const demand = demandOf(task);
   const most = task.Spec.Placement?.MaxReplicas ?? 0;
   return {
     demand,
     maxReplicas: most,
-    verdicts: verdictsOf(wishesOf(task), nodes),
+    verdicts: verdictsOf(wishesOf(task, encrypted), nodes),
     moving: filters.flatMap((filter, place) => ('passes' in filter && filter.matters(demand, most) ? [place] : [])),
   };
 }
 
-function wishesOf(task: Task): Wishes {
+function wishesOf(task: Task, encrypted: boolean): Wishes {
   const { Placement, ContainerSpec, LogDriver } = task.Spec;
   return {
     constraints: Placement?.Constraints ?? [],
@@ -146,6 +157,7 @@ function wishesOf(task: Task): Wishes {
       .filter((name) => name !== '' && name !== 'local'),
     networkDrivers: (task.NetworksAttachments ?? []).flatMap(({ Local }) => Local?.DriverConfiguration?.Name ?? []),
     logDriver: LogDriver?.Name && LogDriver.Name !== 'none' ? LogDriver.Name : undefined,
+    encrypted,
   };
 }
 

@@ -1,4 +1,11 @@
-import { type Node, type StoreChange, type Task, type TaskStatus, toTimestamp } from '@swarmctl/shared/model';
+import {
+  isEncrypted,
+  type Node,
+  type StoreChange,
+  type Task,
+  type TaskStatus,
+  toTimestamp,
+} from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import { explain, type Wanted, wantedBy } from './filters.ts';
 import { Candidate } from './load.ts';
@@ -26,6 +33,7 @@ const placementWork = 10;
 
 export class Round {
   readonly changes: StoreChange[] = [];
+  readonly #view: View;
   readonly #now: number;
   readonly #time: string;
   readonly #budget: Budget;
@@ -35,6 +43,7 @@ export class Round {
   #work = 0;
 
   constructor(view: View, now: number, budget: Budget) {
+    this.#view = view;
     this.#now = now;
     this.#time = toTimestamp(now);
     this.#budget = budget;
@@ -51,10 +60,15 @@ export class Round {
     const before = this.changes.length;
     const [first] = group.tasks;
     if (!first) return { complete: true, changed: false, unplaced: 0 };
-    const wanted = wantedBy(first, this.#nodes);
+    const wanted = wantedBy(first, this.#nodes, this.#isEncrypted(first));
     const { complete, unplaced } =
       first.NodeID === undefined ? this.#place(group, first, wanted) : this.#confirm(group, wanted);
     return { complete, changed: this.changes.length > before, unplaced };
+  }
+
+  #isEncrypted({ NetworksAttachments = [] }: Task): boolean {
+    const networks = NetworksAttachments.flatMap(({ Network }) => this.#view.get('networks', Network.ID) ?? []);
+    return networks.some(isEncrypted);
   }
 
   #place(group: Group, first: Task, wanted: Wanted): Pick<Outcome, 'complete' | 'unplaced'> {

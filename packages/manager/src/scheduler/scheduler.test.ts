@@ -1,6 +1,7 @@
 import type { Node, Service, StoreChange, StoreEvent, Task } from '@swarmctl/shared/model';
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
+  aNetwork,
   aNode,
   aService,
   aStore,
@@ -247,6 +248,30 @@ describe('where a task may go', () => {
     run(store);
     expect(placed(store, service)).toEqual({ n1: 1 });
   });
+});
+
+it('a task on an encrypted network goes where there is WireGuard, and waits for that', () => {
+  const service = aService({ id: 'web', networks: ['secret'] });
+  const NetworksAttachments = [{ Network: { ID: 'secret' }, Addresses: ['10.0.1.2/24'] }];
+  const spec = { DriverConfiguration: { Name: 'overlay', Options: { encrypted: '' } } };
+  const [without, able] = [aNode({ id: 'n1' }), aNode({ id: 'n2' })];
+  const store = aStore({
+    ...{ nodes: [without, able], services: [service], networks: [aNetwork({ id: 'secret', spec })] },
+    tasks: [aTask({ id: 'new', service, set: { NetworksAttachments } })],
+  });
+  const controller = scheduler();
+  run(store, controller);
+  expect(words(store.view().get('tasks', 'new'))).toContain('no WireGuard for an encrypted network on 2 nodes');
+  const Tunnel = { key: '', generation: 0, dataPathAddr: '10.0.0.2' };
+  const set = { Description: { ...able.Description!, Tunnel } };
+  const told = store.apply(store.index + 1, {
+    now: env.now,
+    changes: [{ op: 'update', table: 'nodes', id: 'n2', set }],
+  });
+  if (!told.ok) throw new Error(told.message);
+  expect(told.events.flatMap((event) => controller.marks(event, store.view()))).toEqual(['*']);
+  run(store, controller);
+  expect(words(store.view().get('tasks', 'new'))).toBe(assigned('n2'));
 });
 
 describe('where a task goes best', () => {
