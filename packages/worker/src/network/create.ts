@@ -78,7 +78,12 @@ function proxyOf({ processes, ...options }: CreateOptions, modules: IngressModul
 async function withProxy(options: CreateOptions, modules: IngressModules): Promise<SplitIngress> {
   const proxy = proxyOf(options, modules);
   const relay = new ProxyIngress({ ...options, families: 'ipv6' }, modules);
-  const others = async () => notOurs(await listeners(), [...proxy.listening(), ...relay.listening()]);
+  const ours = () => [...proxy.listening(), ...relay.listening()];
+  const others = async () => {
+    // Those that are closed meanwhile are ours as well.
+    const before = ours();
+    return notOurs(await listeners(), [...before, ...ours()]);
+  };
   const kernel = await NftIngress.open(options, { ...modules, listeners: others });
   return new SplitIngress({ kernel, proxy, relay });
 }

@@ -70,6 +70,8 @@ export class ProxyPool implements Ingress {
   readonly #restarts = new Set<Timer>();
   /** What its processes do. */
   #shared: ReadonlyMap<string, IngressEntry> = new Map();
+  /** What they had before, until all have heard of what is new. */
+  #leaving: readonly IngressEntry[] = [];
   /** Whose a port is that is not shared. */
   readonly #alone = new Map<string, Member>();
   #problems: ReadonlyMap<string, string> = new Map();
@@ -90,6 +92,7 @@ export class ProxyPool implements Ingress {
     const [own, shared] = [new Map<string, IngressEntry>(), new Map<string, IngressEntry>()];
     for (const [key, entry] of entries)
       (this.#options.processes > 0 && entry.protocol === 'tcp' ? shared : own).set(key, entry);
+    this.#leaving = [...this.#leaving, ...[...this.#shared.values()].filter(({ key }) => !shared.has(key))];
     this.#shared = shared;
     if (!this.#isStarted && [...shared.values()].some(({ backends }) => backends.length > 0)) {
       this.#isStarted = true;
@@ -111,7 +114,9 @@ export class ProxyPool implements Ingress {
   /** Where it listens. */
   listening(): Listener[] {
     const failed = new Set([...this.#members].flatMap(({ report }) => report.failed));
-    const shared = [...this.#shared.values()].filter(({ key, backends }) => backends.length > 0 && !failed.has(key));
+    const shared = [...this.#shared.values(), ...this.#leaving].filter(
+      ({ key, backends }) => backends.length > 0 && !failed.has(key),
+    );
     return [...this.#own.listening(), ...shared.flatMap((entry) => this.#own.places(entry))];
   }
 
@@ -237,6 +242,7 @@ export class ProxyPool implements Ingress {
 
   #settle(): void {
     const applied = Math.min(...[...this.#members].map((member) => member.applied));
+    if (applied >= this.#version) this.#leaving = [];
     for (const waiter of this.#waiters) if (waiter.version <= applied) waiter.settle();
     this.#waiters = this.#waiters.filter((waiter) => waiter.version > applied);
   }
