@@ -201,8 +201,8 @@ describe('replacement', () => {
         chain c_guard {
           type filter hook prerouting priority raw; policy accept;
           iifname != "lo" ip daddr 127.0.0.0/8 drop
-          iifname != { "lo", "swm1" } ip daddr 198.18.0.1 drop
-          iifname != { "lo", "swm1" } ip6 daddr fd73::1 drop
+          ip daddr 198.18.0.1 iifname != { "lo", "swm1" } drop
+          ip6 daddr fd73::1 iifname != { "lo", "swm1" } drop
           udp dport 4789 @th,96,24 7 ip saddr != @senders4 drop
           udp dport 4789 @th,96,24 7 ip6 saddr != @senders6 drop
           iifname "swm1" ct original zone set @ll,80,16

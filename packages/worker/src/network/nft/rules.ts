@@ -236,9 +236,9 @@ function fixedChains(names: TableNames, { mesh: state }: NodeTable): string[] {
       // With route_localnet on, only this keeps neighbours away from what listens on 127.0.0.1.
       'iifname != "lo" ip daddr 127.0.0.0/8 drop',
       ...withMesh(
-        // The doors are for the mesh alone, and the mesh is for its nodes.
-        `iifname != { "lo", ${on} } ip daddr ${mesh?.v4} drop`,
-        `iifname != { "lo", ${on} } ip6 daddr ${mesh?.v6} drop`,
+        // The doors are for the mesh alone, and the mesh is for its nodes. Each packet comes by here: what costs least is asked first.
+        `ip daddr ${mesh?.v4} iifname != { "lo", ${on} } drop`,
+        `ip6 daddr ${mesh?.v6} iifname != { "lo", ${on} } drop`,
         senders('ip', 4),
         senders('ip6', 6),
         // A client may have one port for connections through several nodes, and to one task they look the same. So those of each node are known
