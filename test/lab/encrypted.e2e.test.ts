@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import type { Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Host } from './host.ts';
@@ -9,7 +8,7 @@ import { bridgeNamespace, markOf } from './state.ts';
 // An encrypted network over three hosts: what goes between them is seen on the wire, keys change under traffic, hosts come back. The tests share
 // one lab and run in order.
 
-const missing = noLab() ?? (spawnSync('which', ['wireguard-go']).status === 0 ? undefined : 'wireguard-go');
+const missing = noLab('wireguard-go');
 const name = `e${process.pid}`;
 
 /** Prints what the node's WireGuard shares with its peers, by its control socket, and nothing else of it. */

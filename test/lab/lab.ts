@@ -31,8 +31,8 @@ export interface HostStatus {
 const clientNumber = 254;
 
 /** Why there can be no lab here; undefined when there can. `REQUIRE_DOCKER` makes it an error. */
-export function noLab(): string | undefined {
-  const tools = ['dockerd', 'ip', 'nft', 'iptables', 'nsenter', 'unshare', 'setpriv', 'busybox'];
+export function noLab(...more: string[]): string | undefined {
+  const tools = [...more, 'dockerd', 'ip', 'nft', 'iptables', 'nsenter', 'unshare', 'setpriv', 'busybox'];
   const missing = process.getuid?.() !== 0 ? 'root' : tools.find((name) => spawnSync('which', [name]).status !== 0);
   if (missing && process.env['REQUIRE_DOCKER']) throw new Error(`REQUIRE_DOCKER is set, but ${missing} is missing`);
   return missing;
