@@ -3,7 +3,8 @@ import { familyOf } from '../address.ts';
 import { everyAddress, type HttpBackend, type HttpListener, type HttpPlan, type HttpServer, routeKey } from './plan.ts';
 
 // HAProxy's configuration, of HAProxy 2.6 or later. Hosts and paths are looked up in one map a listener, whose longest beginning counts: first
-// with the host itself, then with a star for its first label, then for any host. Pure.
+// with the host itself, then with a star for its first label, then for any host. A worker that a newer one replaced hands the requests that
+// still come on its connections over to that, by a socket in `handoverFolder`: it hears no more of tasks. Pure.
 
 export interface ConfigAround {
   readonly mostConnections: number;
@@ -22,6 +23,7 @@ export interface HttpConfig {
 }
 
 export const configFile = 'haproxy.cfg';
+export const handoverFolder = 'next';
 
 /** The longest that a process which was replaced stays for the connections that it has. */
 const oldMs = 3_600_000;
@@ -67,6 +69,8 @@ export function renderConfig(plan: HttpPlan, around: ConfigAround): HttpConfig {
 }
 
 const lines = (all: readonly string[]): string => all.map((line) => `${line}\n`).join('');
+const handoverName = (listener: string) => `${listener}.${handoverFolder}`;
+export const isHandover = (backend: string): boolean => backend.endsWith(`.${handoverFolder}`);
 const mapFile = (name: string) => `${name}.map`;
 const certificateFile = (name: string) => `${name}.certs`;
 
@@ -100,7 +104,7 @@ function global({ mostConnections, user }: ConfigAround): string[] {
   ];
 }
 
-function frontend(listener: HttpListener, { hasIpv6 }: ConfigAround): string[] {
+function frontend(listener: HttpListener, { hasIpv6, user }: ConfigAround): string[] {
   const { name, addr, port, certificates, timeoutMs } = listener;
   // Whoever asks for another host sees no certificate rather than a wrong one, unless one is for all.
   const strict = certificates?.every(({ hosts }) => hosts.length > 0) ? ' strict-sni' : '';
@@ -111,6 +115,7 @@ function frontend(listener: HttpListener, { hasIpv6 }: ConfigAround): string[] {
     `frontend ${name}`,
     ...(all || familyOf(addr) === 4 ? [`  bind ipv4@${all ? '' : addr}:${port}${tls}`] : []),
     ...((all ? hasIpv6 : familyOf(addr) === 6) ? [`  bind ipv6@${all ? '::' : addr}:${port} v6only${tls}`] : []),
+    `  bind unix@${handoverFolder}/${name} accept-proxy mode 600${user ? ` uid ${user.uid} gid ${user.gid}` : ''}`,
     `  timeout client ${timeoutMs}ms`,
     '  http-request deny deny_status 400 unless { req.hdr(host) -m reg -i ^[a-z0-9._:\\[\\]-]+$ }',
     '  http-request set-var(txn.path) path',
@@ -119,8 +124,12 @@ function frontend(listener: HttpListener, { hasIpv6 }: ConfigAround): string[] {
     '  http-request set-var(txn.exact) var(txn.host),concat(,txn.path,/)',
     '  http-request set-var(txn.below) str(*.),concat(,txn.domain),concat(,txn.path,/)',
     '  http-request set-var(txn.any) str(*),concat(,txn.path,/)',
+    `  use_backend ${handoverName(name)} if { stopping }`,
     ...['exact', 'below', 'any'].map((one) => `  use_backend %[${found(one)}] if { ${found(one)} -m found }`),
     '  default_backend nobody',
+    `backend ${handoverName(name)}`,
+    `  timeout server ${timeoutMs}ms`,
+    `  server next unix@${handoverFolder}/${name} send-proxy-v2`,
   ];
 }
 

@@ -1,19 +1,18 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open, readFile, rm } from 'node:fs/promises';
+import { open, readFile, rm, truncate } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { type Clock, ClusterError } from '@swarmctl/shared/kit';
+import { type Clock, ClusterError, delay } from '@swarmctl/shared/kit';
 import { runCommand } from '../command.ts';
 import { configFile } from './config.ts';
 
 // A HAProxy of our own: its master outlives this daemon, and is found again by its socket. It takes a new configuration by a reload, which
-// starts a new worker with the sockets of the one before; that goes on to the end of its connections and listens to commands as long.
+// starts a new worker with the sockets of the one before, which goes on to the end of its connections.
 
+/** The process that takes the connections. */
 export interface Worker {
   readonly pid: number;
-  /** It takes the new connections. */
-  readonly isCurrent: boolean;
 }
 
 interface Processes {
@@ -55,14 +54,14 @@ export class Haproxy {
     this.#onExit = onExit;
   }
 
-  /** The current one first; none: it does not run. */
+  /** Without those that were replaced; none: it does not run. */
   async workers(): Promise<readonly Worker[]> {
     return (await this.#processes())?.workers ?? [];
   }
 
   /** Starts it with the configuration in its folder. */
   async start(): Promise<void> {
-    const log = await open(join(this.#folder, errorFile), 'w', 0o600);
+    const log = await open(join(this.#folder, errorFile), 'a', 0o600);
     let child: ChildProcess;
     try {
       child = spawn('haproxy', ['-W', '-S', `unix@${socketName},mode,600`, '-f', configFile], {
@@ -95,11 +94,12 @@ export class Haproxy {
     const before = await this.#processes();
     const known = new Set(before?.workers.map(({ pid }) => pid));
     let hasFailed = false;
+    await this.#forgetLog();
     await this.#ask('reload').catch(() => undefined);
     await this.#until(
       ({ workers, failedReloads }) => {
         hasFailed = failedReloads > (before?.failedReloads ?? 0);
-        return hasFailed || workers.some(({ pid, isCurrent }) => isCurrent && !known.has(pid));
+        return hasFailed || workers.some(({ pid }) => !known.has(pid));
       },
       () => false,
     );
@@ -114,6 +114,8 @@ export class Haproxy {
       for (; at < commands.length && line.length < mostCommand; at++) line += `${line && ';'}@!${pid} ${commands[at]}`;
       said.push(...(await this.#ask(line)).split('\n').filter((one) => one !== ''));
     }
+    // It writes a line for each, which nobody reads.
+    await this.#forgetLog();
     return said;
   }
 
@@ -128,14 +130,12 @@ export class Haproxy {
   async #processes(): Promise<Processes | undefined> {
     const said = await this.#ask('show proc').catch(() => undefined);
     if (said === undefined) return undefined;
-    const [all = '', old = ''] = said.split('# old workers');
-    const pids = (text: string, isCurrent: boolean) =>
-      [...text.matchAll(/^(\d+)\s+worker\s/gm)].map(([, pid]) => ({ pid: Number(pid), isCurrent }));
+    const [all = ''] = said.split('# old workers');
     const master = /^(\d+)\s+master\s/m.exec(all)?.[1];
     if (master === undefined) return undefined;
     return {
       master: Number(master),
-      workers: [...pids(all, true), ...pids(old, false)],
+      workers: [...all.matchAll(/^(\d+)\s+worker\s/gm)].map(([, pid]) => ({ pid: Number(pid) })),
       failedReloads: Number(/failed: (\d+)/.exec(all)?.[1] ?? 0),
     };
   }
@@ -146,8 +146,12 @@ export class Haproxy {
       const processes = await this.#processes();
       if (processes && isDone(processes)) return;
       if (hasEnded() || this.#clock.now() > end) throw failed(await this.#log());
-      await new Promise<void>((resolve) => this.#clock.after(pollMs, resolve));
+      await delay(this.#clock, pollMs);
     }
+  }
+
+  #forgetLog(): Promise<void> {
+    return truncate(join(this.#folder, errorFile)).catch(() => undefined);
   }
 
   #log(): Promise<string> {

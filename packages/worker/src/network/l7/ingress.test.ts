@@ -109,6 +109,20 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
     expect((await answer).body).toBe('begun ended');
   });
 
+  test('lead requests on connections from before a new configuration past a task that has left since', async () => {
+    const [a, b] = [await bench.task('a'), await bench.task('b')];
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const kept = () => ask({ host: bench.addr, port, path: '/', agent });
+    await bench.ingress.apply([entryOf('s1', port, ['*'], [a])]);
+    expect((await kept()).body).toBe('a');
+    const socket = Object.values(agent.freeSockets)[0]?.[0];
+    await bench.ingress.apply([entryOf('s1', port, ['*'], [a]), entryOf('s2', port, ['other'], [])]);
+    await bench.ingress.apply([entryOf('s1', port, ['*'], [b]), entryOf('s2', port, ['other'], [])]);
+    expect(socket?.closed).toBe(false);
+    expect(await kept()).toMatchObject({ body: 'b', headers: { connection: 'close' } });
+    agent.destroy();
+  });
+
   test('tell the task of the client, and believe nobody but those who are trusted', async () => {
     const task = await echo('a');
     const claims = {

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Bell, type Clock, ClusterError, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
+import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses } from '../address.ts';
 import { bindProblem } from '../proxy/ingress.ts';
 import type { IngressOptions } from '../types.ts';
 import { checkCertificate } from './certificate.ts';
-import { renderConfig } from './config.ts';
-import { Haproxy, type Worker, whyNoHaproxy } from './haproxy.ts';
+import { handoverFolder, renderConfig } from './config.ts';
+import { Haproxy, whyNoHaproxy } from './haproxy.ts';
 import { connectionsAllowed, hasIpv6, lesserUser, tryPort } from './host.ts';
 import { everyAddress, type HttpListener, type HttpPlan, planHttp } from './plan.ts';
 import { parseServers, serverCommands } from './servers.ts';
@@ -39,6 +39,7 @@ export interface HttpIngressModules {
 }
 
 const retryMs = 1_000;
+const releaseMs = 2_000;
 /** What HAProxy has taken, beside its configuration. */
 const loadedFile = 'loaded.json';
 
@@ -62,6 +63,7 @@ export class HttpIngress {
   #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
   #problems: ReadonlyMap<string, string> = new Map();
   #timer: Timer | undefined;
+  readonly #user = process.getuid?.() === 0 ? lesserUser() : undefined;
   #hasHaproxy = false;
   /** Nothing runs, and nothing is left of it. */
   #hasEnded = false;
@@ -163,17 +165,17 @@ export class HttpIngress {
   async #makeFolder(): Promise<void> {
     const { folder } = this.#options;
     this.#hasEnded = false;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    const { uid, mode } = await lstat(folder).then((stats) => ({
-      uid: stats.uid,
-      mode: stats.isDirectory() ? stats.mode : 0,
-    }));
+    const user = this.#user;
+    await mkdir(join(folder, handoverFolder), { recursive: true, mode: 0o700 });
+    const stats = await lstat(folder);
     // It may lie where others may write.
-    if (uid !== process.getuid?.() || (mode & 0o777) !== 0o700)
-      throw new ClusterError(
-        'failed-precondition',
-        `${folder} must be a folder of this user alone (mode 700); remove it`,
-      );
+    if (!stats.isDirectory() || stats.uid !== process.getuid?.())
+      throw new ClusterError('failed-precondition', `${folder} must be a folder of this user; remove it`);
+    // HAProxy finds its sockets there once it is somebody else.
+    await chmod(folder, user ? 0o710 : 0o700);
+    if (!user) return;
+    await chown(folder, 0, user.gid);
+    await chown(join(folder, handoverFolder), user.uid, user.gid);
   }
 
   /** Files by the names of the secrets in them. One that was had before stays when its secrets are not here yet, as after a restart. */
@@ -245,7 +247,7 @@ export class HttpIngress {
     const { folder } = this.#options;
     const { files, shape: text } = renderConfig(plan, {
       mostConnections: connectionsAllowed(),
-      ...(process.getuid?.() === 0 && { user: lesserUser() }),
+      ...(this.#user && { user: this.#user }),
       hasIpv6: hasIpv6(),
       certificate: (names) => certificates.get(names.join())?.split(' ')[0],
     });
@@ -270,32 +272,41 @@ export class HttpIngress {
     }
   }
 
-  /** In all workers, since old ones have connections with requests to come. True while some servers are leaving. */
-  async #setServers(plan: HttpPlan, isLoaded: boolean): Promise<boolean> {
-    let isAnyLeaving = false;
-    for (const worker of await this.#haproxy.workers())
-      if (await this.#setServersOf(worker, plan, isLoaded)) isAnyLeaving = true;
-    return isAnyLeaving;
-  }
-
-  async #setServersOf(worker: Worker, { backends }: HttpPlan, isLoaded: boolean): Promise<boolean> {
+  /** In the worker that takes the connections. True while some servers are leaving. */
+  async #setServers({ backends }: HttpPlan, isLoaded: boolean): Promise<boolean> {
+    const [worker] = await this.#haproxy.workers();
+    if (!worker) return false;
     const known = parseServers(await this.#haproxy.run(worker, ['show servers state']));
     const { commands, added, isLeaving } = serverCommands(known, backends);
     if (commands.length === 0) return false;
     const said = await this.#haproxy.run(worker, commands);
     const taken = said.filter((line) => line.includes('New server registered')).length;
-    // An old worker does not know every service.
-    if (isLoaded && worker.isCurrent && taken < added)
+    if (isLoaded && taken < added)
       throw new ClusterError('unavailable', `HAProxy took ${taken} of ${added} tasks: ${said.slice(0, 3).join(' ')}`);
-    return isLeaving && worker.isCurrent;
+    return isLeaving;
   }
 
   /** Without any port there is nothing to run. */
   async #end(): Promise<void> {
     if (this.#hasEnded) return;
+    const loaded = await this.#loaded();
     await this.#haproxy.stop();
+    for (const socket of loaded?.sockets ?? []) await this.#released(socket);
     await rm(this.#options.folder, { recursive: true, force: true });
     this.#hasEnded = true;
+  }
+
+  /** Nobody listens there any more, or has for too long. */
+  async #released(socket: string): Promise<void> {
+    const { clock } = this.#modules;
+    const [addr = '', port] = socket.split(' ');
+    const end = clock.now() + releaseMs;
+    const isTaken = () =>
+      tryPort(addr === everyAddress ? undefined : addr, Number(port)).then(
+        () => false,
+        ({ code }: NodeJS.ErrnoException) => code === 'EADDRINUSE',
+      );
+    while ((await isTaken()) && clock.now() < end) await delay(clock, 20);
   }
 
   #report(problems: ReadonlyMap<string, string>): void {

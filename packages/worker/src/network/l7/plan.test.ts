@@ -70,7 +70,7 @@ describe('the configuration', () => {
     const { files } = render(plan);
     expect(files.get('every.443.certs')).toBe('two\none a.org *.b.org\n');
     expect(files.get('every.443.map')).toBe('a.org/ a.443\n*.b.org/x/ a.443\n*/ b.443\nc.org/ c.443\n');
-    const binds = files.get('haproxy.cfg')?.match(/^ {2}bind.*$/gm);
+    const binds = files.get('haproxy.cfg')?.match(/^ {2}bind ip.*$/gm);
     expect(binds).toEqual([
       '  bind ipv4@:443 ssl crt-list every.443.certs alpn h2,http/1.1',
       '  bind ipv6@:::443 v6only ssl crt-list every.443.certs alpn h2,http/1.1',
@@ -105,7 +105,15 @@ test('servers become those that are wanted, and those that left go when nothing 
   );
   const line = (name: string, port: number, admin = 0) =>
     `3 s.80 1 ${name} 127.0.0.1 2 ${admin} 1 1 4 1 0 2 0 0 0 0 - ${port} - 0 0 - - 0`;
-  const known = parseServers(['1', '# be_id …', line('t2', 2, 1), line('t3', 9), line('t4', 4), line('t5', 5, 1)]);
+  const known = parseServers([
+    '1',
+    '# be_id …',
+    line('t2', 2, 1),
+    line('t3', 9),
+    line('t4', 4),
+    line('t5', 5, 1),
+    line('next', 0).replace('s.80', '1.80.next'),
+  ]);
   expect(serverCommands(known, backends)).toEqual({
     commands: [
       'add server s.80/t1 ipv4@127.0.0.1:1 pool-purge-delay 2s',

@@ -1,4 +1,4 @@
-import { serverAddress, serverArguments } from './config.ts';
+import { isHandover, serverAddress, serverArguments } from './config.ts';
 import type { HttpBackend } from './plan.ts';
 
 // Which servers, which are tasks, one worker of HAProxy has, and the commands that make them those that are wanted. One that has left gets
@@ -13,11 +13,12 @@ export interface KnownServer {
   readonly isUp: boolean;
 }
 
-/** What `show servers state` says. */
+/** What `show servers state` says of tasks. */
 export function parseServers(said: readonly string[]): KnownServer[] {
   return said
     .filter((line) => /^\d+ /.test(line))
     .map((line) => line.split(' '))
+    .filter((fields) => !isHandover(fields[1] ?? ''))
     .map((fields) => ({
       backend: fields[1] ?? '',
       name: fields[3] ?? '',
