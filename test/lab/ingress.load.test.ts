@@ -1,10 +1,9 @@
-import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Service, Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Host } from './host.ts';
 import { Lab, noLab } from './lab.ts';
+import { Load, LoadServices, type Mix, type Outcome, report } from './traffic.ts';
 
 // Nothing is dropped: whatever is done to a service and its nodes on purpose, clients that talk to it through every node do not notice. And when a
 // host dies, only what was under way to it does. The tests share one lab and one service and run in order; each leaves both whole. `LOAD_SCALE=1`
@@ -12,7 +11,6 @@ import { Lab, noLab } from './lab.ts';
 
 const missing = noLab();
 const name = `i${process.pid}`;
-const kit = fileURLToPath(new URL('../kit', import.meta.url));
 
 const transferMs = 4_000;
 const scale = Number(process.env['LOAD_SCALE'] ?? 0.2);
@@ -33,161 +31,25 @@ const healthEveryMs = 1_000;
 /** From the unhealthy probe to the last node's table. */
 const routeMs = 1_000;
 
-interface Failure {
-  readonly kind: string;
-  readonly host: string;
-  readonly error: string;
-  readonly connectedAt: number;
-  readonly startedAt: number;
-  readonly failedAt: number;
-  /** Of the connection, before. */
-  readonly served: number;
-  readonly task?: string;
-}
-
-interface Counts {
-  readonly sent: number;
-  readonly ok: number;
-  readonly slowestMs: number;
-}
-
-interface Outcome {
-  readonly failures: readonly Failure[];
-  readonly new: Counts;
-  readonly kept: Counts;
-  readonly transfer: Counts;
-  readonly udp: Counts;
-  readonly tasks: Readonly<
-    Record<string, { version: string; count: number; lastConnectedAt: number; lastStartedAt: number }>
-  >;
-  readonly lagMs: number;
-}
-
-interface Mix {
-  readonly rate: number;
-  readonly kept: number;
-  readonly transfers: number;
-  readonly udp: number;
-  readonly transferMs: number;
-}
-
-/** As many processes as keep each of them idle most of the time. */
-const processes = 2;
-
-class Load {
-  readonly #children: readonly ChildProcess[];
-  readonly #outs: Promise<string>[];
-
-  constructor(lab: Lab, port: number, mix: Mix, hosts: readonly Host[]) {
-    const share = (n: number, i: number) => Math.floor((n * (i + 1)) / processes) - Math.floor((n * i) / processes);
-    this.#children = Array.from({ length: processes }, (_, i) =>
-      lab.client.spawn(
-        process.execPath,
-        [
-          `${kit}/load-mix.mjs`,
-          ...['--hosts', hosts.map(({ addr }) => addr).join(), '--port', String(port)],
-          ...['--rate', String(mix.rate / processes), '--transfer-ms', String(mix.transferMs)],
-          ...['--udp-rate', String(mix.udp / processes)],
-          ...['--kept', String(share(mix.kept, i)), '--transfers', String(share(mix.transfers, i))],
-        ],
-        { stdio: ['pipe', 'pipe', 'inherit'] },
-      ),
-    );
-    this.#outs = this.#children.map(async (child) => {
-      let out = '';
-      child.stdout?.setEncoding('utf8');
-      for await (const chunk of child.stdout ?? []) out += chunk;
-      return out;
-    });
-  }
-
-  /** Resolves when all that was under way has ended. */
-  async stop(): Promise<Outcome> {
-    for (const child of this.#children) child.stdin?.end();
-    const lines = (await Promise.all(this.#outs)).map((out) =>
-      out
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line)),
-    );
-    const ends = lines.map((each) => each.at(-1) as Outcome);
-    const sum = (of: (one: Outcome) => Counts): Counts =>
-      ends.map(of).reduce((a, b) => ({
-        sent: a.sent + b.sent,
-        ok: a.ok + b.ok,
-        slowestMs: Math.max(a.slowestMs, b.slowestMs),
-      }));
-    const tasks: Record<string, Outcome['tasks'][string]> = {};
-    for (const [task, seen] of ends.flatMap((end) => Object.entries(end.tasks))) {
-      const other = tasks[task];
-      tasks[task] = {
-        version: seen.version,
-        count: seen.count + (other?.count ?? 0),
-        lastConnectedAt: Math.max(seen.lastConnectedAt, other?.lastConnectedAt ?? 0),
-        lastStartedAt: Math.max(seen.lastStartedAt, other?.lastStartedAt ?? 0),
-      };
-    }
-    return {
-      failures: lines.flatMap((each) => each.slice(0, -1) as Failure[]),
-      new: sum((end) => end.new),
-      kept: sum((end) => end.kept),
-      transfer: sum((end) => end.transfer),
-      udp: sum((end) => end.udp),
-      tasks,
-      lagMs: Math.max(...ends.map(({ lagMs }) => lagMs)),
-    };
-  }
-}
-
 describe.skipIf(missing)(`traffic through three hosts${missing ? ` (skipped: ${missing} is missing)` : ''}`, () => {
   let lab: Lab;
+  let services: LoadServices;
   const port = 8080;
 
   beforeAll(async () => {
     lab = await Lab.up({ name, nodes: 3, managers: 3, flags });
+    services = new LoadServices(lab);
     await create('web', port, replicas);
   }, 180_000);
   afterAll(async () => {
     await Lab.remove(name);
   }, 60_000);
 
-  const api = () => {
-    const up = lab.hosts.find(({ daemon }) => daemon.pid !== undefined);
-    if (!up) throw new Error('no swarmd runs');
-    return up;
-  };
-  /** The busybox of the test images, with this machine's node. */
-  const create = (service: string, published: number, count: number, ...flags: string[]) => {
-    const mounts = ['/lib', '/lib64', '/usr/lib', `${process.execPath}:/node`, `${kit}:/kit`].map((mount) => {
-      const [source, target = source] = mount.split(':');
-      return ['--mount', `type=bind,source=${source},target=${target},readonly`];
-    });
-    return api().ctl(
-      ...['service', 'create', '--name', service, '--replicas', String(count), '--publish', `${published}:8080`],
-      ...['--publish', `${published}:8080/udp`],
-      ...['--label', `swarmctl.drain-timeout=${drainMs}ms`, '--env', 'TASK_ID={{.Task.ID}}', '--env', 'VERSION=1'],
-      ...['--restart-delay', '100ms', ...mounts.flat(), ...flags, 'bb:1', '/node', '/kit/load-server.mjs'],
-    );
-  };
-  const tasksOf = (service: string) =>
-    api().api.get<Task[]>('/tasks', { filters: JSON.stringify({ service: [service] }) });
-  const running = async (service = 'web') =>
-    (await tasksOf(service)).filter(
-      ({ Status, DesiredState }) => Status.State === 'running' && DesiredState === 'running',
-    );
-  /** Nothing of it is under way. */
-  const settled = (count = replicas, service = 'web', timeoutMs = 60_000) =>
-    lab.eventually(
-      `${service} has settled`,
-      async () => {
-        const tasks = await tasksOf(service);
-        const inUse = tasks.filter(({ Status }) =>
-          ['starting', 'running', 'ready', 'preparing'].includes(Status.State),
-        );
-        return inUse.length === count && (await running(service)).length === count;
-      },
-      timeoutMs,
-    );
+  const api = () => services.api;
+  const create = (service: string, published: number, count: number, ...flags: string[]) =>
+    services.create(service, published, count, drainMs, ...flags);
+  const running = (service = 'web') => services.running(service);
+  const settled = (count = replicas, service = 'web') => services.settled(service, count);
   const ready = () =>
     lab.eventually('all nodes are ready', async () => {
       const nodes = await lab.nodes();
@@ -332,6 +194,19 @@ describe.skipIf(missing)(`traffic through three hosts${missing ? ` (skipped: ${m
     expect(await idsOf()).toEqual(before);
   }, 180_000);
 
+  test('a stop of swarmd on a node that does not lead, for longer than silence is forgiven', async () => {
+    const before = await idsOf();
+    const first = await leader();
+    const follower = lab.hosts.find((host) => host !== first) ?? first;
+    await unharmed(async () => {
+      await stop(follower);
+      await sleep(6_000);
+      await lab.start(follower.number);
+      await ready();
+    });
+    expect(await idsOf()).toEqual(before);
+  }, 120_000);
+
   test('kill -9 of swarmd on a node that does not lead, and its start', async () => {
     const first = await leader();
     const follower = lab.hosts.find((host) => host !== first) ?? first;
@@ -452,16 +327,3 @@ describe.skipIf(missing)(`traffic through three hosts${missing ? ` (skipped: ${m
     180_000,
   );
 });
-
-function report({ failures, new: made, kept, transfer, udp, lagMs }: Outcome): void {
-  const of = ({ ok, sent, slowestMs }: Counts) => `${ok}/${sent} (slowest ${slowestMs} ms)`;
-  console.log(
-    `new ${of(made)}, kept ${of(kept)}, transfers ${of(transfer)}, UDP ${of(udp)}; generator late by ${lagMs} ms at most`,
-  );
-  const alike = new Map<string, Failure[]>();
-  for (const failure of failures) {
-    const key = `${failure.kind} through ${failure.host}: ${failure.error.replace(/\d+ of/, '… of')}`;
-    alike.set(key, [...(alike.get(key) ?? []), failure]);
-  }
-  for (const [key, some] of alike) console.log(`${some.length} ${key}, the first: ${JSON.stringify(some[0])}`);
-}
