@@ -1,7 +1,10 @@
-import { readdirSync, readlinkSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Node } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { whyNoHaproxy } from '../../packages/worker/src/network/l7/haproxy.ts';
+import { makeCertificate } from '../../packages/worker/src/network/l7/test-http.ts';
 import { type Cluster, type NodeHandle, runProgram } from '../kit/cluster.ts';
 import { World } from './world.ts';
 
@@ -44,6 +47,13 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
   async function ask(node: NodeHandle, host: string, path: string): Promise<string> {
     const options = JSON.stringify({ host: node.addr, port, path, headers: { host }, agent: false });
     const script = `require('http').get(${options}, (r) => { process.stdout.write(r.statusCode + ' '); r.pipe(process.stdout) }).on('error', (e) => console.log(e.code))`;
+    return (await runProgram(...cluster.command(process.execPath, ['-e', script]))).out.trim();
+  }
+
+  /** Status, and who the certificate says that it is. */
+  async function askTls(node: NodeHandle): Promise<string> {
+    const options = JSON.stringify({ host: node.addr, port: port + 1, rejectUnauthorized: false, agent: false });
+    const script = `require('https').get(${options}, (r) => { console.log(r.statusCode, 'CN=' + r.socket.getPeerCertificate().subject.CN) }).on('error', (e) => console.log(e.code))`;
     return (await runProgram(...cluster.command(process.execPath, ['-e', script]))).out.trim();
   }
 
@@ -115,6 +125,37 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
         expect(Object.keys(answers).some((answer) => answer.startsWith(`version=${version}`))).toBe(true);
     }
   }, 120_000);
+
+  test('end TLS on every node with the certificate of a secret, and follow its versions', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'swarm-cert-'));
+    const write = (name: string) => {
+      const { cert, key } = makeCertificate(name);
+      const file = join(folder, 'site.pem');
+      writeFileSync(file, cert + key);
+      return file;
+    };
+    await cluster.ctl(manager, 'secret', 'create', 'site', write('one.example.com'));
+    await cluster.ctl(
+      manager,
+      ...world.web({
+        name: 'site',
+        port: port + 1,
+        flags: ['--label', 'swarmctl.http.route=*', '--label', 'swarmctl.http.tls=site'],
+      }),
+    );
+    const everywhere = (wanted: string) => async () => {
+      const seen = await Promise.all(cluster.nodes.map((node) => askTls(node)));
+      return seen.every((one) => one === wanted);
+    };
+    await cluster.eventually('https everywhere', everywhere('200 CN=one.example.com'));
+    await expect(cluster.ctl(manager, 'secret', 'rm', 'site')).rejects.toThrow(
+      /is in use by the following service: site/,
+    );
+    await cluster.ctl(manager, 'secret', 'update', 'site', write('two.example.com'));
+    await cluster.eventually('the new one everywhere', everywhere('200 CN=two.example.com'));
+    await cluster.ctl(manager, 'service', 'rm', 'site');
+    rmSync(folder, { recursive: true });
+  });
 
   test('leave nothing behind when the last service has gone', async () => {
     expect(haproxies().length).toBeGreaterThan(0);
