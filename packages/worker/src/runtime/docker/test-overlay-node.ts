@@ -22,10 +22,7 @@ const modules = { log: silentLogger, clock: realClock, random: realRandom };
 const docker = new Docker({ socketPath: socket });
 const engine = createDockerNetworks({ dockerHost: `unix://${socket}` }, node);
 const resolver = new NameResolver({ ...modules, upstreams: async () => [] });
-const overlay = new NodeOverlay(
-  { nodeId: node.nodeId, dataPathAddr: node.addr },
-  { ...modules, engine, resolver },
-);
+const overlay = new NodeOverlay({ nodeId: node.nodeId, dataPathAddr: node.addr }, { ...modules, engine, resolver });
 const vips = new ContainerVips(modules);
 
 const verbs: Record<string, (argument: never) => Promise<unknown>> = {
