@@ -2,6 +2,7 @@ import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Listener } from '../listeners.ts';
+import type { MeshState } from '../types.ts';
 import type { NodeHost } from './host.ts';
 import { NftIngress } from './ingress.ts';
 import { removal } from './rules.ts';
@@ -88,6 +89,42 @@ describe('NftIngress', () => {
       { nodeId: 'n1', ingressAddrs: [], advertiseAddr: '10.0.0.1' },
       { log: silentLogger, clock, nft, host, listeners: async () => others, interfaces: () => ({}) },
     );
+
+  it('has the connections to a node forgotten as soon as it is gone, whoever else is still asked after', async () => {
+    const calls: string[] = [];
+    const line =
+      'tcp 6 9 ESTABLISHED src=10.0.0.9 dst=10.0.0.1 sport=1 dport=80 src=198.18.0.2 dst=10.0.0.9 sport=40000 dport=1';
+    const run = async (program: string, args: readonly string[]) => {
+      calls.push([program, ...args].join(' '));
+      return { code: 0, stdout: args[0] === '-L' && args.includes('ipv4') ? line : '', stderr: '' };
+    };
+    const modules = { log: silentLogger, clock, nft, host, run, listeners: async () => [], interfaces: () => ({}) };
+    const ingress = await NftIngress.open({ nodeId: 'n1', ingressAddrs: [], advertiseAddr: '10.0.0.1' }, modules);
+    const mesh = (gone: string[]): MeshState => ({
+      ...{ device: 'swm', self: 1, addresses: { v4: '198.18.0.1', v6: 'fd73::1' }, mark: 0x5377_0000 },
+      ...{ marks: new Map(), senders: [], own: [{ node: '10.0.0.2', mesh: '198.18.0.2' }], gone: new Set(gone) },
+      wayTo: (nodeId) =>
+        gone.includes(nodeId) ? { kind: 'masquerade', v4: '10.0.0.2' } : { kind: 'mesh', v4: '198.18.0.2' },
+    });
+    const at = (...nodeIds: string[]) => {
+      const [entry] = entries([80, nodeIds]).values();
+      const backends = entry?.backends.map((one) => ({
+        ...one,
+        nodeId: one.taskId,
+        localAddr: '172.17.0.2',
+        localPort: 80,
+      }));
+      return new Map([['tcp/80', { ...entry, backends } as IngressEntry]]);
+    };
+    await ingress.apply(at('n2'), mesh([]));
+    await gap();
+    await ingress.apply(at('n1'), mesh(['n2']));
+    await settle();
+    expect(calls).toContain(
+      'conntrack -D -f ipv4 -p tcp --orig-dst 10.0.0.1 --orig-port-dst 80 --reply-src 198.18.0.2 --reply-port-src 40000',
+    );
+    await ingress.close({ keep: true });
+  });
 
   /** The loop sleeps between transactions. */
   async function gap(): Promise<void> {

@@ -239,6 +239,8 @@ export class NftIngress implements Ingress {
     const udp = changedUdp(before, plan.table);
     this.#departed.changed(before, plan.table);
     if (this.#departed.size > 0 && !this.#timers.has('departed')) this.#lookAtDeparted(departedMs);
+    // Whose node has just gone need not wait, neither for their time nor for others who are asked after.
+    if (this.#departed.size > 0 && hasNewlyGone(before, plan.table)) void this.#look();
     this.#reportProblems(plan.problems);
     this.#applied = Math.max(this.#applied, version);
     for (const waiter of this.#waiters) if (waiter.version <= version) waiter.resolve();
@@ -345,21 +347,23 @@ export class NftIngress implements Ingress {
     this.#timers.get('departed')?.cancel();
     if (this.#ended.signal.aborted) return;
     const look = async () => {
-      await this.#departed.look(
-        this.#run,
-        asksIfDead(this.#run, () => this.#mesh, this.#ended.signal),
-      );
+      await this.#look();
       this.#timers.delete('departed');
       if (this.#departed.size > 0) this.#lookAtDeparted(Math.min(ms * 2, sweepMs));
     };
-    const timer = this.#clock.after(
-      ms,
-      () => {
-        this.#looking = look().catch((error) => this.#log.debug({ error: messageOf(error) }, 'no conntrack'));
-      },
-      { unref: true },
+    this.#timers.set(
+      'departed',
+      this.#clock.after(ms, () => void look(), { unref: true }),
     );
-    this.#timers.set('departed', timer);
+  }
+
+  #look(): Promise<void> {
+    const isDead = asksIfDead(this.#run, () => this.#mesh, this.#ended.signal);
+    const look = this.#departed
+      .look(this.#run, isDead)
+      .catch((error) => this.#log.debug({ error: messageOf(error) }, 'no conntrack'));
+    this.#looking = Promise.all([this.#looking, look]).then(() => undefined);
+    return look;
   }
 
   async #forgetUdp(ports: ReadonlySet<number>): Promise<void> {
@@ -483,6 +487,9 @@ async function earlierSetting(nft: Nft, tables: readonly TableId[]): Promise<str
   }
   return undefined;
 }
+
+const hasNewlyGone = ({ mesh: was }: NodeTable, { mesh }: NodeTable): boolean =>
+  [...(mesh?.gone ?? [])].some((nodeId) => !was?.gone?.has(nodeId));
 
 const noTargets: Pick<PortRule, 'targets'> = { targets: { 4: [], 6: [] } };
 
