@@ -18,7 +18,7 @@ export class Output {
   }
 
   setLevel(name: string): void {
-    const level = levels.findIndex((known) => known === name.toLowerCase());
+    const level = (levels as readonly string[]).indexOf(name.toLowerCase());
     if (level < 0) throw new StepError(`log levels must be either of [${levels.join(' ').toUpperCase()}]`);
     this.#level = level;
   }

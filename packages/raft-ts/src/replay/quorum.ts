@@ -39,7 +39,7 @@ const asNumber = (word: string): string => ({ _: '0', n: '1', y: '2' })[word] ??
 
 /** A joint decision must not depend on which half is which. */
 const decide = (result: string, swapped: string | undefined): string =>
-  (swapped !== undefined && swapped !== result ? `${swapped} <-- via symmetry\n` : '') + `${result}\n`;
+  `${swapped !== undefined && swapped !== result ? `${swapped} <-- via symmetry\n` : ''}${result}\n`;
 
 function ids(directive: Directive, key: string): number[] {
   const values = valuesOf(directive, key) ?? [];

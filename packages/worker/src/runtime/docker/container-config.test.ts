@@ -182,8 +182,6 @@ describe('what a container is made from', () => {
 
   it.each<[ContainerSpec, string]>([
     [{ Image: '' }, 'Image is empty'],
-    [{ Secrets: [{ SecretName: 's' }] }, 'secrets are not supported yet'],
-    [{ Configs: [{ ConfigName: 's' }] }, 'configs are not supported yet'],
     [{ Privileges: { CredentialSpec: { File: 'x' } } }, 'Windows only'],
     [{ Privileges: { Seccomp: { Mode: 'odd' } } }, 'Seccomp.Mode'],
     [{ Privileges: { AppArmor: { Mode: 'odd' } } }, 'AppArmor.Mode'],
