@@ -1,7 +1,8 @@
 import type { TarEntry } from './tar.ts';
 
 // What the test images hold, all on top of one layer with a static busybox. A web image answers on $PORT (8080): `/` with its version,
-// `/cgi-bin/id` with who answers; it ends at once on SIGTERM.
+// `/cgi-bin/id` with who answers, `/cgi-bin/notes` with what it keeps in /data (`?text` adds to it), `/cgi-bin/ask` with what the service at $UPSTREAM
+// answers (its query passed on), `/cgi-bin/host` with the first process of the machine whose /proc is mounted at /host; it ends at once on SIGTERM.
 
 export interface TestImage {
   readonly name: string;
@@ -21,14 +22,33 @@ server=$!
 wait $server
 `;
 
+const header = `printf 'Content-Type: text/plain\\r\\n\\r\\n'`;
+
 const id = `#!/bin/sh
-printf 'Content-Type: text/plain\\r\\n\\r\\n'
+${header}
 echo "version=$VERSION"
 echo "hostname=$(hostname)"
 echo "task=$TASK_ID"
 echo "name=$TASK_NAME"
 echo "slot=$TASK_SLOT"
 echo "node=$NODE_ID"
+`;
+
+const notes = `#!/bin/sh
+${header}
+mkdir -p /data
+[ -z "$QUERY_STRING" ] || echo "$QUERY_STRING" >>/data/notes
+cat /data/notes
+`;
+
+const ask = `#!/bin/sh
+${header}
+exec timeout 3 busybox wget -q -O - "$UPSTREAM?$QUERY_STRING" 2>&1
+`;
+
+const host = `#!/bin/sh
+${header}
+tr '\\000' '\\n' </host/proc/1/cmdline
 `;
 
 function web(name: string, version: string, env: readonly string[] = []): TestImage {
@@ -42,7 +62,9 @@ function web(name: string, version: string, env: readonly string[] = []): TestIm
       { type: 'folder', path: 'www' },
       { type: 'file', path: 'www/index.html', content: `version ${version}\n` },
       { type: 'folder', path: 'www/cgi-bin' },
-      { type: 'file', path: 'www/cgi-bin/id', mode: 0o755, content: id },
+      ...Object.entries({ id, notes, ask, host }).map(
+        ([path, content]): TarEntry => ({ type: 'file', path: `www/cgi-bin/${path}`, mode: 0o755, content }),
+      ),
     ],
   };
 }
