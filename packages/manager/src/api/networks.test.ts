@@ -77,7 +77,8 @@ const wanted = (Name: string, more: object = {}) => ({
 });
 const create = async (name: string, more: object = {}): Promise<string> => {
   const { status, json } = await call('POST', '/v1.41/networks/create', wanted(name, more));
-  expect([status, json]).toEqual([201, { Id: expect.any(String), Warning: '' }]);
+  const Warning = 'Attachable' in more ? expect.stringContaining('by hand is not supported yet') : '';
+  expect([status, json]).toEqual([201, { Id: expect.any(String), Warning }]);
   return json.Id;
 };
 const service = (Name: string, Networks: object[], more: object = {}) => ({

@@ -26,6 +26,8 @@ import type { Turns } from './turns.ts';
 
 // Networks: the cluster's overlay networks, those that each engine makes by itself, and the three that every engine has.
 
+const attachableWarning = 'attaching containers to networks by hand is not supported yet: services alone can be on it';
+
 const listFilters = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 
 export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): void {
@@ -73,7 +75,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       const object = { ID: id, Spec: spec, IPAM: { Configs: [] }, Gateways: {} };
       await manager.propose([{ op: 'create', table: 'networks', object }]);
     });
-    return reply.status(201).send({ Id: id, Warning: '' });
+    return reply.status(201).send({ Id: id, Warning: spec.Attachable ? attachableWarning : '' });
   });
 
   app.delete<{ Params: { id: string } }>('/networks/:id', { config: { leaderOnly: true } }, async (request, reply) => {

@@ -251,6 +251,14 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     expect((await ping('m1', '10.77.0.2')).code).toBe(0);
   });
 
+  it('refuse containers that were not put there by the managers', async () => {
+    const engine = nodes[0]?.engine.docker;
+    const HostConfig = { NetworkMode: `swarmd_${front}` };
+    const stranger = await engine?.createContainer({ Image: 'bb:1', HostConfig });
+    await expect(stranger?.start()).rejects.toThrow(/no available (IPv4 )?address/i);
+    await stranger?.remove({ force: true });
+  });
+
   it('publish ports as others do', async () => {
     const ports: PortConfig[] = [{ Protocol: 'tcp', TargetPort: 8080, PublishedPort: 80, PublishMode: 'ingress' }];
     await start({ id: 'p1', service: 'public', slot: 1, node: 2, addrs: { [front]: '10.50.1.51' } }, 'web:1', ports);
@@ -305,7 +313,7 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     const networks = createDockerNetworks({ dockerHost: engine.dockerHost }, node);
     const subnets = [{ subnet: '10.50.1.0/24', gateway: '10.50.1.9' }];
     const network = { name: 'swarmd_other', bridge: 'swbother', subnets, internal: false, mtu: 1450 };
-    await expect(networks.ensure(network)).rejects.toThrow('overlaps');
+    await expect(networks.ensure(network)).rejects.toThrow('overlap');
     const used = { ...network, name: `swarmd_${front}`, internal: true };
     await expect(networks.ensure(used)).rejects.toThrow('containers use');
     expect(await networks.remove(`swarmd_${front}`)).toBe(false);

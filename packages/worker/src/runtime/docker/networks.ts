@@ -97,7 +97,12 @@ function createOptions(network: EngineNetwork, node: RuntimeNode): Docker.Networ
     EnableIPv6: network.subnets.some(({ subnet }) => subnet.includes(':')),
     IPAM: {
       Driver: 'default',
-      Config: network.subnets.map(({ subnet, gateway }) => ({ Subnet: subnet, Gateway: gateway })),
+      // The engine itself has none but the gateway to give: a container that somebody else puts there is refused, not given a task's address.
+      Config: network.subnets.map(({ subnet, gateway }) => ({
+        Subnet: subnet,
+        IPRange: `${gateway}/${gateway.includes(':') ? 128 : 32}`,
+        Gateway: gateway,
+      })),
     },
     Options: { [optionNames.bridge]: network.bridge, [optionNames.mtu]: String(network.mtu) },
     Labels: { [labelNames.node]: node.nodeId, [labelNames.cluster]: node.clusterId },
