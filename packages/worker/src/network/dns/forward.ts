@@ -67,8 +67,9 @@ function askUdp(query: Buffer, question: Question, { addr, port }: Upstream, ms:
     socket.on('message', (answer) => {
       if (isAnswerTo(answer, query, question)) done(answer);
     });
-    // Connected: nobody else's datagram comes in, and a refusal is heard.
-    socket.connect(port, addr, () => !isDone && socket.send(query));
+    // Connected: nobody else's datagram comes in, and a refusal is heard. Without a callback of connect's, which would get the error instead.
+    socket.on('connect', () => !isDone && socket.send(query));
+    socket.connect(port, addr);
   });
 }
 

@@ -309,6 +309,13 @@ describe('other names', () => {
     expect(performance.now() - begun).toBeLessThan(3_500);
   });
 
+  it('are asked of the next resolver when there is no way to one', async () => {
+    const other = await upstream('all');
+    // A socket that may not broadcast is refused this address at once, as any is without a route.
+    const resolver = await opened(viewsOf(front), [{ addr: '255.255.255.255', port: 53 }, other]);
+    expect(addresses(await query(resolver, 'example.com'))).toEqual(['192.0.2.1']);
+  });
+
   it('are never asked of itself', async () => {
     const resolver = new NameResolver({
       ...{ log: silentLogger, clock: realClock, random: seededRandom(1), port: 5399 },
