@@ -98,6 +98,7 @@ describe('swarmctl', () => {
   test.each([
     [['service', 'creat'], "unknown command 'creat'; did you mean 'create'?", 125],
     [['service', 'create', '--replicsa', '3', 'x'], 'unknown flag: --replicsa; did you mean --replicas?', 125],
+    [['network', 'create', '--atachable', 'x'], 'unknown flag: --atachable; did you mean --attachable?', 125],
     [['service', 'update', 'x', '--imag', 'y'], 'unknown flag: --imag; did you mean --image?', 125],
     [
       ['service', 'create', '--credential-spec', 'a', 'b'],

@@ -199,7 +199,12 @@ function refine(message: string, argv: readonly string[], all: ReturnType<typeof
   const unknown = /^Unknown (argument|command)s?: (.*)$/.exec(message);
   if (/^Not enough non-option arguments/.test(message)) {
     const command = all[argv[0] ?? '']?.commands.find((one) => one.usage.split(' ')[0] === argv[1]);
-    return command ? `"swarmctl ${argv[0]} ${command.usage}": an argument is missing` : message;
+    if (!command) return message;
+    // It may be what took the argument for its value.
+    const flag = unknownFlag(argv, command);
+    return flag === undefined
+      ? `"swarmctl ${argv[0]} ${command.usage}": an argument is missing`
+      : refine(`Unknown argument: ${flag}`, argv, all);
   }
   const bare = /^Not enough arguments following: (.*)$/.exec(message)?.[1];
   if (bare) return `flag needs an argument: ${bare.length === 1 ? '-' : '--'}${bare}`;
@@ -221,6 +226,16 @@ function refine(message: string, argv: readonly string[], all: ReturnType<typeof
   const command = group?.commands.find((one) => one.usage.split(' ')[0] === argv[1]);
   const near = suggestion(word, command ? flagsOf(command) : []);
   return `unknown flag: ${dashes}${word}${near ? `; did you mean --${near}?` : `; see "swarmctl ${argv.slice(0, command ? 2 : 1).join(' ')} --help"`}`;
+}
+
+/** The first long one before `--` that the command does not have. */
+function unknownFlag(argv: readonly string[], command: Command): string | undefined {
+  const known = ['help', 'version', ...flagsOf(command)];
+  const end = argv.indexOf('--');
+  return (end < 0 ? argv : argv.slice(0, end))
+    .filter((word) => word.startsWith('--'))
+    .map((word) => word.slice(2).split('=')[0] ?? '')
+    .find((name) => !known.includes(name) && !known.includes(name.replace(/^no-/, '')));
 }
 
 function flagsOf(command: Command): string[] {

@@ -158,7 +158,10 @@ export const networkCommands: readonly Command[] = [
           nargs: 1,
           describe: 'Where in a subnet addresses come from',
         })
-        .option('attachable', { type: 'boolean', describe: 'Containers may be attached by hand' })
+        .option('attachable', {
+          type: 'boolean',
+          describe: 'As Docker marks it; attaching containers by hand is not supported yet',
+        })
         .option('internal', { type: 'boolean', describe: 'No way out' })
         .option('ipv6', { type: 'boolean', describe: 'IPv6 as well' })
         .option('opt', { alias: 'o', type: 'string', array: true, nargs: 1, describe: 'Driver option (key=value)' })

@@ -209,6 +209,12 @@ describe('what is refused', () => {
     ['options and a config', wanted('x', { ...local, Options: { parent: 'eth0' } }), 403, 'network driver options are'],
     ['a config for overlays', wanted('x', { ConfigFrom: { Network: 'c' } }), 400, 'depends on no config-only network'],
     ['attaching by hand', wanted('x', { ...local, Attachable: true }), 400, 'is not attachable'],
+    [
+      'no answer to whether it is encrypted',
+      wanted('x', { Options: { encrypted: 'maybe' } }),
+      400,
+      "'maybe' is neither",
+    ],
     ['an unknown option', wanted('x', { Options: { mtu: '9000' } }), 400, "unknown option 'mtu'"],
     [
       'config-only',

@@ -59,7 +59,11 @@ function checkOptions(options: Readonly<Record<string, string>>): void {
       if (!/^[1-9]\d{3,7}$/.test(value) || Number(value) < 4_096 || Number(value) >= 2 ** 24) {
         throw invalid(`option ${key}: '${value}' is not a number from 4096 to 16777215`);
       }
-    } else if (key !== 'encrypted') {
+    } else if (key === 'encrypted') {
+      if (!['', 'true', 'false'].includes(value)) {
+        throw invalid(`option encrypted: '${value}' is neither true nor false; the key alone means true`);
+      }
+    } else {
       throw invalid(`unknown option '${key}' of the driver overlay; known: encrypted, ${vxlanIdOption}`);
     }
   }

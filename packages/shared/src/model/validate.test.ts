@@ -37,6 +37,7 @@ describe('completeServiceSpec', () => {
     });
   });
 
+  const published = (given: Partial<ServiceSpec>) => spec({ ...given, EndpointSpec: { Ports: [{ TargetPort: 80 }] } });
   const wrong = 'invalid-argument: rpc error: code = InvalidArgument desc = ';
   test.each([
     [spec({ Name: 'x y' }), `${wrong}name must be valid as a DNS name component`],
@@ -80,11 +81,14 @@ describe('completeServiceSpec', () => {
     ],
     [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp' }] } }), 'accepted'],
     [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp', PublishMode: 'host' }] } }), 'accepted'],
-    [spec({ Labels: { 'swarmctl.ingress.address': '10.0.0.5', 'swarmctl.ingress.allow': '10.0.0.0/8' } }), 'accepted'],
-    [spec({ Labels: { 'swarmctl.ingress.client-address': 'masquerade' } }), 'accepted'],
-    [spec({ Labels: { 'swarmctl.ingress.client-address': 'keep' } }), 'accepted'],
-    [spec({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }), 'accepted'],
-    [spec({ Labels: { 'swarmctl.ingress.balance': 'least-connections' } }), 'accepted'],
+    [
+      published({ Labels: { 'swarmctl.ingress.address': '10.0.0.5', 'swarmctl.ingress.allow': '10.0.0.0/8' } }),
+      'accepted',
+    ],
+    [published({ Labels: { 'swarmctl.ingress.client-address': 'masquerade' } }), 'accepted'],
+    [published({ Labels: { 'swarmctl.ingress.client-address': 'keep' } }), 'accepted'],
+    [published({ Labels: { 'swarmctl.ingress.client-address': 'proxy-v1' } }), 'accepted'],
+    [published({ Labels: { 'swarmctl.ingress.balance': 'least-connections' } }), 'accepted'],
     [spec({ Labels: { 'swarmctl.publish-not-ready': 'true' } }), 'accepted'],
     [spec({ Labels: { 'swarmctl.stable-address': 'true' } }), 'accepted'],
     [
@@ -125,11 +129,9 @@ describe('checkPortLabels', () => {
 
   test.each<[Record<string, string>, PortConfig[]]>([
     [allow('8080/tcp'), [tcp, host]],
-    [{ 'swarmctl.ingress.allow': '10.0.0.0/8' }, []],
     [client('proxy-v2'), [tcp]],
     [client('proxy-v2', '.8080/tcp'), [tcp, udp]],
     [client('masquerade'), [tcp, udp]],
-    [client('proxy-v2'), [{ ...udp, PublishMode: 'host' }]],
     [{ ...balance, ...client('proxy-v1'), ...health, 'swarmctl.ingress.health-retries': '2' }, [tcp]],
     [{ ...balance, 'swarmctl.ingress.idle-timeout': '1m', ...client('masquerade') }, [tcp, udp]],
     [{ 'swarmctl.ingress.balance.8080/tcp': 'least-connections', ...client('keep', '.53/udp') }, [tcp, udp, sctp]],
@@ -140,7 +142,13 @@ describe('checkPortLabels', () => {
     expect(() => checkPortLabels(labels, ports)).not.toThrow();
   });
 
-  test.each<[Record<string, string>, PortConfig[], string]>([
+  test.each<[Record<string, string>, PortConfig[], string | RegExp]>([
+    [
+      { 'swarmctl.ingress.allow': '10.0.0.0/8' },
+      [],
+      "label 'swarmctl.ingress.allow': the service publishes no port in ingress mode",
+    ],
+    [client('proxy-v2'), [host], 'the service publishes no port in ingress mode'],
     [
       { ...route, 'swarmctl.http.sticky': 'cookie' },
       [host],
@@ -161,7 +169,7 @@ describe('checkPortLabels', () => {
       [tcp],
       "label 'swarmctl.ingress.client-address': it cannot be had on tcp port 8080, which swarmctl.http.route makes one of HTTP; X-Forwarded-For names the client there",
     ],
-    [{ ...route, ...balance }, [tcp], "label 'swarmctl.ingress.balance': it cannot be had on tcp port 8080"],
+    [{ ...route, ...balance }, [tcp], /swarmctl.ingress.balance': it cannot be had on tcp port 8080.*one of HTTP$/],
     [
       allow('8081/tcp'),
       [tcp, udp],

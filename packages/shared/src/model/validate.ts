@@ -109,6 +109,11 @@ export function checkPortLabels(labels: Readonly<Record<string, string>>, ports:
       { label: key },
     );
   }
+  const idle = ingress.length === 0 && Object.keys(labels).find((key) => key.startsWith('swarmctl.ingress.'));
+  if (idle) {
+    const message = `label '${idle}': the service publishes no port in ingress mode`;
+    throw new ClusterError('invalid-argument', message, { label: idle });
+  }
   for (const port of ingress) checkProxyLabels(labels, port);
   checkHttpLabels(labels, ingress);
 }
@@ -141,11 +146,8 @@ function checkHttpLabels(labels: Readonly<Record<string, string>>, ports: readon
         : (Object.keys(proxyLabels) as ProxyLabelName[]).find(
             (label) => proxy && (labels[portLabel(label, port)] ?? labels[label]) !== undefined,
           );
-    if (beside)
-      refuse(
-        beside,
-        `it cannot be had on ${name}, which swarmctl.http.route makes one of HTTP; X-Forwarded-For names the client there`,
-      );
+    const instead = beside === 'swarmctl.ingress.client-address' ? '; X-Forwarded-For names the client there' : '';
+    if (beside) refuse(beside, `it cannot be had on ${name}, which swarmctl.http.route makes one of HTTP${instead}`);
   }
 }
 
