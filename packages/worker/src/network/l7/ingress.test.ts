@@ -334,6 +334,23 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
     await every.close();
   });
 
+  test('are nothing to do for a node that has none of their addresses', async () => {
+    const every = new HttpBench('0.0.0.0');
+    const task = await every.task('a');
+    const here = entryOf('s1', port, ['*'], [task]);
+    const elsewhere = { ...here, key: `tcp/${port}@203.0.113.1#s1`, address: '203.0.113.1' };
+    for (const [entry, running] of [
+      [elsewhere, 0],
+      [here, 2],
+      [elsewhere, 0],
+    ] as const) {
+      await every.ingress.apply([entry]);
+      expect([...every.ingress.problems()]).toEqual([]);
+      expect(every.pids()).toHaveLength(running);
+    }
+    await every.close();
+  });
+
   test('come back by themselves when HAProxy was killed', async () => {
     const task = await bench.task('a');
     await bench.ingress.apply([entryOf('s1', port, ['*'], [task])]);

@@ -145,6 +145,12 @@ export class HttpIngress {
     const workers = await this.#haproxy.workers();
     const loaded = workers.length > 0 ? await this.#loaded() : undefined;
     const listeners = await this.#openable(whole, certificates, loaded, problems);
+    if (listeners.length === 0) {
+      // HAProxy does not run for nothing; an address may still come to this machine.
+      await this.#end();
+      this.#again(problems.size > 0 ? retryMs : 5 * retryMs);
+      return problems;
+    }
     const failure = await this.#load({ ...whole, listeners }, certificates, workers.length > 0, loaded).then(
       () => undefined,
       messageOf,
