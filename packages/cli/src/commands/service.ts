@@ -10,7 +10,7 @@ import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
 import { printLogs } from '../service/logs.ts';
 import { attachment } from '../service/parse.ts';
 import { encodeNames, encodeReference, payloadFlag } from '../service/payload-flag.ts';
-import { prettyService } from '../service/pretty.ts';
+import { prettyService, publishedAt } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
 import { shortImage } from '../task-table.ts';
 import { uint } from '../units.ts';
@@ -233,7 +233,7 @@ async function list(args: Args, shell: Shell): Promise<void> {
       Image: shortImage(service.Spec.TaskTemplate.ContainerSpec?.Image ?? '', noTrunc),
       Ports: (service.Endpoint.Ports ?? [])
         .filter((port) => port.PublishMode !== 'host')
-        .map((port) => `*:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
+        .map((port) => publishedAt(service, port))
         .join(', '),
     }));
   shell.out(renderList(rows, columns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));

@@ -1,4 +1,11 @@
-import { rollbackConfigOf, type Service, updateConfigOf } from '@swarmctl/shared/model';
+import { isIPv6 } from 'node:net';
+import {
+  type PortConfig,
+  publishedOptionsOf,
+  rollbackConfigOf,
+  type Service,
+  updateConfigOf,
+} from '@swarmctl/shared/model';
 import { showBytes, showNs } from '../units.ts';
 
 // `service inspect --pretty`.
@@ -55,7 +62,7 @@ export function prettyService(service: Service): string {
       'Ports:',
       (service.Endpoint.Ports ?? []).map(
         (port) =>
-          ` PublishedPort = ${port.PublishedPort ?? 0}\n  Protocol = ${port.Protocol}\n  TargetPort = ${port.TargetPort}\n  PublishMode = ${port.PublishMode}`,
+          ` PublishedPort = ${port.PublishedPort ?? 0}\n  Protocol = ${port.Protocol}\n  TargetPort = ${port.TargetPort}\n  PublishMode = ${port.PublishMode}${addressLine(service, port)}`,
       ),
     ),
   ];
@@ -101,4 +108,19 @@ function limits(
     ...(value?.Pids ? [`  PIDs:\t\t${value.Pids}`] : []),
   ];
   return section(title, lines);
+}
+
+const addressesOf = ({ Spec }: Service, port: PortConfig) => publishedOptionsOf(Spec.Labels ?? {}, port).addresses;
+
+function addressLine(service: Service, port: PortConfig): string {
+  const addresses = port.PublishMode === 'host' ? [] : addressesOf(service, port);
+  return addresses.length > 0 ? `\n  Addresses = ${addresses.join(', ')}` : '';
+}
+
+/** `*:8080->80/tcp`, or with the address that the port answers on alone. */
+export function publishedAt(service: Service, port: PortConfig): string {
+  const addresses = addressesOf(service, port).map((addr) => (isIPv6(addr) ? `[${addr}]` : addr));
+  return (addresses.length > 0 ? addresses : ['*'])
+    .map((addr) => `${addr}:${port.PublishedPort}->${port.TargetPort}/${port.Protocol}`)
+    .join(', ');
 }
