@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from './setup.mjs';
 
@@ -20,14 +20,18 @@ if (unknown.length > 0) {
 }
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, said again at the end: the output between is long. */
+const failures = [];
 const run = (command, args) =>
   spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] }).status ?? 1;
 const heading = (text) => console.log(`\n== ${text}`);
 
 heading('checks: format, lint, arrows');
-totals[
-  run(process.execPath, [join(root, 'node_modules/@biomejs/biome/bin/biome'), 'check', '.']) === 0 ? 'passed' : 'failed'
-]++;
+if (run(process.execPath, [join(root, 'node_modules/@biomejs/biome/bin/biome'), 'check', '.']) === 0) totals.passed++;
+else {
+  totals.failed++;
+  failures.push('checks: see above');
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'swarm-test-'));
 for (const suite of wanted.length > 0 ? wanted : suites) {
@@ -47,6 +51,8 @@ for (const suite of wanted.length > 0 ? wanted : suites) {
   totals.passed += counted.passed;
   totals.failed += counted.failed + (status !== 0 && counted.failed === 0 ? 1 : 0);
   totals.skipped += counted.skipped;
+  failures.push(...counted.failures.map((text) => `${suite}: ${text}`));
+  if (status !== 0 && counted.failed === 0) failures.push(`${suite}: no test failed, yet it ended with ${status}`);
   console.log(
     `suite ${suite}: ${counted.passed} passed, ${counted.failed} failed, ${counted.skipped} skipped in ${Math.round((Date.now() - started) / 1000)} s (exit ${status})`,
   );
@@ -57,6 +63,7 @@ if (process.env.CI && totals.skipped > 0) {
   console.log(`\nSkipped tests count as failures here: the machine lacks something that they need (see above).`);
   totals.failed += totals.skipped;
 }
+for (const failure of failures) console.log(`\nFAILED ${failure}`);
 console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
 process.exit(totals.failed > 0 ? 1 : 0);
 
@@ -65,11 +72,32 @@ function count(report) {
     const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults } = JSON.parse(
       readFileSync(report, 'utf8'),
     );
-    const broken = testResults.filter(
-      (file) => file.status === 'failed' && file.assertionResults.every((test) => test.status !== 'failed'),
-    );
-    return { passed: numPassedTests, failed: numFailedTests + broken.length, skipped: numPendingTests + numTodoTests };
-  } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
+    const failures = [];
+    let broken = 0;
+    for (const file of testResults) {
+      const name = relative(root, file.name);
+      const failed = file.assertionResults.filter((test) => test.status === 'failed');
+      for (const test of failed) failures.push(`${name} > ${test.fullName}\n${brief(test.failureMessages.join('\n'))}`);
+      if (file.status !== 'failed' || failed.length > 0) continue;
+      broken++;
+      failures.push(`${name}\n${brief(file.message)}`);
+    }
+    return {
+      passed: numPassedTests,
+      failed: numFailedTests + broken,
+      skipped: numPendingTests + numTodoTests,
+      failures,
+    };
+  } catch (error) {
+    return { passed: 0, failed: 1, skipped: 0, failures: [`no report: ${error}`] };
   }
+}
+
+/** The first lines of a message, indented. */
+function brief(message) {
+  return message
+    .split('\n')
+    .slice(0, 30)
+    .map((line) => `  ${line}`)
+    .join('\n');
 }
