@@ -7,14 +7,15 @@ import { median, print, quantile } from './stats.ts';
 
 // `npm run bench:raft [-- ROUNDS]`: three raft-ts members against three of etcd, by turns on this machine: separate processes, TLS with client
 // certificates between members, everything synced to the disk. Clients write to the leader by the same requests: etcd's JSON over HTTP/1.1, kept
-// alive, which costs etcd its gateway and raft-ts the HTTP server of Node. Then kill -9 of the leader until a write succeeds.
-// `-- --load SECONDS` instead watches raft-ts alone for elections that nobody needed while every core is kept busy.
+// alive, which costs etcd its gateway and raft-ts its HTTP server. Then kill -9 of the leader until a write succeeds. Ratios are medians over pairs
+// of turns, one right after the other: what else the machine does comes and goes.
+// `-- --latency ROUNDS`: one client only. `-- --load SECONDS` watches raft-ts alone for elections that nobody needed while every core is kept busy.
 
 const args = process.argv.slice(2);
 const loadProgram = fileURLToPath(new URL('../raft/kv-load.ts', import.meta.url));
 const ports = { raft: 23_810, clients: 23_910, etcd: 23_710 };
 
-function load(settings: LoadSettings): Promise<LoadResult> {
+function load(settings: LoadSettings): Promise<LoadResult[]> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, ['--import', 'tsx', loadProgram, JSON.stringify(settings)], {
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -23,7 +24,7 @@ function load(settings: LoadSettings): Promise<LoadResult> {
     child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
     child.on('error', reject);
     child.on('close', (code) => {
-      if (code === 0) resolve(JSON.parse(Buffer.concat(chunks).toString()) as LoadResult);
+      if (code === 0) resolve(JSON.parse(Buffer.concat(chunks).toString()) as LoadResult[]);
       else reject(new Error(`the load ended with ${code}`));
     });
   });
@@ -38,8 +39,11 @@ let good = true;
 try {
   if (etcd) {
     await etcd.start();
-    await compareWrites(etcd, Number(args[0] ?? 3));
-    await compareFailOver(etcd, 5);
+    if (args[0] === '--latency') await compareWrites(etcd, [1], Number(args[1] ?? 10));
+    else {
+      await compareWrites(etcd, [1, 64, 256], Number(args[0] ?? 3));
+      await compareFailOver(etcd, 5);
+    }
   } else await watchElections(Number(args[1] ?? 600));
 } finally {
   await raft.stop();
@@ -60,43 +64,47 @@ interface Sample {
   readonly p99: number;
 }
 
-async function compareWrites(peer: EtcdCluster, rounds: number): Promise<void> {
-  const cases: Case[] = [1, 64, 256].flatMap((clients) =>
+async function compareWrites(peer: EtcdCluster, clientCounts: readonly number[], rounds: number): Promise<void> {
+  const cases: Case[] = clientCounts.flatMap((clients) =>
     [256, 1024].map((bytes) => ({ clients, bytes, raft: [], etcd: [] })),
   );
-  const ms = 4_000;
-  const measure = async (port: number, { clients, bytes }: Case): Promise<Sample> => {
-    const { latencies, failures } = await load({ port, clients, bytes, ms, warmUpMs: 1_000 });
-    if (failures > 0) throw new Error(`${failures} writes failed at port ${port}`);
-    return {
-      perSecond: latencies.length / (ms / 1000),
-      p50: quantile(latencies, 0.5),
-      p99: quantile(latencies, 0.99),
-    };
-  };
   // Neither is measured cold: Node compiles what it has run often.
-  for (const port of [ports.clients + (await raft.leader()).id, (await peer.leader()).port]) {
-    await load({ port, clients: 64, bytes: 256, ms: 1, warmUpMs: 4_000 });
-  }
+  const leaders = async () => [clientsOf(await raft.leader()), (await peer.leader()).port] as const;
+  for (const clients of [64, 1]) await load({ ports: await leaders(), clients, bytes: 256, ms: 1, warmUpMs: 4_000 });
   for (const member of raft.members) await raft.status(member, true);
   for (let round = 1; round <= rounds; round++) {
-    for (const one of cases) {
-      one.raft.push(await measure(ports.clients + (await raft.leader()).id, one));
-      one.etcd.push(await measure((await peer.leader()).port, one));
-    }
+    for (const one of cases) await measure(one, ...(await leaders()));
     print(`round ${round} of ${rounds} done`);
   }
   print('\nclients  bytes   raft-ts writes/s (p50, p99 ms)    etcd writes/s (p50, p99 ms)      ratio   ratio of p50');
   for (const { clients, bytes, raft: ours, etcd: theirs } of cases) {
-    const [a, b] = [middle(ours), middle(theirs)];
-    const [speed, latency] = [a.perSecond / b.perSecond, a.p50 / b.p50];
+    const ratio = (of: (sample: Sample) => number) => median(ours.map((sample, i) => of(sample) / of(theirs[i]!)));
+    const [speed, latency] = [ratio(({ perSecond }) => perSecond), ratio(({ p50 }) => p50)];
     good &&= clients === 1 ? latency <= 1 : speed >= 1;
     print(
-      `${String(clients).padEnd(8)} ${String(bytes).padEnd(7)} ${show(a).padEnd(33)} ${show(b).padEnd(32)} ${speed.toFixed(2).padEnd(7)} ${latency.toFixed(2)}`,
+      `${String(clients).padEnd(8)} ${String(bytes).padEnd(7)} ${show(middle(ours)).padEnd(33)} ${show(middle(theirs)).padEnd(32)} ${speed.toFixed(2).padEnd(7)} ${latency.toFixed(2)}`,
     );
   }
   const slowest = await Promise.all(raft.members.map(async (member) => (await raft.status(member)).slowestMs));
   print(`slowest event-loop delay of the members: ${slowest.map((one) => one.toFixed(0)).join(', ')} ms`);
+}
+
+/** Pairs of turns, begun by one and the other. A single client is as fast as the machine is just then: its turns are short and many. */
+async function measure({ clients, bytes, raft: ours, etcd: theirs }: Case, our: number, their: number): Promise<void> {
+  const { pairs, ms, warmUpMs } =
+    clients === 1 ? { pairs: 8, ms: 400, warmUpMs: 100 } : { pairs: 1, ms: 4_000, warmUpMs: 1_000 };
+  const turns = Array.from({ length: pairs }, (_, i) => (i % 2 === 0 ? [our, their] : [their, our])).flat();
+  const results = await load({ ports: turns, clients, bytes, ms, warmUpMs });
+  results.forEach(({ latencies, failures }, i) => {
+    if (failures > 0) throw new Error(`${failures} writes failed at port ${turns[i]}`);
+    const perSecond = latencies.length / (ms / 1000);
+    const sample = { perSecond, p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99) };
+    (turns[i] === our ? ours : theirs).push(sample);
+  });
+}
+
+function clientsOf({ id }: { readonly id: number }): number {
+  return ports.clients + id;
 }
 
 function middle(samples: readonly Sample[]): Sample {
@@ -108,7 +116,7 @@ function middle(samples: readonly Sample[]): Sample {
 }
 
 function show({ perSecond, p50, p99 }: Sample): string {
-  return `${perSecond.toFixed(0)} (${p50.toFixed(1)}, ${p99.toFixed(1)})`;
+  return `${perSecond.toFixed(0)} (${p50.toFixed(2)}, ${p99.toFixed(2)})`;
 }
 
 /** Kills the leader; a write through the others once it succeeds; and back to three members. */
@@ -185,8 +193,8 @@ async function watchElections(seconds: number): Promise<void> {
   const burners = Array.from({ length: availableParallelism() }, () =>
     spawn(process.execPath, ['-e', spin, String(seconds)], { stdio: 'ignore' }),
   );
-  const { latencies, failures } = await load({
-    port: ports.clients + leader.id,
+  const [{ latencies, failures } = { latencies: [], failures: 1 }] = await load({
+    ports: [clientsOf(leader)],
     clients: 16,
     bytes: 256,
     ms: seconds * 1000,

@@ -1,14 +1,17 @@
 import { connect, type Socket } from 'node:net';
 
-// Load in a process of its own: so many connections, each with one write at a time, for so long, over HTTP/1.1 written by hand so that the client
-// takes little of the machine. Settings as JSON in the argument; the latencies in ms, and what failed, as JSON on stdout.
+// Load in a process of its own, on one server after the other: so many connections, each with one write at a time, for so long, over HTTP/1.1
+// written by hand so that the client takes little of the machine. Settings as JSON in the argument; for each turn the latencies in ms, and what
+// failed, as JSON on stdout.
 
 export interface LoadSettings {
-  readonly port: number;
+  /** A turn for each, in this order. */
+  readonly ports: readonly number[];
   readonly clients: number;
   readonly bytes: number;
+  /** Of each turn. */
   readonly ms: number;
-  /** Not counted at first. */
+  /** Not counted at the beginning of each turn. */
   readonly warmUpMs: number;
 }
 
@@ -17,12 +20,8 @@ export interface LoadResult {
   readonly failures: number;
 }
 
-const { port, clients, bytes, ms, warmUpMs } = JSON.parse(process.argv[2] ?? '{}') as LoadSettings;
+const { ports, clients, bytes, ms, warmUpMs } = JSON.parse(process.argv[2] ?? '{}') as LoadSettings;
 const value = Buffer.alloc(bytes, 'v').toString('base64');
-const begin = performance.now() + warmUpMs;
-const end = begin + ms;
-const latencies: number[] = [];
-let failures = 0;
 let keys = 0;
 
 function requestBytes(): string {
@@ -40,7 +39,8 @@ function wholeAnswer(text: string): number | undefined {
   return text.length >= size ? size : undefined;
 }
 
-function one(): Promise<void> {
+function one(port: number, begin: number, result: { latencies: number[]; failures: number }): Promise<void> {
+  const end = begin + ms;
   return new Promise((resolve) => {
     const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true });
     let text = '';
@@ -54,7 +54,7 @@ function one(): Promise<void> {
     };
     socket.on('connect', next);
     socket.on('error', () => {
-      failures++;
+      result.failures++;
       resolve();
     });
     socket.on('data', (chunk) => {
@@ -62,13 +62,21 @@ function one(): Promise<void> {
       const size = wholeAnswer(text);
       if (size === undefined) return;
       const now = performance.now();
-      if (!text.startsWith('HTTP/1.1 200')) failures++;
-      else if (started >= begin && now <= end) latencies.push(now - started);
+      if (!text.startsWith('HTTP/1.1 200')) result.failures++;
+      else if (started >= begin && now <= end) result.latencies.push(now - started);
       text = text.slice(size);
       next();
     });
   });
 }
 
-await Promise.all(Array.from({ length: clients }, one));
-process.stdout.write(JSON.stringify({ latencies, failures } satisfies LoadResult));
+async function turn(port: number): Promise<LoadResult> {
+  const begin = performance.now() + warmUpMs;
+  const result = { latencies: [], failures: 0 };
+  await Promise.all(Array.from({ length: clients }, () => one(port, begin, result)));
+  return result;
+}
+
+const results: LoadResult[] = [];
+for (const port of ports) results.push(await turn(port));
+process.stdout.write(JSON.stringify(results));
