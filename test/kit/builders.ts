@@ -147,6 +147,10 @@ export interface ServiceWords extends TaskSpecWords {
   /** 1 unless `global`. */
   replicas?: number;
   global?: boolean;
+  /** A replicated job of so many completions, or a global one. */
+  job?: 'global' | { completions: number; concurrent: number };
+  /** Of a job: how often it was started before. */
+  iteration?: number;
   ports?: PortConfig[];
   update?: ServiceSpec['UpdateConfig'];
   rollback?: ServiceSpec['RollbackConfig'];
@@ -165,13 +169,22 @@ export function aService(words: ServiceWords = {}): Service {
       Name: words.name ?? ID,
       Labels: words.labels ?? {},
       TaskTemplate: aTaskSpec(words),
-      Mode: words.global ? { Global: {} } : { Replicated: { Replicas: words.replicas ?? 1 } },
+      Mode: modeOf(words),
       ...given({ UpdateConfig: words.update, RollbackConfig: words.rollback, EndpointSpec: endpoint }),
     },
     SpecVersion: words.specVersion ?? `${ID}-v1`,
     Endpoint: endpoint ? { Spec: endpoint, Ports: words.ports ?? [] } : { Spec: {} },
+    ...(words.job && {
+      JobStatus: { JobIteration: { Index: words.iteration ?? 0 }, LastExecution: toTimestamp(builtAt + 1) },
+    }),
     ...words.set,
   };
+}
+
+function modeOf({ global, job, replicas = 1 }: ServiceWords): NonNullable<ServiceSpec['Mode']> {
+  if (job === 'global') return { GlobalJob: {} };
+  if (job) return { ReplicatedJob: { TotalCompletions: job.completions, MaxConcurrent: job.concurrent } };
+  return global ? { Global: {} } : { Replicated: { Replicas: replicas } };
 }
 
 export interface TaskWords {
@@ -201,7 +214,8 @@ export function aTask(words: TaskWords = {}): Task {
     Labels: {},
     Spec: service.Spec.TaskTemplate,
     ServiceID: service.ID,
-    ...(!service.Spec.Mode?.Global && { Slot: words.slot ?? 1 }),
+    ...(!service.Spec.Mode?.Global && !service.Spec.Mode?.GlobalJob && { Slot: words.slot ?? 1 }),
+    ...(service.JobStatus && { JobIteration: service.JobStatus.JobIteration }),
     ...(nodeId !== undefined && { NodeID: nodeId }),
     Status: {
       Timestamp: toTimestamp(words.at ?? builtAt),
@@ -209,7 +223,7 @@ export function aTask(words: TaskWords = {}): Task {
       ...given({ Message: words.message, Err: words.err }),
       ...words.status,
     },
-    DesiredState: words.desired ?? 'running',
+    DesiredState: words.desired ?? (service.JobStatus ? 'complete' : 'running'),
     SpecVersion: service.SpecVersion,
     ServiceAnnotations: { Name: service.Spec.Name, Labels: service.Spec.Labels },
     ...(service.Endpoint.Ports && state !== 'new' && { Ports: service.Endpoint.Ports }),

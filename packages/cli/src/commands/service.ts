@@ -1,5 +1,5 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Service, ServiceSpec } from '@swarmctl/shared/model';
+import { isJobMode, jobSizeOf, type Service, type ServiceSpec } from '@swarmctl/shared/model';
 import type { Argv } from 'yargs';
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
@@ -10,7 +10,7 @@ import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
 import { printLogs } from '../service/logs.ts';
 import { attachment } from '../service/parse.ts';
 import { encodeNames, encodeReference, payloadFlag } from '../service/payload-flag.ts';
-import { prettyService, publishedAt } from '../service/pretty.ts';
+import { modeName, prettyService, publishedAt } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
 import { shortImage } from '../task-table.ts';
 import { uint } from '../units.ts';
@@ -207,7 +207,9 @@ async function scale(args: Args, shell: Shell): Promise<void> {
   for (const id of scaled) await converge(args, shell, id);
 }
 
-type ListedService = Service & { ServiceStatus: { RunningTasks: number; DesiredTasks: number } };
+type ListedService = Service & {
+  ServiceStatus: { RunningTasks: number; DesiredTasks: number; CompletedTasks: number };
+};
 
 const columns = [
   { header: 'ID', field: 'ID' },
@@ -228,8 +230,8 @@ async function list(args: Args, shell: Shell): Promise<void> {
     .map((service) => ({
       ID: shortId(service.ID, noTrunc || args.flag('quiet')),
       Name: service.Spec.Name,
-      Mode: service.Spec.Mode?.Global ? 'global' : 'replicated',
-      Replicas: `${service.ServiceStatus.RunningTasks}/${service.ServiceStatus.DesiredTasks}${perNode(service)}`,
+      Mode: modeName(service.Spec.Mode).toLowerCase(),
+      Replicas: `${service.ServiceStatus.RunningTasks}/${service.ServiceStatus.DesiredTasks}${completed(service)}${perNode(service)}`,
       Image: shortImage(service.Spec.TaskTemplate.ContainerSpec?.Image ?? '', noTrunc),
       Ports: (service.Endpoint.Ports ?? [])
         .filter((port) => port.PublishMode !== 'host')
@@ -237,6 +239,11 @@ async function list(args: Args, shell: Shell): Promise<void> {
         .join(', '),
     }));
   shell.out(renderList(rows, columns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));
+}
+
+function completed({ Spec, ServiceStatus: { CompletedTasks: done, DesiredTasks: open } }: ListedService): string {
+  if (!isJobMode(Spec.Mode)) return '';
+  return ` (${done}/${jobSizeOf(Spec)?.completions ?? done + open} completed)`;
 }
 
 const perNode = (service: Service) => {

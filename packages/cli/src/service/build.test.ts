@@ -73,6 +73,17 @@ describe('create', () => {
         EndpointSpec: { Ports: [{ PublishedPort: 80 }, { PublishedPort: 81 }] },
       },
     ],
+    [{ mode: 'global-job' }, { Mode: { GlobalJob: {} } }],
+    [{ mode: 'replicated-job' }, { Mode: { ReplicatedJob: {} } }],
+    [{ mode: 'replicated-job', replicas: '5' }, { Mode: { ReplicatedJob: { MaxConcurrent: 5, TotalCompletions: 5 } } }],
+    [
+      { mode: 'replicated-job', replicas: '5', 'max-concurrent': '2' },
+      { Mode: { ReplicatedJob: { MaxConcurrent: 2, TotalCompletions: 5 } } },
+    ],
+    [
+      { mode: 'replicated-job', 'max-concurrent': '0' },
+      { Mode: { ReplicatedJob: { MaxConcurrent: 0, TotalCompletions: 1 } } },
+    ],
     [{ 'drain-timeout': '30s' }, { Labels: { 'swarmctl.drain-timeout': '30s' } }],
     [
       { entrypoint: 'sh -c "a b"' },
@@ -84,8 +95,9 @@ describe('create', () => {
 
   test.each<[Record<string, unknown>, RegExp]>([
     [{ replicas: 'x' }, /invalid argument "x" for "--replicas": expected a whole number/],
-    [{ mode: 'global', replicas: '2' }, /can only be used with replicated mode/],
-    [{ mode: 'global-job' }, /jobs are not supported yet/],
+    [{ mode: 'global', replicas: '2' }, /can only be used with replicated or replicated-job mode/],
+    [{ mode: 'global-job', replicas: '2' }, /can only be used with replicated or replicated-job mode/],
+    [{ 'max-concurrent': '2' }, /max-concurrent can only be used with replicated-job mode/],
     [{ publish: ['1.2.3:80:80'] }, /'1.2.3' is not an IP address/],
     [{ publish: ['0.0.0.0:80:80'] }, /leave out 0.0.0.0: without an address every one answers/],
     [{ publish: ['10.0.0.5::80'] }, /an address needs a published port: ADDRESS:PUBLISHED:TARGET/],

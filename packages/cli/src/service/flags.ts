@@ -212,6 +212,13 @@ const healthFlags: ScalarFlag[] = [
   },
 ];
 
+const modes = {
+  replicated: { Replicated: {} },
+  global: { Global: {} },
+  'replicated-job': { ReplicatedJob: {} },
+  'global-job': { GlobalJob: {} },
+} as const;
+
 export const scalarFlags: readonly ScalarFlag[] = [
   {
     name: 'name',
@@ -244,19 +251,32 @@ export const scalarFlags: readonly ScalarFlag[] = [
     name: 'mode',
     type: 'string',
     only: 'create',
-    describe: 'replicated or global (replicated)',
+    describe: 'replicated, global, replicated-job or global-job (replicated)',
     set: (s, v, f) => {
-      if (v === 'replicated-job' || v === 'global-job') throw bad(f, v, 'jobs are not supported yet');
-      s.Mode = oneOf(f, v, ['replicated', 'global']) === 'global' ? { Global: {} } : { Replicated: {} };
+      s.Mode = { ...modes[oneOf(f, v, ['replicated', 'global', 'replicated-job', 'global-job'])] };
     },
   },
   {
     name: 'replicas',
     type: 'string',
-    describe: 'Number of tasks',
+    describe: 'Number of tasks; of a job: of completions',
     set: (s, v, f) => {
-      if (s.Mode?.Global) throw bad(f, v, 'replicas can only be used with replicated mode');
-      s.Mode = { Replicated: { Replicas: uint(f, v) } };
+      if (s.Mode?.Global || s.Mode?.GlobalJob)
+        throw bad(f, v, 'replicas can only be used with replicated or replicated-job mode');
+      const count = uint(f, v);
+      // As many at once as there are, unless `max-concurrent` says less.
+      s.Mode = s.Mode?.ReplicatedJob
+        ? { ReplicatedJob: { MaxConcurrent: count, ...s.Mode.ReplicatedJob, TotalCompletions: count } }
+        : { Replicated: { Replicas: count } };
+    },
+  },
+  {
+    name: 'max-concurrent',
+    type: 'string',
+    describe: 'Number of tasks of a job that may run at once (replicas; 0: no limit)',
+    set: (s, v, f) => {
+      if (!s.Mode?.ReplicatedJob) throw bad(f, v, 'max-concurrent can only be used with replicated-job mode');
+      s.Mode = { ReplicatedJob: { TotalCompletions: 1, ...s.Mode.ReplicatedJob, MaxConcurrent: uint(f, v) } };
     },
   },
   {
@@ -765,7 +785,6 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
 /** Docker has these flags; this cluster does not have what they need yet. */
 export const absentFlags: Readonly<Record<string, string>> = {
   'with-registry-auth': 'registry credentials are not supported yet',
-  'max-concurrent': 'jobs are not supported yet',
   'credential-spec': 'credential specs are for Windows containers',
   isolation: 'isolation is for Windows containers',
 };

@@ -1,9 +1,12 @@
 import { isIPv6 } from 'node:net';
 import {
+  isJobMode,
+  jobSizeOf,
   type PortConfig,
   publishedOptionsOf,
   rollbackConfigOf,
   type Service,
+  type ServiceSpec,
   updateConfigOf,
 } from '@swarmctl/shared/model';
 import { showBytes, showNs } from '../units.ts';
@@ -14,6 +17,7 @@ export function prettyService(service: Service): string {
   const { Spec: spec } = service;
   const container = spec.TaskTemplate.ContainerSpec ?? {};
   const resources = spec.TaskTemplate.Resources;
+  const size = jobSizeOf(spec);
   const lines: (string | undefined)[] = [
     '',
     `ID:\t\t${service.ID}`,
@@ -22,16 +26,19 @@ export function prettyService(service: Service): string {
       'Labels:',
       Object.entries(spec.Labels).map(([key, value]) => ` ${key}=${value}`),
     ),
-    `Service Mode:\t${spec.Mode?.Global ? 'Global' : 'Replicated'}`,
+    `Service Mode:\t${modeName(spec.Mode)}`,
     spec.Mode?.Replicated ? ` Replicas:\t${spec.Mode.Replicated.Replicas ?? 1}` : undefined,
+    size && ` Max Concurrent:\t${size.concurrent}`,
+    size && ` Total Completions:\t${size.completions}`,
     ...updateStatus(service),
     'Placement:',
     ...list(' Constraints:\t', spec.TaskTemplate.Placement?.Constraints),
     spec.TaskTemplate.Placement?.MaxReplicas
       ? ` Max Replicas Per Node: ${spec.TaskTemplate.Placement.MaxReplicas}`
       : undefined,
-    ...config('UpdateConfig:', updateConfigOf(spec)),
-    ...config('RollbackConfig:', rollbackConfigOf(spec)),
+    ...(isJobMode(spec.Mode)
+      ? []
+      : [...config('UpdateConfig:', updateConfigOf(spec)), ...config('RollbackConfig:', rollbackConfigOf(spec))]),
     'ContainerSpec:',
     ` Image:\t\t${container.Image ?? ''}`,
     ...list(' Entrypoint:\t', container.Command),
@@ -67,6 +74,12 @@ export function prettyService(service: Service): string {
     ),
   ];
   return `${lines.filter((line) => line !== undefined).join('\n')}\n`;
+}
+
+export function modeName(mode: ServiceSpec['Mode']): string {
+  if (mode?.ReplicatedJob) return 'Replicated Job';
+  if (mode?.GlobalJob) return 'Global Job';
+  return mode?.Global ? 'Global' : 'Replicated';
 }
 
 const file = (target: string | undefined, source: string | undefined): string =>

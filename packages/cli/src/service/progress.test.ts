@@ -96,3 +96,41 @@ describe('judge', () => {
     expect(verdict(seen(tasks, {}, { nowMs: 12_000 }))).toEqual({ kind: 'failed', reason: 'no suitable node (x)' });
   });
 });
+
+describe('a job', () => {
+  // As the API shows it: without slot 0 and index 0.
+  const mode = { ReplicatedJob: { MaxConcurrent: 1, TotalCompletions: 2 } };
+  const spec = { Name: 'job', Labels: {}, TaskTemplate: {}, Mode: mode };
+  const JobStatus = { JobIteration: {}, LastExecution: at(0) };
+  const run = (slot: number | undefined, state: TaskState, iteration = {}) =>
+    task(slot as number, state, { DesiredState: 'complete', JobIteration: iteration as Task['JobIteration'] & object });
+
+  test('is through when it has all its completions', () => {
+    const half = seen([run(undefined, 'complete'), run(1, 'running')], { Spec: spec, JobStatus });
+    expect(judge(half, { startedMs: 0, rollback: false })).toMatchObject({
+      ...{ done: 1, wanted: 2, verdict: { kind: 'going' } },
+      lines: [
+        { label: '1', state: 'complete' },
+        { label: '2', state: 'running' },
+      ],
+    });
+    const both = seen([run(undefined, 'complete'), run(1, 'complete')], { Spec: spec, JobStatus });
+    expect(verdict(both)).toEqual({ kind: 'converged' });
+  });
+
+  test('completions of the time before do not count', () => {
+    const again = { Spec: spec, JobStatus: { ...JobStatus, JobIteration: { Index: 1 } } };
+    const tasks = [run(undefined, 'complete'), run(1, 'complete'), run(undefined, 'new', { Index: 1 })];
+    expect(judge(seen(tasks, again), { startedMs: 0, rollback: false })).toMatchObject({
+      ...{ done: 0, wanted: 2, verdict: { kind: 'going' } },
+    });
+  });
+
+  test('of all nodes waits for each that has a task', () => {
+    const all = { Spec: { ...spec, Mode: { GlobalJob: {} } }, JobStatus };
+    expect(verdict(seen([], all))).toEqual({ kind: 'going' });
+    const on = (NodeID: string, state: TaskState) => ({ ...run(undefined, state), NodeID });
+    expect(verdict(seen([on('n1', 'complete'), on('n2', 'running')], all))).toEqual({ kind: 'going' });
+    expect(verdict(seen([on('n1', 'complete'), on('n2', 'complete')], all))).toEqual({ kind: 'converged' });
+  });
+});

@@ -1,6 +1,6 @@
 import { type Clock, delay } from '@swarmctl/shared/kit';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
-import { isTerminal, wantsLife } from '@swarmctl/shared/model';
+import { isJob, isTerminal, type JobStatus, jobSizeOf, wantsLife } from '@swarmctl/shared/model';
 import type { Client } from '../client.ts';
 
 // Watches a service until it has converged, and says why when it cannot. What was seen goes in, what to print comes out: the judging is pure.
@@ -40,6 +40,7 @@ export interface Progress {
 
 export function judge(seen: Seen, since: { readonly startedMs: number; readonly rollback: boolean }): Progress {
   const { service } = seen;
+  if (isJob(service)) return judgeJob(seen, service, since.startedMs);
   const down = new Set(seen.nodes.filter((node) => node.Status.State === 'down').map((node) => node.ID));
   const groups = groupBySlot(service, seen, down);
   const wanted = service.Spec.Mode?.Global ? groups.size : (service.Spec.Mode?.Replicated?.Replicas ?? 1);
@@ -57,6 +58,30 @@ export function judge(seen: Seen, since: { readonly startedMs: number; readonly 
       !down.has(task.NodeID ?? ''),
   );
   return { done, wanted, lines, verdict: verdictOf(seen, since, done >= wanted && groups.size >= wanted && !surplus) };
+}
+
+/** A job is through when each of its places has its completion. */
+function judgeJob(seen: Seen, service: Service & { readonly JobStatus: JobStatus }, startedMs: number): Progress {
+  // The API leaves index 0 and slot 0 out.
+  const iteration = (of: Task['JobIteration']) => of?.Index ?? 0;
+  const now = iteration(service.JobStatus.JobIteration);
+  const tasks = seen.tasks.filter((task) => task.JobIteration && iteration(task.JobIteration) === now);
+  const size = jobSizeOf(service.Spec);
+  const hostname = (id = '') => seen.nodes.find((node) => node.ID === id)?.Description?.Hostname ?? id;
+  const places = new Map<string, Task>();
+  for (const task of [...tasks].sort((a, b) => a.CreatedAt.localeCompare(b.CreatedAt)))
+    places.set(size ? String((task.Slot ?? 0) + 1) : hostname(task.NodeID), task);
+  const done = [...places.values()].filter((task) => task.Status.State === 'complete').length;
+  const wanted = size?.completions ?? places.size;
+  const through = done >= wanted && (size !== undefined || places.size > 0);
+  return {
+    done,
+    wanted,
+    lines: [...places].map(([label, { Status }]) => ({ label, state: Status.State, error: Status.Err ?? '' })),
+    verdict: through
+      ? { kind: 'converged' }
+      : (stuck({ ...seen, current: new Set(tasks.map(({ ID }) => ID)) }, startedMs) ?? { kind: 'going' }),
+  };
 }
 
 const isRunning = (task: Task, down: ReadonlySet<string>) =>

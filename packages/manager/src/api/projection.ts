@@ -3,14 +3,18 @@ import {
   type Cluster,
   insertDefaults,
   isGlobal,
+  isJob,
   isPredefinedNetwork,
+  isTerminal,
   type Meta,
   type Network,
   type Node,
   replicasOf,
   type Service,
   type Task,
+  type TaskState,
   vxlanIdOption,
+  wantsLife,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import type { ManagerAccess } from './ports.ts';
@@ -25,6 +29,7 @@ export const metaOf = (object: Meta) => ({
 });
 
 export function serviceStatusOf(service: Service, view: View) {
+  if (isJob(service)) return jobStatusOf(service, view);
   const tasks = view.tasksOfService(service.ID);
   const running = tasks.filter(
     (task) =>
@@ -37,6 +42,24 @@ export function serviceStatusOf(service: Service, view: View) {
     : (replicasOf(service.Spec) ?? 0);
   return { RunningTasks: running.length, DesiredTasks: desired, CompletedTasks: 0 };
 }
+
+/** A replicated job wants as many tasks as may be at work at once, a global one those that have not completed yet. */
+function jobStatusOf(service: Service, view: View) {
+  const iteration = service.JobStatus?.JobIteration.Index;
+  const tasks = view
+    .tasksOfService(service.ID)
+    .filter((task) => task.JobIteration?.Index === iteration && wantsLife(task.DesiredState));
+  const count = (state: TaskState) => tasks.filter((task) => task.Status.State === state).length;
+  return {
+    RunningTasks: count('running'),
+    DesiredTasks:
+      service.Spec.Mode?.ReplicatedJob?.MaxConcurrent ?? tasks.filter((task) => !isTerminal(task.Status.State)).length,
+    CompletedTasks: count('complete'),
+  };
+}
+
+/** Index 0 is left out, as Docker does. */
+const showIteration = ({ Index }: { readonly Index: number }) => (Index === 0 ? {} : { Index });
 
 export function showService(
   service: Service,
@@ -51,6 +74,9 @@ export function showService(
     Endpoint: service.Endpoint,
     ...(service.UpdateStatus && { UpdateStatus: service.UpdateStatus }),
     ...(options.status && { ServiceStatus: serviceStatusOf(service, view) }),
+    ...(service.JobStatus && {
+      JobStatus: { ...service.JobStatus, JobIteration: showIteration(service.JobStatus.JobIteration) },
+    }),
   };
 }
 
@@ -73,7 +99,7 @@ export function showTask(task: Task, view: View) {
     Labels: task.Labels,
     Spec: task.Spec,
     ServiceID: task.ServiceID,
-    ...(task.Slot !== undefined && { Slot: task.Slot }),
+    ...(task.Slot && { Slot: task.Slot }),
     ...(task.NodeID !== undefined && { NodeID: task.NodeID }),
     Status: { ...status, PortStatus: PortStatus ?? {} },
     DesiredState: task.DesiredState,
@@ -83,6 +109,7 @@ export function showTask(task: Task, view: View) {
         Addresses,
       })),
     }),
+    ...(task.JobIteration && { JobIteration: showIteration(task.JobIteration) }),
     Volumes: null,
   };
 }

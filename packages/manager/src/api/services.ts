@@ -1,6 +1,7 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import {
   completeServiceSpec,
+  isJobMode,
   normalise,
   parseJson,
   payloadReferences,
@@ -63,7 +64,14 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     await inTurn(turns, spec, async () => {
       checkPorts(manager, spec);
       checkPayloadsExist(manager.view(), spec);
-      const object = { ID: id, Spec: withNetworkIds(manager.view(), spec), SpecVersion, Endpoint: { Spec: {} } };
+      const JobStatus = isJobMode(spec.Mode) && {
+        JobIteration: { Index: 0 },
+        LastExecution: toTimestamp(context.clock.now()),
+      };
+      const object = {
+        ...{ ID: id, Spec: withNetworkIds(manager.view(), spec), SpecVersion, Endpoint: { Spec: {} } },
+        ...(JobStatus && { JobStatus }),
+      };
       await manager.propose([{ op: 'create', table: 'services', object }]);
     });
     return reply.status(201).send({ ID: id, Warnings: null });
@@ -96,7 +104,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
             table: 'services',
             id: service.ID,
             version,
-            set: { ...set, Spec },
+            set: { ...set, Spec, ...startedAnew(context, service) },
             ...('UpdateStatus' in set ? {} : { unset: ['UpdateStatus'] as const }),
           },
         ]);
@@ -122,7 +130,23 @@ export const findService = (view: View, reference: string): Service =>
     (service) => service.Spec.Name,
   );
 
-export const modeOf = (spec: ServiceSpec): string => (spec.Mode?.Global ? 'global' : 'replicated');
+/** As the `mode` filter says it. */
+export function modeOf({ Mode }: ServiceSpec): string {
+  if (Mode?.ReplicatedJob) return 'replicated-job';
+  if (Mode?.GlobalJob) return 'global-job';
+  return Mode?.Global ? 'global' : 'replicated';
+}
+
+/** Each change of a job's spec is another execution. */
+const startedAnew = (context: ApiContext, { JobStatus: last }: Service): Pick<Service, 'JobStatus'> =>
+  last
+    ? {
+        JobStatus: {
+          JobIteration: { Index: last.JobIteration.Index + 1 },
+          LastExecution: toTimestamp(context.clock.now()),
+        },
+      }
+    : {};
 
 /** What is checked against other objects waits for its turn. */
 const inTurn = (turns: Turns, spec: ServiceSpec, write: () => Promise<void>): Promise<void> =>

@@ -6,6 +6,7 @@ import { Rotation } from './allocator/rooms.ts';
 import { taskAllocator } from './allocator/tasks.ts';
 import { tunnelKeys } from './allocator/tunnel-keys.ts';
 import { globalOrchestrator } from './global.ts';
+import { jobOrchestrator } from './jobs.ts';
 import { orphanSupervisor } from './orphans.ts';
 import { taskReaper } from './reaper.ts';
 import { serviceRemoval } from './removal.ts';
@@ -26,6 +27,7 @@ export function standardControllers(scheduler: Controller, newTunnelKey: () => s
     serviceRemoval(),
     replicatedOrchestrator(),
     globalOrchestrator(),
+    jobOrchestrator(),
     orphanSupervisor(),
     updater(),
     restartSupervisor(),

@@ -10,7 +10,8 @@ import {
   type TaskWords,
 } from '../../../../test/kit/index.ts';
 import { decide, describeTasks, envAt, report, settleState } from '../../../../test/sim/control/decide.ts';
-import { restartAllowed, restartSupervisor } from './supervisor.ts';
+import { restartAllowed } from './restart-policy.ts';
+import { restartSupervisor } from './supervisor.ts';
 import { unitKey } from './unit.ts';
 
 const controller = restartSupervisor();

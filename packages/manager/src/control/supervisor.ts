@@ -1,6 +1,7 @@
 import {
   fromTimestamp,
   isGlobal,
+  isJob,
   isTerminal,
   isUp,
   restartPolicyOf,
@@ -13,6 +14,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import { allUnits, nodeMoved, unitKeyOf, unitsOfNode } from './marks.ts';
+import { restartAllowed, restartsAfter } from './restart-policy.ts';
 import { isPaused, isUpdating, newTask, sameTask } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
 import {
@@ -52,7 +54,7 @@ export function restartSupervisor(): Controller {
     decide(view, key, env) {
       const at = placeOf(key);
       const service = view.get('services', at.serviceId);
-      return service ? new UnitDecision(view, service, at, env).decide() : { changes: [] };
+      return service && !isJob(service) ? new UnitDecision(view, service, at, env).decide() : { changes: [] };
     },
   };
 }
@@ -173,13 +175,10 @@ class UnitDecision {
   }
 
   #restart(ended: Task): void {
-    const { delayMs, windowMs, maxAttempts } = restartPolicyOf(ended.Spec);
     const { now } = this.#env;
-    const before = ended.Restarts ?? { count: 0, times: [] };
-    const times = windowMs > 0 && maxAttempts > 0 ? [...before.times, now].slice(-maxAttempts) : [];
-    const wait = leaving(this.#view, ended) ? 0 : delayMs;
+    const wait = leaving(this.#view, ended) ? 0 : restartPolicyOf(ended.Spec).delayMs;
     const id = this.#create(ended, wait > 0 || this.#waits() ? 'ready' : 'running', {
-      Restarts: { count: before.count + 1, times },
+      Restarts: restartsAfter(ended, now),
       ...(wait > 0 && { StartAt: now + wait }),
     });
     if (wait > 0) this.#wakeBy(now + wait);
@@ -228,14 +227,4 @@ class UnitDecision {
     this.#wakeAt = Math.min(this.#wakeAt ?? Number.POSITIVE_INFINITY, time);
     return false;
   }
-}
-
-/** Whether the restart policy lets another task follow one that ended. */
-export function restartAllowed(ended: Task, now: number): boolean {
-  const { condition, maxAttempts, windowMs } = restartPolicyOf(ended.Spec);
-  if (condition === 'none' || (condition === 'on-failure' && ended.Status.State === 'complete')) return false;
-  if (maxAttempts === 0) return true;
-  const restarts = ended.Restarts ?? { count: 0, times: [] };
-  const counted = windowMs > 0 ? restarts.times.filter((time) => time > now - windowMs).length : restarts.count;
-  return counted < maxAttempts;
 }

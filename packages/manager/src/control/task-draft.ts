@@ -10,15 +10,15 @@ import type { Env } from './types.ts';
 
 // How a task comes to be: made from its service for one place, a slot or a node.
 
-/** A slot of a replicated service, or a node of a global one. */
+/** A slot of a replicated service (from 1) or job (from 0), or a node of a global one. */
 export type Place = { readonly Slot: number } | { readonly NodeID: string };
 
-type Extra = Pick<Task, 'Restarts' | 'StartAt' | 'Ports'>;
+type Extra = Pick<Task, 'Restarts' | 'StartAt' | 'Ports' | 'JobIteration'>;
 
 export function newTask(
   service: Service,
   place: Place,
-  desired: Extract<TaskState, 'ready' | 'running'>,
+  desired: Extract<TaskState, 'ready' | 'running' | 'complete'>,
   env: Env,
   extra: Extra = {},
 ): Draft<'tasks'> {

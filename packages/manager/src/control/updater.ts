@@ -1,5 +1,6 @@
 import {
   isGlobal,
+  isJob,
   isUp,
   type Service,
   type StoreChange,
@@ -45,7 +46,7 @@ export function updater(): Controller {
     all: (view) => view.list('services').map((service) => service.ID),
     decide(view, key, env) {
       const service = view.get('services', key);
-      if (!service || isPaused(service)) return { changes: [] };
+      if (!service || isJob(service) || isPaused(service)) return { changes: [] };
       const units = updatableUnits(view, service);
       const progress = progressOf(view, service, units, currentRun(service), env.now);
       const run = currentRun(service);

@@ -1,4 +1,4 @@
-import type { Service } from './objects.ts';
+import type { JobStatus, Service } from './objects.ts';
 import type { RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig } from './specs.ts';
 
 // What an absent field means. The stored spec keeps what the user wrote; whoever decides asks here, and so does `insertDefaults`.
@@ -57,11 +57,28 @@ export const stopGraceMsOf = (spec: TaskSpec): number => nsToMs(spec.ContainerSp
 
 /** Replicas wanted of a replicated service; undefined for the other modes. */
 export const replicasOf = (spec: ServiceSpec): number | undefined =>
-  spec.Mode?.Replicated || !(spec.Mode?.Global || spec.Mode?.GlobalJob || spec.Mode?.ReplicatedJob)
+  spec.Mode?.Replicated || !(spec.Mode?.Global || isJobMode(spec.Mode))
     ? (spec.Mode?.Replicated?.Replicas ?? 1)
     : undefined;
 
 export const isGlobal = (service: Pick<Service, 'Spec'>): boolean => service.Spec.Mode?.Global !== undefined;
+
+/** Of a spec: whether its tasks are to end. */
+export const isJobMode = (mode: ServiceSpec['Mode']): boolean =>
+  mode?.ReplicatedJob !== undefined || mode?.GlobalJob !== undefined;
+
+export const isJob = <S extends Pick<Service, 'JobStatus'>>(
+  service: S,
+): service is S & { readonly JobStatus: JobStatus } => service.JobStatus !== undefined;
+
+/** Completions wanted of a replicated job, and how many of its tasks may be at work at once; undefined for the other modes. */
+export function jobSizeOf(spec: ServiceSpec): { completions: number; concurrent: number } | undefined {
+  const job = spec.Mode?.ReplicatedJob;
+  if (!job) return undefined;
+  const completions = job.TotalCompletions ?? job.MaxConcurrent ?? 1;
+  // No limit is the limit of all.
+  return { completions, concurrent: job.MaxConcurrent || completions };
+}
 
 /** Finished tasks kept for each slot, or each node of a global service. */
 export const defaultTaskHistory = 5;

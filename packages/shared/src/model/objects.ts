@@ -142,6 +142,14 @@ export interface Service extends Meta {
   readonly UpdateStatus?: UpdateStatus;
   /** Ours. Writer: the updater: how far the latest update got, so that a new leader goes on with it. */
   readonly Update?: UpdateRun;
+  /** Writer: the API, for jobs. */
+  readonly JobStatus?: JobStatus;
+}
+
+/** Which execution of a job this is, from 0, and when it was started: with each new spec (API 1.41). */
+export interface JobStatus {
+  readonly JobIteration: { readonly Index: number };
+  readonly LastExecution: Timestamp;
 }
 
 /** One run of the updater: it belongs to the service's UpdateStatus as long as SpecVersion and StartedAt are the same. */
@@ -192,8 +200,10 @@ export interface Task extends Meta {
   readonly Labels: Readonly<Record<string, string>>;
   readonly Spec: TaskSpec;
   readonly ServiceID: string;
-  /** From 1; absent for global tasks. */
+  /** From 1, of a job from 0; absent for global tasks. */
   readonly Slot?: number;
+  /** Of a job: the execution that it belongs to. */
+  readonly JobIteration?: { readonly Index: number };
   /** Writer: the orchestrator (global), else the scheduler. */
   readonly NodeID?: string;
   /** Writer by state: see ownerOf. Never goes back. */

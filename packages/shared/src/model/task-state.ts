@@ -27,8 +27,8 @@ export const isTerminal = (state: TaskState): boolean => stateOrder[state] > sta
 
 export const isAfter = (a: TaskState, b: TaskState): boolean => stateOrder[a] > stateOrder[b];
 
-/** Desired states that let a task live. */
-export const wantsLife = (desired: TaskState): boolean => stateOrder[desired] <= stateOrder.running;
+/** Desired states that let a task live; `complete` is what a job's task is to come to. */
+export const wantsLife = (desired: TaskState): boolean => stateOrder[desired] <= stateOrder.complete;
 
 /** Who may write an observed state onto a task that is in `from`. */
 export function ownerOf(from: TaskState): 'allocator' | 'scheduler' | 'agent' | 'reaper' {

@@ -73,8 +73,16 @@ describe('completeServiceSpec', () => {
     [spec({}, { Configs: [{}] }), `${wrong}malformed config reference`],
     [spec({}, {}, { Networks: [{ Target: 'n' }] }), 'accepted'],
     [spec({ Networks: [{ Target: 'n' }] }), 'accepted'],
-    [spec({ Mode: { GlobalJob: {} } }), 'unimplemented: jobs are not supported yet'],
-    [spec({ Mode: { ReplicatedJob: {} } }), 'unimplemented: jobs are not supported yet'],
+    [spec({ Mode: { GlobalJob: {} } }), 'accepted'],
+    [spec({ Mode: { ReplicatedJob: {} } }), 'accepted'],
+    [
+      spec({ Mode: { ReplicatedJob: {} }, UpdateConfig: {} }),
+      `${wrong}UpdateConfig cannot be had by a job: each change of its spec starts it anew; leave it out`,
+    ],
+    [
+      spec({ Mode: { GlobalJob: {} }, RollbackConfig: {} }),
+      `${wrong}RollbackConfig cannot be had by a job: each change of its spec starts it anew; leave it out`,
+    ],
     [
       spec({}, { Privileges: { CredentialSpec: { File: 'f' } } }),
       'unimplemented: credential specs are not supported yet',

@@ -1,5 +1,6 @@
 import { ClusterError } from '../kit/errors.ts';
 import { parseConstraints } from './constraints.ts';
+import { isJobMode } from './defaults.ts';
 import { isImageReference } from './image.ts';
 import {
   checkReservedLabels,
@@ -26,7 +27,6 @@ const notYet = (what: string) => new ClusterError('unimplemented', `${what} are 
 
 /** What is understood but not there yet, here alone: an option that is accepted works. Whoever builds one takes its line out. */
 const absentFeatures: readonly { readonly what: string; readonly asked: (spec: ServiceSpec) => unknown }[] = [
-  { what: 'jobs', asked: (spec) => spec.Mode?.ReplicatedJob ?? spec.Mode?.GlobalJob },
   { what: 'credential specs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Privileges?.CredentialSpec },
 ];
 
@@ -62,7 +62,7 @@ export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
       ForceUpdate: template.ForceUpdate ?? 0,
       Runtime: 'container',
     },
-    Mode: spec.Mode?.Global ? { Global: {} } : { Replicated: { Replicas: spec.Mode?.Replicated?.Replicas ?? 1 } },
+    Mode: completeMode(spec.Mode ?? {}),
     ...(spec.EndpointSpec && { EndpointSpec: completeEndpoint(spec.EndpointSpec) }),
   };
   checkPortLabels(labels, complete.EndpointSpec?.Ports ?? []);
@@ -193,6 +193,20 @@ function checkMode(spec: ServiceSpec): void {
   if (modes.filter((mode) => mode !== undefined).length > 1) {
     throw new ClusterError('invalid-argument', 'must specify only one service mode');
   }
+  if (!isJobMode(spec.Mode)) return;
+  for (const name of ['UpdateConfig', 'RollbackConfig'] as const) {
+    if (spec[name])
+      throw invalid(`${name} cannot be had by a job: each change of its spec starts it anew; leave it out`);
+  }
+}
+
+/** Moby's defaults: one replica; one completion, or as many as there may be at once. */
+function completeMode({ Global, GlobalJob, Replicated, ReplicatedJob }: NonNullable<ServiceSpec['Mode']>) {
+  if (Global) return { Global: {} };
+  if (GlobalJob) return { GlobalJob: {} };
+  if (!ReplicatedJob) return { Replicated: { Replicas: Replicated?.Replicas ?? 1 } };
+  const { MaxConcurrent = 1, TotalCompletions = MaxConcurrent } = ReplicatedJob;
+  return { ReplicatedJob: { MaxConcurrent, TotalCompletions } };
 }
 
 function checkContainer(template: TaskSpec): void {
