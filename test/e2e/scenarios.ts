@@ -130,6 +130,23 @@ export function scenarios(runtime: 'docker' | 'process'): void {
       if (runtime === 'docker') expect(await world.get(cluster.workers[0]?.addr ?? '', 8090)).toBe('version 1\n');
       await remove('each');
     });
+
+    test('runs a job to its completions, and again when it is told to', async () => {
+      const work = runtime === 'docker' ? ['bb:1', 'true'] : ['--runtime', 'process', 'process', '/bin/true'];
+      await create('service', 'create', '--name', 'job', '--mode', 'replicated-job', '--replicas', '3', ...work);
+      const row = async () =>
+        (await create('service', 'ls', '--filter', 'name=job', '--format', '{{.Mode}} {{.Replicas}}')).trim();
+      expect(await row()).toBe('replicated job 0/3 (3/3 completed)');
+      const first = await cluster.tasks('job');
+      await create('service', 'update', '--force', 'job');
+      expect(await row()).toBe('replicated job 0/3 (3/3 completed)');
+      const again = await cluster.tasks('job');
+      expect(again.map((task) => task.JobIteration)).toContainEqual({ Index: 1 });
+      expect(first.some((task) => again.some(({ ID, Status }) => ID === task.ID && Status.State === 'running'))).toBe(
+        false,
+      );
+      await remove('job');
+    });
   });
 
   const onDocker = runtime === 'docker' ? describe : () => undefined;
