@@ -24,6 +24,8 @@ import yargs from 'yargs';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export const defaultPort = 2377;
+/** Docker's for TLS. */
+export const defaultApiPort = 2376;
 export const defaultListenAddr = `0.0.0.0:${defaultPort}`;
 const envPrefix = 'SWARMD_';
 
@@ -41,6 +43,10 @@ const aLabel = (given: string, where: string) => {
 const aHostname = (given: string, where: string) => {
   if (!/^[0-9a-zA-Z]([0-9a-zA-Z._-]{0,253}[0-9a-zA-Z])?$/.test(given))
     throw invalid(`${where}: '${given}' is not a host name`);
+};
+
+const aHostOrIp = (given: string, where: string) => {
+  if (!parseIp(given)) aHostname(given, where);
 };
 
 const anIp = (given: string, where: string) => {
@@ -70,6 +76,13 @@ const settingsOf = (env: Environment, isRoot: boolean) => ({
   'data-dir': text('Folder of everything this node keeps', 'DIR', defaultDataDir(env, isRoot)),
   'listen-addr': text('Where a manager listens for other nodes', 'HOST:PORT', defaultListenAddr, anAddress),
   'advertise-addr': text('Where others reach this node', 'ADDR', undefined, anAddress),
+  'api-addr': text(
+    'Where a manager serves the API over TLS, to clients with a certificate of the cluster’s; nowhere if not given',
+    'HOST:PORT',
+    undefined,
+    (given, where) => void parseAddress(given, where, defaultApiPort),
+  ),
+  'api-name': texts('Another name or address of this machine for clients of --api-addr', 'NAME', aHostOrIp),
   runtime: choice('What runs the containers of this node', ['docker', 'process'], 'docker'),
   'docker-host': text('Engine of the docker runtime', 'URL', 'unix:///var/run/docker.sock', aDockerHost),
   ingress: choice('How published ports are served', ['auto', 'nftables', 'proxy', 'off'], 'auto'),

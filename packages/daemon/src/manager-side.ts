@@ -16,6 +16,7 @@ import {
   type Refusal,
 } from '@swarmctl/shared/kit';
 import type { AgentMessage, ManagerMessage, Peer, Protocol2377 } from '@swarmctl/shared/wire';
+import { ApiDoor } from './api-door.ts';
 import { openSealer } from './sealer.ts';
 
 // What a node has while it is a manager: the cluster's port, and behind it the manager that streams are handed to.
@@ -26,6 +27,8 @@ export interface ManagerSideModules {
   /** Takes over an authorised stream of HTTP. */
   readonly serveApi: (socket: TLSSocket) => void;
   readonly onManagers: (peers: readonly Peer[]) => void;
+  /** The port of the API over TLS, and what clients may call this machine; undefined: none. */
+  readonly api: { readonly addr: Address; readonly names: readonly string[] } | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly newId: NewId;
@@ -39,26 +42,48 @@ export class ManagerSide {
   readonly #modules: ManagerSideModules;
   #port: PortServer | undefined;
   #manager: ManagerHandle | undefined;
+  #door: ApiDoor | undefined;
 
   private constructor(modules: ManagerSideModules) {
     this.#modules = modules;
   }
 
-  /** Opens the port; until `start`, streams are closed again. Rejects with a message that names the address. */
+  /** Opens the ports; until `start`, streams are closed again. Rejects with a message that names the address. */
   static async open(listen: Address, modules: ManagerSideModules): Promise<ManagerSide> {
     const side = new ManagerSide(modules);
-    side.#port = await PortServer.listen(
+    const { api, clock, log, serveApi } = modules;
+    if (api) {
+      const { nodeId } = modules.identity();
+      side.#door = await ApiDoor.open(api.addr, {
+        nodeId,
+        names: api.names,
+        serveApi: (socket) => (side.#manager ? serveApi(socket) : socket.destroy()),
+        clock,
+        log: log.child({ module: 'api-door' }),
+      });
+    }
+    try {
+      await side.#listen(listen);
+    } catch (error) {
+      await side.#door?.close();
+      throw error;
+    }
+    return side;
+  }
+
+  async #listen(listen: Address): Promise<void> {
+    const modules = this.#modules;
+    this.#port = await PortServer.listen(
       { host: listen.host || '0.0.0.0', port: listen.port },
       {
         identity: modules.identity(),
-        state: () => side.#authority(),
-        accept: (protocol, socket, peer) => side.#accept(protocol, socket, peer),
-        farewell: (protocol, socket, peer, refusal) => side.#farewell(protocol, socket, peer, refusal),
+        state: () => this.#authority(),
+        accept: (protocol, socket, peer) => this.#accept(protocol, socket, peer),
+        farewell: (protocol, socket, peer, refusal) => this.#farewell(protocol, socket, peer, refusal),
         clock: modules.clock,
         log: modules.log.child({ module: 'port' }),
       },
     );
-    return side;
   }
 
   get manager(): ManagerHandle | undefined {
@@ -82,8 +107,10 @@ export class ManagerSide {
     manager.watch((events, view) => {
       if (events === 'reset') this.#follow(undefined, view);
       else for (const event of events) if (event.table === 'nodes') this.#follow(event.id, view);
+      if (events === 'reset' || events.some((event) => event.table === 'cluster')) this.#openDoor(view);
     });
     this.#follow(undefined, manager.view());
+    this.#openDoor(manager.view());
     return manager;
   }
 
@@ -94,8 +121,14 @@ export class ManagerSide {
   async stop(options: { readonly transfer: boolean }): Promise<void> {
     await this.#manager?.stop(options);
     this.#manager = undefined;
+    await this.#door?.close();
     await this.#port?.close();
     this.#port = undefined;
+  }
+
+  #openDoor(view: View): void {
+    const cluster = view.cluster();
+    if (cluster) void this.#door?.serve(cluster);
   }
 
   #follow(nodeId: string | undefined, view: View): void {

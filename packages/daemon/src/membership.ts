@@ -15,7 +15,7 @@ import {
 } from '@swarmctl/shared/kit';
 import type { NodeRole } from '@swarmctl/shared/model';
 import { hasLog } from 'raft-ts';
-import type { DaemonConfig } from './config.ts';
+import { type DaemonConfig, defaultApiPort } from './config.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 import { askManagers } from './join-client.ts';
 import { DirectLink } from './link.ts';
@@ -300,6 +300,12 @@ export class Membership {
     wipeRaft(this.#config.dataDir);
   }
 
+  #api() {
+    const { apiAddr, apiName, hostname } = this.#config;
+    if (apiAddr === undefined) return undefined;
+    return { addr: parseAddress(apiAddr, '--api-addr', defaultApiPort), names: [hostname, this.addr, ...apiName] };
+  }
+
   async #openSide(): Promise<ManagerSide> {
     const { serveApi, clock, random, newId, log } = this.#modules;
     const side = await ManagerSide.open(parseAddress(this.#file.listenAddr, 'listen address'), {
@@ -307,6 +313,7 @@ export class Membership {
       identity: () => this.#keeper.current,
       serveApi,
       onManagers: (peers) => this.managers.update(peers),
+      api: this.#api(),
       clock,
       random,
       newId,

@@ -1,4 +1,5 @@
 import { createHash, createPrivateKey, X509Certificate as NodeCertificate, randomBytes, webcrypto } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { Pkcs10CertificateRequest, PublicKey, X509Certificate } from '@peculiar/x509';
 import type { NodeRole, TlsInfo } from '../model/index.ts';
 import { ClusterError, messageOf } from './errors.ts';
@@ -20,6 +21,8 @@ const ecdsa = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const serverAuth = '1.3.6.1.5.5.7.3.1';
 const clientAuth = '1.3.6.1.5.5.7.3.2';
 const rootName = 'swarm-ca';
+const clientUnit = 'swarm-client';
+const apiUnit = 'swarm-api';
 
 /** Loading it takes longer than all else that a command line does, so only who makes certificates waits for it. */
 async function library() {
@@ -83,27 +86,80 @@ export async function signNodeCertificate(
   now: number,
   lifeMs = defaultCertificateLifeMs,
 ): Promise<string> {
+  const unit = `swarm-${name.role}`;
+  return signLeaf(
+    root,
+    csr,
+    {
+      clusterId: name.clusterId,
+      unit,
+      name: name.nodeId,
+      usages: [serverAuth, clientAuth],
+      hosts: [unit, name.nodeId],
+    },
+    { now, lifeMs },
+  );
+}
+
+/** For someone who may use the API over TCP: `name` is for people. Throws as `signNodeCertificate` does. */
+export function signClientCertificate(
+  root: KeyPair,
+  csr: string,
+  { clusterId, name }: { readonly clusterId: string; readonly name: string },
+  now: number,
+  lifeMs = defaultCertificateLifeMs,
+): Promise<string> {
+  return signLeaf(root, csr, { clusterId, unit: clientUnit, name, usages: [clientAuth], hosts: [] }, { now, lifeMs });
+}
+
+/** For the API's port of a manager, whom clients reach by any of `hosts`: names and addresses. */
+export function signApiCertificate(
+  root: KeyPair,
+  csr: string,
+  {
+    clusterId,
+    nodeId,
+    hosts,
+  }: { readonly clusterId: string; readonly nodeId: string; readonly hosts: readonly string[] },
+  now: number,
+  lifeMs = defaultCertificateLifeMs,
+): Promise<string> {
+  return signLeaf(root, csr, { clusterId, unit: apiUnit, name: nodeId, usages: [serverAuth], hosts }, { now, lifeMs });
+}
+
+interface Leaf {
+  readonly clusterId: string;
+  readonly unit: string;
+  readonly name: string;
+  readonly usages: string[];
+  readonly hosts: readonly string[];
+}
+
+async function signLeaf(
+  root: KeyPair,
+  csr: string,
+  leaf: Leaf,
+  time: { now: number; lifeMs: number },
+): Promise<string> {
   const [x509, publicKey] = [await library(), await requestKey(csr)];
   const issuer = new x509.X509Certificate(root.certificate);
+  const hosts = leaf.hosts.map((value) => ({ type: isIP(value) ? ('ip' as const) : ('dns' as const), value }));
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: newSerial(),
     issuer: issuer.subjectName,
-    subject: [{ O: [name.clusterId] }, { OU: [`swarm-${name.role}`] }, { CN: [name.nodeId] }],
-    notBefore: new Date(now - backdateMs),
-    notAfter: new Date(now + Math.max(lifeMs, minCertificateLifeMs)),
+    subject: [{ O: [leaf.clusterId] }, { OU: [leaf.unit] }, { CN: [leaf.name] }],
+    notBefore: new Date(time.now - backdateMs),
+    notAfter: new Date(time.now + Math.max(time.lifeMs, minCertificateLifeMs)),
     publicKey,
     signingKey: await importKey(root.key),
     signingAlgorithm: ecdsa,
     extensions: [
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([serverAuth, clientAuth]),
+      new x509.ExtendedKeyUsageExtension(leaf.usages),
       new x509.BasicConstraintsExtension(false, undefined, true),
       await x509.SubjectKeyIdentifierExtension.create(publicKey, false),
       await x509.AuthorityKeyIdentifierExtension.create(issuer, false),
-      new x509.SubjectAlternativeNameExtension([
-        { type: 'dns', value: `swarm-${name.role}` },
-        { type: 'dns', value: name.nodeId },
-      ]),
+      ...(hosts.length > 0 ? [new x509.SubjectAlternativeNameExtension(hosts)] : []),
     ],
   });
   return pem(certificate);
@@ -147,6 +203,23 @@ export function verifyNodeCertificate(
   if (now < peer.notBefore) throw refused(`the certificate of node ${peer.nodeId} is not valid yet`);
   if (now >= peer.notAfter + graceMs) throw refused(`the certificate of node ${peer.nodeId} has expired`);
   return peer;
+}
+
+/** The name of a client of the API, after the same checks. Throws `unauthenticated`. */
+export function verifyClientCertificate(
+  certificate: string | NodeCertificate,
+  { roots, clusterId }: { readonly roots: string; readonly clusterId: string },
+  now: number,
+): string {
+  const leaf = parse(certificate);
+  if (!splitPem(roots).some((root) => signedBy(leaf, new NodeCertificate(root))))
+    throw refused('the certificate is not of this cluster: it was signed by an unknown authority');
+  const subject = leaf.toLegacyObject().subject as unknown as Record<string, unknown>;
+  if (subject['OU'] !== clientUnit || subject['O'] !== clusterId || leaf.ca)
+    throw refused('the certificate is not that of a client of this cluster');
+  if (now < Date.parse(leaf.validFrom) || now >= Date.parse(leaf.validTo))
+    throw refused('the certificate of the client is not valid now');
+  return String(subject['CN']);
 }
 
 function parse(certificate: string | NodeCertificate): NodeCertificate {
