@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ApiError } from '../../packages/cli/src/client.ts';
@@ -150,6 +152,36 @@ export function scenarios(runtime: 'docker' | 'process'): void {
   });
 
   const onDocker = runtime === 'docker' ? describe : () => undefined;
+  onDocker('clients over TLS', () => {
+    const over = async (program: string, args: readonly string[], env: Record<string, string> = {}) => {
+      const words = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+      return runProgram(...cluster.command('env', [...words, program, ...args]));
+    };
+
+    test('a folder that a manager certified opens every manager to docker and swarmctl, and nothing else does', async () => {
+      const [first, second] = cluster.managers as [NodeHandle, NodeHandle];
+      const folder = join(cluster.folder, 'ada');
+      expect(await cluster.ctl(first, 'context', 'export', 'ada', folder)).toContain(`host=tcp://${first.addr}:2376`);
+      const sourced = await over('sh', ['-c', `. ${folder}/env.sh && docker node ls --format '{{.Hostname}}'`]);
+      expect(sourced.out.trim().split('\n').sort()).toEqual(['m1', 'm2', 'm3', 'w1', 'w2']);
+      const tls = { DOCKER_HOST: `tcp://${second.addr}:2376`, DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: folder };
+      const swarmctl = [
+        fileURLToPath(new URL('../../packages/cli/bin/swarmctl.js', import.meta.url)),
+        'node',
+        'ls',
+        '--format',
+        '{{.Hostname}}',
+      ];
+      expect((await over(process.execPath, swarmctl, tls)).out.trim().split('\n')).toHaveLength(5);
+      // The node's own certificate, and none.
+      const node = { ...tls, DOCKER_CERT_PATH: join(first.folder, 'identity') };
+      for (const env of [{ DOCKER_HOST: tls.DOCKER_HOST }, node]) {
+        const { code } = await over('docker', ['node', 'ls'], env);
+        expect(code).not.toBe(0);
+      }
+    });
+  });
+
   onDocker("Docker's own command line", () => {
     const docker = async (...args: string[]) => {
       const [program, words] = ['/usr/bin/docker', ['-H', `unix://${(await manager()).socket}`, ...args]] as const;

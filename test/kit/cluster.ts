@@ -134,6 +134,8 @@ export class Cluster {
           node.addr,
           '--hostname',
           node.name,
+          '--api-addr',
+          `${node.addr}:2376`,
         ],
         ...['--runtime', runtime],
         ...(dockerHost ? ['--docker-host', dockerHost] : []),

@@ -3,9 +3,10 @@ import { currentContext, hostOf, listContexts, removeContext, saveContext, useCo
 import { renderInspect, renderList } from '../output.ts';
 import { explain, forEach, type Shell } from '../runtime.ts';
 import { showBytes } from '../units.ts';
+import { contextExport } from './context-export.ts';
 import type { Args, Command } from './types.ts';
 
-// swarmctl info, version, and context: ls, use, create, rm.
+// swarmctl info, version, and context: ls, use, create, rm (export has a file of its own).
 
 interface Info {
   Name: string;
@@ -100,6 +101,7 @@ const columns = [
 ];
 
 export const contextCommands: readonly Command[] = [
+  contextExport,
   {
     usage: 'ls',
     aliases: ['list'],

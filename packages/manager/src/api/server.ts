@@ -1,6 +1,7 @@
 import { ClusterError, isClusterError, messageOf, statusByCode } from '@swarmctl/shared/kit';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { absentRoutes } from './absent.ts';
+import { clientRoutes } from './clients.ts';
 import type { ApiContext } from './context.ts';
 import { forwardToLeader } from './forward.ts';
 import { networkRoutes } from './networks.ts';
@@ -65,6 +66,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   const all = [
     systemRoutes,
     swarmRoutes,
+    clientRoutes,
     nodeRoutes,
     networkRoutes,
     payloadRoutes,

@@ -344,3 +344,14 @@ export const JoinRequest = object({
   Availability: opt(Type.String()),
 });
 export type JoinRequest = Static<typeof JoinRequest>;
+
+/** Ours: who asks to use the API over TCP. */
+export const ClientRequest = object({
+  /** For people. */
+  Name: opt(Type.String()),
+  /** PEM, with an ECDSA P-256 key. */
+  CSR: opt(Type.String()),
+  /** How long the certificate is valid, ns; 0: 90 days. */
+  Expiry: opt(uint),
+});
+export type ClientRequest = Static<typeof ClientRequest>;
