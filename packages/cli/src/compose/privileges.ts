@@ -1,0 +1,67 @@
+import { messageOf } from '@swarmctl/shared/kit';
+import type { ContainerSpec } from '@swarmctl/shared/model';
+import type { BuildContext } from './container-spec.ts';
+import type { ComposeService } from './service-shape.ts';
+import type { Path } from './tree.ts';
+import { absolute } from './values.ts';
+
+// `security_opt`, in the API's words.
+
+type Privileges = NonNullable<ContainerSpec['Privileges']>;
+type SELinux = NonNullable<Privileges['SELinuxContext']>;
+
+const selinuxFields: Readonly<Record<string, keyof SELinux>> = {
+  user: 'User',
+  role: 'Role',
+  type: 'Type',
+  level: 'Level',
+};
+
+export function privileges(service: ComposeService, path: Path, context: BuildContext): Privileges | undefined {
+  let all: Privileges = {};
+  for (const [i, option] of (service.security_opt ?? []).entries()) {
+    const place = [...path, 'security_opt', i];
+    const one = privilegeOf(option, place, context);
+    if (one) {
+      all = {
+        ...all,
+        ...one,
+        ...(one.SELinuxContext && { SELinuxContext: { ...all.SELinuxContext, ...one.SELinuxContext } }),
+      };
+    } else context.report.error(place, `'${option}' cannot be had; ${right}`);
+  }
+  return Object.keys(all).length > 0 ? all : undefined;
+}
+
+const right =
+  'expected no-new-privileges:true, seccomp:unconfined, seccomp:FILE, apparmor:unconfined, label:disable or label:user:USER';
+
+function privilegeOf(option: string, path: Path, context: BuildContext): Privileges | undefined {
+  const [, name = '', value = ''] = /^([a-z-]+)(?:[:=](.*))?$/.exec(option) ?? [];
+  switch (name) {
+    case 'no-new-privileges':
+      return ['', 'true', 'false'].includes(value) ? { NoNewPrivileges: value !== 'false' } : undefined;
+    case 'apparmor':
+      return value === 'unconfined' ? { AppArmor: { Mode: 'disabled' } } : undefined;
+    case 'seccomp':
+      return value === 'unconfined' ? { Seccomp: { Mode: 'unconfined' } } : seccompFile(value, path, context);
+    case 'label': {
+      if (value === 'disable') return { SELinuxContext: { Disable: true } };
+      const [, kind = '', text = ''] = /^([a-z]+):(.+)$/.exec(value) ?? [];
+      const field = selinuxFields[kind];
+      return field && { SELinuxContext: { [field]: text } };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function seccompFile(file: string, path: Path, { read, report, folder, home }: BuildContext): Privileges | undefined {
+  if (file === '') return undefined;
+  try {
+    return { Seccomp: { Mode: 'custom', Profile: read(absolute(file, { folder, home })).toString('base64') } };
+  } catch (error) {
+    report.error(path, `cannot read the profile: ${messageOf(error)}`);
+    return {};
+  }
+}
