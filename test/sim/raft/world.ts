@@ -37,13 +37,16 @@ export class World {
   readonly #disks = new Map<number, SimDisk>();
   readonly #settings = new Map<number, MemberOptions>();
   readonly #members = new Map<number, SimMember>();
-  /** Members whose removal was applied somewhere, and when they are switched off. */
-  readonly #condemned = new Map<number, number>();
+  /** Members whose removal was applied somewhere: the index, and when they are switched off once that is known. */
+  readonly #condemned = new Map<number, { readonly index: number; due?: number }>();
   readonly #reads = new Map<string, number>();
   readonly #marks = new Map<number, Set<string>>();
   readonly #terms = new Set<number>();
   readonly #wasMember = new Set<number>();
+  readonly #off = new Set<number>();
   #confIndex = 0;
+  /** As of `#confIndex`. */
+  #voters: readonly number[] = [];
   readonly #slowness: number;
   /** Leaders come and go: elections, cut-off leaders with entries of their own, crashes in between. */
   readonly #fierce: boolean;
@@ -177,9 +180,25 @@ export class World {
     for (const id of this.#disks.keys()) {
       const gone = !voters.includes(id) && !learners.includes(id) && !votersOutgoing.includes(id);
       if (gone && this.#wasMember.has(id) && !this.#condemned.has(id)) {
-        this.#condemned.set(id, this.#now + 50 + below(this.#random, 300));
+        this.#condemned.set(id, { index: entry.index });
       }
       if (!gone) this.#wasMember.add(id);
+    }
+    this.#voters = voters;
+  }
+
+  /**
+   * A removed member is needed until a majority of those that stay know for certain that its removal is committed: by what they know until then, its
+   * vote counts. Some time after that it is switched off.
+   */
+  #switchOffCondemned(): void {
+    for (const [id, removal] of this.#condemned) {
+      if (removal.due === undefined) {
+        const knowing = this.#voters.filter((voter) => {
+          return (this.#disks.get(voter)?.durableHardState().commit ?? 0) >= removal.index;
+        });
+        if (knowing.length > this.#voters.length / 2) removal.due = this.#now + 50 + below(this.#random, 300);
+      } else if (removal.due <= this.#now && !this.#off.has(id)) this.#switchOff(id);
     }
   }
 
@@ -197,7 +216,7 @@ export class World {
     this.#now++;
     for (const m of this.#network.arrivals(this.#now)) this.#deliver(m);
     for (const id of this.#ids()) this.#turn(id);
-    for (const [id, due] of this.#condemned) if (due <= this.#now) this.#switchOff(id);
+    this.#switchOffCondemned();
     if (!faulty) return;
     this.#client();
     this.#fault();
@@ -236,7 +255,7 @@ export class World {
   }
 
   #switchOff(id: number): void {
-    this.#condemned.set(id, Number.POSITIVE_INFINITY);
+    this.#off.add(id);
     this.#members.delete(id);
   }
 
@@ -300,7 +319,7 @@ export class World {
   }
 
   #isOff(id: number): boolean {
-    return this.#condemned.get(id) === Number.POSITIVE_INFINITY;
+    return this.#off.has(id);
   }
 
   #partitionSome(): void {
