@@ -1,12 +1,12 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type Channel, openRaftNode, RaftError, type RaftNode, type Start } from 'raft-ts';
 import { encodePreamble, readPreamble } from '../../packages/manager/src/raft-streams.ts';
+import { createHttpServer, type HttpAnswer } from './kv-http.ts';
 import { KeyValueMachine } from './kv-machine.ts';
 
 // A key-value server of one raft member, as a process: mutual TLS between members, real files, and for clients the JSON that etcd's gateway speaks,
-// over HTTP/1.1. For benchmarks and for tests that kill and cut. Its settings come as JSON in its only argument; it prints `ready` once it serves.
+// over HTTP/1.1 (as much of it as they use). For benchmarks and for tests that kill and cut. Its settings come as JSON in its only argument; it prints `ready` once it serves.
 
 export interface KvSettings {
   readonly id: number;
@@ -94,11 +94,11 @@ createTlsServer({ ...settings.tls, requestCert: true, minVersion: 'TLSv1.3' }, (
   });
 }).listen(port, host);
 
-type Answer = { readonly status: number; readonly body: unknown };
-const ok = (body: unknown): Answer => ({ status: 200, body });
+const ok = (body: unknown): HttpAnswer => ({ status: 200, body });
 
 /** Refused for certain, or with an outcome that nobody knows. */
-function failure(error: unknown): Answer {
+function failure(error: unknown): HttpAnswer {
+  if (error instanceof SyntaxError) return { status: 400, body: { code: 'not-json' } };
   const code = error instanceof RaftError ? error.code : 'internal';
   const unknown = code === 'dropped' || code === 'stopped' || code === 'internal';
   return { status: unknown ? 504 : 503, body: { code, leader: node.status().leader } };
@@ -110,7 +110,7 @@ async function propose(...command: unknown[]): Promise<unknown> {
   return (await node.propose(Buffer.from(JSON.stringify(command)))).result;
 }
 
-async function answer(path: string, body: Record<string, unknown>): Promise<Answer> {
+async function answer(path: string, body: Record<string, unknown>): Promise<HttpAnswer> {
   switch (path) {
     case '/v3/kv/put':
       return ok({ header: { revision: await propose('put', body['key'], body['value']) } });
@@ -148,22 +148,13 @@ async function answer(path: string, body: Record<string, unknown>): Promise<Answ
   }
 }
 
-function serve(request: IncomingMessage, response: ServerResponse): void {
-  const chunks: Buffer[] = [];
-  request.on('data', (chunk: Buffer) => chunks.push(chunk));
-  request.on('end', () => {
-    const body = chunks.length > 0 ? (JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>) : {};
-    void answer(request.url ?? '', body)
-      .catch(failure)
-      .then(({ status, body: result }) => {
-        const json = JSON.stringify(result);
-        response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) });
-        response.end(json);
-      });
-  });
-}
-
-const server = createServer({ keepAliveTimeout: 0 }, serve);
+const server = createHttpServer(async (path, json) => {
+  try {
+    return await answer(path, (json === '' ? {} : JSON.parse(json)) as Record<string, unknown>);
+  } catch (error) {
+    return failure(error);
+  }
+});
 server.on('listening', () => process.stdout.write('ready\n'));
 if (typeof settings.clients === 'number') server.listen(settings.clients, '127.0.0.1');
 else server.listen(settings.clients);
