@@ -15,7 +15,10 @@ const noEntries: readonly Entry[] = [];
 const noMessages: readonly Message[] = [];
 
 /** The fields of a message that are not absent. */
-export type MessageFields = Partial<Message> & { readonly type: MessageType; readonly to: number };
+export type MessageFields = { readonly [Field in keyof Message]?: Message[Field] | undefined } & {
+  readonly type: MessageType;
+  readonly to: number;
+};
 
 /** A message with everything absent but what is given. Spelled out, since spreading is what sending would spend its time on. */
 export function message(given: MessageFields): Message {

@@ -155,6 +155,16 @@ export class RawNode {
     for (const m of steps) step(this.#raft, m);
   }
 
+  /** Of `status`, which costs more. */
+  get term(): number {
+    return this.#raft.term;
+  }
+
+  /** Of `status`, which costs more. */
+  get lastIndex(): number {
+    return this.#raft.log.lastIndex();
+  }
+
   status(): RawNodeStatus {
     const r = this.#raft;
     const progress = new Map<number, ProgressStatus>();
@@ -196,19 +206,21 @@ export class RawNode {
     const r = this.#raft;
     const hardState = r.hardState();
     const entries = r.log.unstable.nextEntries();
-    const snapshot = r.log.unstable.nextSnapshot();
+    const mustSync =
+      entries.length > 0 || hardState.vote !== this.#hardState.vote || hardState.term !== this.#hardState.term;
+    const messages = r.messages;
     const work: Ready = {
-      ...(this.#softStateChanged() ? { softState: r.softState() } : {}),
-      ...(this.#hardStateChanged() ? { hardState } : {}),
-      ...(snapshot === undefined ? {} : { snapshot }),
+      softState: this.#softStateChanged() ? r.softState() : undefined,
+      hardState: this.#hardStateChanged() ? hardState : undefined,
+      snapshot: r.log.unstable.nextSnapshot(),
       readStates: r.readStates,
       entries,
       committedEntries: r.log.nextCommitted(!this.#async),
-      messages: r.messages,
-      mustSync:
-        entries.length > 0 || hardState.vote !== this.#hardState.vote || hardState.term !== this.#hardState.term,
+      messages,
+      mustSync,
     };
-    return { ...work, messages: [...r.messages, ...this.#furtherMessages(work)] };
+    for (const further of this.#furtherMessages(work)) messages.push(further);
+    return work;
   }
 
   /** What goes out only once the batch is stored: to the local threads, or, synchronously, straight to the others. */
@@ -227,13 +239,16 @@ export class RawNode {
     // The response comes last, so that the leader finds its own entries still in memory when it acknowledges them.
     const responses = [...r.messagesAfterAppend];
     if (this.#wantsAppendResponse(work)) responses.push(this.#storageAppendResponse(work));
+    const { hardState, snapshot, entries } = work;
     return message({
       type: 'storage-append',
       to: localAppendThread,
       from: r.id,
-      entries: work.entries,
-      ...(work.hardState === undefined ? {} : work.hardState),
-      ...(work.snapshot === undefined ? {} : { snapshot: work.snapshot }),
+      entries,
+      term: hardState?.term,
+      vote: hardState?.vote,
+      commit: hardState?.commit,
+      snapshot,
       responses,
     });
   }
@@ -255,8 +270,9 @@ export class RawNode {
       to: r.id,
       from: localAppendThread,
       term: r.term,
-      ...(last === undefined ? {} : { index: last.index, logTerm: last.term }),
-      ...(work.snapshot === undefined ? {} : { snapshot: work.snapshot }),
+      index: last?.index,
+      logTerm: last?.term,
+      snapshot: work.snapshot,
     });
   }
 

@@ -120,11 +120,11 @@ export interface ReadState {
  * messages to the local threads carry that order instead and `advance` is not called.
  */
 export interface Ready {
-  readonly softState?: SoftState;
-  readonly hardState?: HardState;
+  readonly softState?: SoftState | undefined;
+  readonly hardState?: HardState | undefined;
   readonly readStates: readonly ReadState[];
   readonly entries: readonly Entry[];
-  readonly snapshot?: Snapshot;
+  readonly snapshot?: Snapshot | undefined;
   readonly committedEntries: readonly Entry[];
   readonly messages: readonly Message[];
   readonly mustSync: boolean;

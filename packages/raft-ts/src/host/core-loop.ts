@@ -244,7 +244,7 @@ export class CoreLoop {
       return;
     }
     if (result === 'ok') {
-      const { lastIndex, term } = this.core.status();
+      const { lastIndex, term } = this.core;
       this.proposals.place(proposals, lastIndex - proposals.length + 1, term);
       return;
     }
@@ -287,6 +287,7 @@ export class CoreLoop {
   }
 
   #deliver(messages: readonly Message[]): void {
+    if (messages.length === 0) return;
     this.guard(() => {
       for (const m of messages) {
         if (m.to === this.id) this.core.step(m);

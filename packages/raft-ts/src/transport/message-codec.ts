@@ -1,5 +1,5 @@
 import { message } from '../core/message.ts';
-import type { Message, MessageType } from '../core/types.ts';
+import type { Entry, Message, MessageType } from '../core/types.ts';
 import { ByteReader, ByteWriter, DecodeError } from '../wal/bytes.ts';
 import { readEntry, writeEntry } from '../wal/entry-codec.ts';
 import { readConfState, writeConfState } from '../wal/snapshot-header.ts';
@@ -49,7 +49,7 @@ export function decodeMessage(bytes: Uint8Array): Message {
   const type = wireTypes[input.u8()];
   if (type === undefined) throw new DecodeError('unknown message type');
   const flags = input.u8();
-  const fields = {
+  const m = message({
     type,
     to: input.varint(),
     from: input.varint(),
@@ -61,12 +61,18 @@ export function decodeMessage(bytes: Uint8Array): Message {
     rejectHint: input.varint(),
     reject: (flags & rejects) !== 0,
     context: new Uint8Array(input.bytes()),
-    entries: Array.from({ length: input.count() }, () => readEntry(input)),
-  };
-  const m = (flags & hasSnapshot) === 0 ? message(fields) : message({ ...fields, snapshot: readSnapshot(input) });
+    entries: readEntries(input),
+    snapshot: (flags & hasSnapshot) === 0 ? undefined : readSnapshot(input),
+  });
   input.end();
   check(m);
   return m;
+}
+
+function readEntries(input: ByteReader): Entry[] {
+  const entries: Entry[] = [];
+  for (let left = input.count(); left > 0; left--) entries.push(readEntry(input));
+  return entries;
 }
 
 function readSnapshot(input: ByteReader): NonNullable<Message['snapshot']> {

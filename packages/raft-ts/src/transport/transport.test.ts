@@ -21,7 +21,7 @@ interface Seen {
 function setUp(over: Partial<TransportEnv> = {}, silent = false) {
   const seen: Seen = { messages: [], unreachable: [], removed: 0, otherLog: 0, logged: [] };
   const dialed: { channel: Channel; stream: Duplex }[] = [];
-  const timers: { ms: number; callback: () => void }[] = [];
+  const timers: { ms: number; callback: () => void; stopped: boolean }[] = [];
   let arrived = () => {};
   const transport = new Transport({
     self: 1,
@@ -36,8 +36,11 @@ function setUp(over: Partial<TransportEnv> = {}, silent = false) {
     tickMs: 50,
     random: () => 0.5,
     after: (ms, callback) => {
-      timers.push({ ms, callback });
-      return () => {};
+      const timer = { ms, callback, stopped: false };
+      timers.push(timer);
+      return () => {
+        timer.stopped = true;
+      };
     },
     log: (_level, fields, text) => seen.logged.push(`${text}: ${fields['reason']}`),
     address: () => 'somewhere',
@@ -349,8 +352,22 @@ describe('news that entries are committed', () => {
     transport.send(news(5));
     transport.send(entries(6));
     transport.flush();
-    timers[0]?.callback();
     expect(await settled()).toEqual([6]);
+    transport.send(news(7));
+    expect(timers.map(({ stopped }) => stopped)).toEqual([true, false]);
+    timers[1]?.callback();
+    expect(await settled()).toEqual([6, 7]);
+  });
+
+  it('of one member are not forgotten when another gets entries', async () => {
+    const { transport, timers, settled } = await intake();
+    transport.send(news(5));
+    transport.send({ ...news(5), to: 3 });
+    transport.send({ ...entries(6), to: 3 });
+    transport.flush();
+    expect(timers.map(({ stopped }) => stopped)).toEqual([false]);
+    timers[0]?.callback();
+    expect(await settled()).toEqual([5]);
   });
 
   it('come before what may build on them', async () => {

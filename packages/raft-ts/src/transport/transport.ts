@@ -84,14 +84,24 @@ export class Transport {
       return;
     }
     // Entries bring it along; what else is said may build on it.
-    if (m.type === 'app') this.#news.delete(m.to);
+    if (m.type === 'app') this.#forgetNews(m.to);
     else if (m.type !== 'heartbeat') this.#tell(m.to);
     this.#send(m);
+  }
+
+  #forgetNews(peer: number): void {
+    // What comes next may wait its own time.
+    if (this.#news.delete(peer) && this.#news.size === 0) this.#stopTimer();
   }
 
   /** What waits goes out with the next `flush`. */
   sendNews(): void {
     for (const peer of this.#news.keys()) this.#tell(peer);
+  }
+
+  #stopTimer(): void {
+    this.#stopNews?.();
+    this.#stopNews = undefined;
   }
 
   #newsDue(): void {
@@ -103,7 +113,7 @@ export class Transport {
   #tell(peer: number): void {
     const m = this.#news.get(peer);
     if (m === undefined) return;
-    this.#news.delete(peer);
+    this.#forgetNews(peer);
     this.#send(m);
   }
 
@@ -205,7 +215,7 @@ export class Transport {
   /** Resolves once no received snapshot is being written any more. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#stopNews?.();
+    this.#stopTimer();
     this.#news.clear();
     for (const { control, append } of this.#peers.values()) {
       control.close();

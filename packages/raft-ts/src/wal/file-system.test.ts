@@ -1,6 +1,8 @@
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { expect, test } from 'vitest';
-import { nodeFileSystem, type OpenMode } from './file-system.ts';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { nodeFileSystem, type OpenMode, readAll } from './file-system.ts';
 
 // What Node says of a path it says itself; of an open file it does not say which one it is.
 
@@ -18,4 +20,22 @@ test.each<[string, string, string, OpenMode, 'read' | 'write']>([
   } finally {
     await file.close();
   }
+});
+
+test('a file closes once writes that were begun are done, and takes no more', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'file-'));
+  onTestFinished(() => rmSync(dir, { recursive: true }));
+  const path = join(dir, 'file');
+  const file = await nodeFileSystem.open(path, 'create');
+  const done: string[] = [];
+  const half = 16 << 20;
+  const writes = [0, half].map((position) =>
+    file.write(Buffer.alloc(half, 1), position).then(() => done.push('written')),
+  );
+  const closed = file.close().then(() => done.push('closed'));
+  await expect(file.write(Buffer.alloc(1), 0)).rejects.toThrow(`the file is closed '${path}'`);
+  await Promise.all([...writes, closed]);
+  expect(done).toEqual(['written', 'written', 'closed']);
+  const content = await readAll(nodeFileSystem, path);
+  expect(content.equals(Buffer.alloc(2 * half, 1))).toBe(true);
 });

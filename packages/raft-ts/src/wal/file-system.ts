@@ -71,17 +71,9 @@ async function syncDir(path: string): Promise<void> {
 }
 
 function nodeFile(path: string, handle: fs.FileHandle, writesThrough: boolean): File {
-  const writing = new Set<Promise<void>>();
+  const writer = new Writer(path, handle.fd);
   return {
-    write: async (data, position) => {
-      const written = named(path, () => writeAll(handle.fd, data, position));
-      writing.add(written);
-      try {
-        await written;
-      } finally {
-        writing.delete(written);
-      }
-    },
+    write: (data, position) => writer.write(data, position),
     read: (into, position) =>
       named(path, async () => {
         let done = 0;
@@ -99,20 +91,58 @@ function nodeFile(path: string, handle: fs.FileHandle, writesThrough: boolean): 
     truncate: (length) => named(path, () => handle.truncate(length)),
     size: async () => (await named(path, () => handle.stat())).size,
     close: async () => {
-      // The handle does not know of them, and another file may have its number next.
-      await Promise.allSettled(writing);
+      await writer.close();
       await named(path, () => handle.close());
     },
   };
 }
 
 /** By callback: the promises of a handle take a third more of the time of a short write. */
-async function writeAll(fd: number, data: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < data.length; ) {
-    done += await new Promise<number>((resolve, reject) => {
-      write(fd, data, done, data.length - done, position + done, (error, some) =>
-        error ? reject(error) : resolve(some),
-      );
+class Writer {
+  readonly #path: string;
+  readonly #fd: number;
+  #underWay = 0;
+  #closing = false;
+  #idle: () => void = () => {};
+
+  constructor(path: string, fd: number) {
+    this.#path = path;
+    this.#fd = fd;
+  }
+
+  write(data: Uint8Array, position: number): Promise<void> {
+    if (this.#closing) return Promise.reject(withPath(this.#path, new Error('the file is closed')));
+    return new Promise((resolve, reject) => {
+      this.#writeFrom(0, data, position, resolve, reject);
+      this.#underWay++;
+    });
+  }
+
+  #writeFrom(
+    from: number,
+    data: Uint8Array,
+    position: number,
+    resolve: () => void,
+    reject: (error: unknown) => void,
+  ): void {
+    write(this.#fd, data, from, data.length - from, position + from, (error, written) => {
+      const done = from + written;
+      if (error === null && done < data.length) {
+        this.#writeFrom(done, data, position, resolve, reject);
+        return;
+      }
+      if (--this.#underWay === 0) this.#idle();
+      if (error === null) resolve();
+      else reject(withPath(this.#path, error));
+    });
+  }
+
+  /** The handle does not know of writes, and another file may have its number next: none must be under way when it closes. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    if (this.#underWay === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve;
     });
   }
 }
@@ -122,12 +152,16 @@ export async function named<T>(path: string, act: () => Promise<T>): Promise<T> 
   try {
     return await act();
   } catch (error) {
-    if (error instanceof Error && !('path' in error)) {
-      error.message += ` '${path}'`;
-      Object.assign(error, { path });
-    }
-    throw error;
+    throw withPath(path, error);
   }
+}
+
+function withPath(path: string, error: unknown): unknown {
+  if (error instanceof Error && !('path' in error)) {
+    error.message += ` '${path}'`;
+    Object.assign(error, { path });
+  }
+  return error;
 }
 
 /** The whole file. */

@@ -224,7 +224,7 @@ export class Wal {
     while (this.#queue.length > 0 && this.#failure === undefined) {
       const group = this.#takeGroup();
       try {
-        await this.#writeGroup(group.flatMap((waiting) => waiting.items));
+        await this.#writeGroup(itemsOf(group));
         for (const waiting of group) waiting.resolve();
       } catch (error) {
         this.#fail(error, group);
@@ -306,6 +306,12 @@ export class Wal {
     this.#segments.push(open.segment);
     await this.#extent.write(this.#reach());
   }
+}
+
+function itemsOf(group: readonly Waiting[]): readonly LogItem[] {
+  const [first, ...others] = group;
+  if (first !== undefined && others.length === 0) return first.items;
+  return group.flatMap(({ items }) => items);
 }
 
 /** What was read may be in the page cache only, written by a process that was killed before it could sync: nobody may build on it yet. */
