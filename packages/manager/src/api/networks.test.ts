@@ -15,11 +15,12 @@ import { createApi } from './server.ts';
 let store: Store;
 let app: FastifyInstance;
 let withManager: boolean;
+let clock: ManualClock;
 
 async function start(): Promise<void> {
   store = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1', hostname: 'alpha', addr: '192.168.1.1' })] });
   withManager = true;
-  const clock = new ManualClock();
+  clock = new ManualClock();
   const manager = {
     isLeader: () => true,
     view: () => store.view(),
@@ -56,6 +57,16 @@ async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unkno
   const response = await app.inject({ method, url, ...payload, ...headers });
   const json = response.body === '' ? undefined : JSON.parse(response.body);
   return { status: response.statusCode, json };
+}
+
+/** A removal that has come to wait for something. */
+async function waiting(url: string) {
+  let answered = false;
+  const answer = call('DELETE', url).finally(() => {
+    answered = true;
+  });
+  while (clock.untilNext() === undefined) await new Promise((resolve) => setImmediate(resolve));
+  return { answer, isAnswered: () => answered };
 }
 
 /** As `docker network create -d overlay` sends it. */
@@ -335,9 +346,10 @@ describe('services', () => {
     ]);
     expect((await call('GET', `/services/${json.ID}`)).json.Endpoint.VirtualIPs).toBeUndefined();
     await call('DELETE', `/services/${json.ID}`);
-    expect((await call('DELETE', '/networks/lan')).json.message).toMatch(/in use by task t1/);
+    const removal = await waiting('/networks/lan');
     store.apply(store.index + 1, { now: 1, changes: [{ op: 'remove', table: 'tasks', id: 't1' }] });
-    expect((await call('DELETE', '/networks/lan')).status).toBe(204);
+    await clock.advance(100);
+    expect((await removal.answer).status).toBe(204);
   });
 
   test('keep their networks from being removed, and their tasks do until they are gone', async () => {
@@ -371,9 +383,16 @@ describe('services', () => {
       web: { VIP: '10.0.0.2', Tasks: [{ Name: 'web.1.t1', EndpointIP: '10.0.0.3' }] },
     });
     await call('DELETE', `/services/${json.ID}`);
-    expect(await call('DELETE', '/networks/front')).toEqual(inUse('task t1'));
+    // One that ends is waited for, but not for ever.
+    const inVain = await waiting('/networks/front');
+    await clock.advance(60_000);
+    expect(await inVain.answer).toEqual(inUse('task t1'));
+    const removal = await waiting('/networks/front');
+    await clock.advance(1_000);
+    expect(removal.isAnswered()).toBe(false);
     store.apply(store.index + 1, { now: 1, changes: [{ op: 'remove', table: 'tasks', id: 't1' }] });
-    expect((await call('DELETE', '/networks/front')).status).toBe(204);
+    await clock.advance(100);
+    expect((await removal.answer).status).toBe(204);
   });
 
   test('that come while their network goes: one of the two is refused', async () => {

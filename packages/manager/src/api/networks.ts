@@ -1,4 +1,4 @@
-import { ClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, delay } from '@swarmctl/shared/kit';
 import {
   bareAddress,
   checkNetworkDrivers,
@@ -16,17 +16,24 @@ import {
   predefinedNetworks,
   type ServiceSpec,
   subnetUse,
+  type Task,
   vxlanIdOption,
+  wantsLife,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
+import type { ManagerAccess } from './ports.ts';
 import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
 import type { Turns } from './turns.ts';
 
 // Networks: the cluster's overlay networks, those that each engine makes by itself, and the three that every engine has.
 
 const attachableWarning = 'attaching containers to networks by hand is not supported yet: services alone can be on it';
+
+/** How long a removal waits for tasks that are about to end: `docker stack rm` asks for it right behind the removal of their services. */
+const leavingMs = 60_000;
+const leavingPollMs = 50;
 
 const listFilters = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 
@@ -84,17 +91,10 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       throw new ClusterError('permission-denied', `${id} is a pre-defined network and cannot be removed`);
     }
     const manager = await leading(context);
-    await turns.take(async () => {
-      const network = findNetwork(manager.view(), id);
-      const user = userOf(manager.view(), network);
-      if (user) {
-        throw new ClusterError(
-          'failed-precondition',
-          `rpc error: code = FailedPrecondition desc = network ${network.ID} is in use by ${user}`,
-        );
-      }
-      await manager.propose([{ op: 'remove', table: 'networks', id: network.ID }]);
-    });
+    const end = context.clock.now() + leavingMs;
+    while (!(await turns.take(() => removed(manager, id, context.clock.now() < end)))) {
+      await delay(context.clock, leavingPollMs);
+    }
     return reply.status(204).send();
   });
 
@@ -126,6 +126,22 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       throw new ClusterError('unimplemented', 'attaching containers to networks by hand is not supported yet');
     });
   }
+}
+
+/** False when it is to be tried again: all that keep it are tasks that are about to end, and `isPatient`. Throws ClusterError when it is in use. */
+async function removed(manager: ManagerAccess, reference: string, isPatient: boolean): Promise<boolean> {
+  const view = manager.view();
+  const network = findNetwork(view, reference);
+  const user = userOf(view, network);
+  if (user?.isLeaving && isPatient) return false;
+  if (user) {
+    throw new ClusterError(
+      'failed-precondition',
+      `rpc error: code = FailedPrecondition desc = network ${network.ID} is in use by ${user.what}`,
+    );
+  }
+  await manager.propose([{ op: 'remove', table: 'networks', id: network.ID }]);
+  return true;
 }
 
 export const findNetwork = (view: View, reference: string): Network =>
@@ -170,32 +186,46 @@ function networkNamed(view: View, target: string): Network {
   return network;
 }
 
-/** `service ID` or `task ID`: what keeps the network from being removed. */
-function userOf(view: View, network: Network): string | undefined {
+interface NetworkUser {
+  /** `service ID` or `task ID`. */
+  readonly what: string;
+  /** A task whose service wants it no more. */
+  readonly isLeaving: boolean;
+}
+
+/** What keeps the network from being removed; one that stays before one that leaves. */
+function userOf(view: View, network: Network): NetworkUser | undefined {
   const { ID } = network;
   const service = view
     .list('services')
     .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
-  if (service) return `service ${service.ID}`;
-  // Nobody has addresses there that the managers know of.
-  if (isLocalNetwork(network)) {
-    const task = view
-      .list('tasks')
-      .find(
-        ({ Status, NetworksAttachments }) =>
-          !isTerminal(Status.State) && NetworksAttachments?.some(({ Network }) => Network.ID === ID),
-      );
-    return task && `task ${task.ID}`;
-  }
-  for (const { holders } of view.addressesOf(ID).values()) {
-    for (const { kind, id } of holders) {
-      if (kind === 'service') return `service ${id}`;
-      const task = kind === 'task' ? view.get('tasks', id) : undefined;
-      if (task && !isTerminal(task.Status.State)) return `task ${id}`;
-    }
-  }
-  return undefined;
+  if (service) return { what: `service ${service.ID}`, isLeaving: false };
+  const users = isLocalNetwork(network) ? tasksAttached(view, ID) : holdersOf(view, ID);
+  return users.find(({ isLeaving }) => !isLeaving) ?? users[0];
 }
+
+const taskUser = (view: View, task: Task): NetworkUser[] =>
+  isTerminal(task.Status.State)
+    ? []
+    : [{ what: `task ${task.ID}`, isLeaving: !wantsLife(task.DesiredState) || !view.get('services', task.ServiceID) }];
+
+/** Nobody has addresses there that the managers know of. */
+const tasksAttached = (view: View, networkId: string): NetworkUser[] =>
+  view
+    .list('tasks')
+    .filter(({ NetworksAttachments }) => NetworksAttachments?.some(({ Network }) => Network.ID === networkId))
+    .flatMap((task) => taskUser(view, task));
+
+const holdersOf = (view: View, networkId: string): NetworkUser[] =>
+  view
+    .addressesOf(networkId)
+    .values()
+    .flatMap(({ holders }) => holders)
+    .flatMap(({ kind, id }) => {
+      if (kind === 'service') return [{ what: `service ${id}`, isLeaving: false }];
+      const task = kind === 'task' ? view.get('tasks', id) : undefined;
+      return task ? taskUser(view, task) : [];
+    });
 
 // --- as the API shows them ---
 

@@ -192,6 +192,15 @@ describe('rotation', () => {
     });
   });
 
+  test('tried dry says what would come of it', async () => {
+    const at = store.index;
+    expect(await rotate('two', '?dryRun=1')).toMatchObject({ Name: 'pass.v2', Created: true, Services: [{}, {}] });
+    expect(await rotate('two', '?dryRun=1&roll=0')).toMatchObject({ Created: true, Services: [] });
+    expect(store.index).toBe(at);
+    const { Name } = await rotate('two');
+    expect(await rotate('two', '?dryRun=1')).toMatchObject({ Name, Created: false });
+  });
+
   test('goes on counting, from any version, and a rollback goes back by one', async () => {
     await rotate('two');
     expect((await rotate('three', '', 'pass.v2')).Name).toBe('pass.v3');
@@ -260,7 +269,7 @@ describe('rotation', () => {
     expect((await rotate('two')).Services).toHaveLength(2);
     expect(service('web').UpdateStatus).toBeUndefined();
     meanwhile = touch;
-    expect((await rotate('three')).message).toBe('update out of sequence');
+    expect((await rotate('three')).message).toBe('rpc error: code = Unknown desc = update out of sequence');
     expect(names('secrets')).toEqual(['other', 'pass', 'pass.v2']);
   });
 

@@ -25,7 +25,7 @@ import type { Turns } from './turns.ts';
 
 // Rotation, which Docker has no word for: a new version of a secret or a config, and all services that use an older one moved to it, in one
 // write. Their updates roll as their specs say, and a rollback goes back to the version before. The request is a spec without a name; its labels
-// come beside those of the version before, whose templating holds unless another is given.
+// come beside those of the version before, whose templating holds unless another is given. `dryRun` answers the same and writes nothing.
 
 /** The updater and the allocator write to services, too. */
 const attempts = 5;
@@ -40,6 +40,7 @@ export function payloadVersionRoutes(kind: PayloadKind, app: FastifyInstance, co
       const given = normalise(PayloadSpec, parseJson(request.body as Buffer) ?? {});
       if (given.Name) throw invalid('the name of a new version follows from the one before: leave Name out');
       const roll = request.query['roll'] === undefined || flag(request.query, 'roll');
+      const dryRun = flag(request.query, 'dryRun');
       const manager = await leading(context);
       const base = baseOf(manager.view(), kind, request.params.id);
       const id = context.newId();
@@ -51,13 +52,15 @@ export function payloadVersionRoutes(kind: PayloadKind, app: FastifyInstance, co
             ...(next.isNew ? [{ op: 'create', table, object: next.object } as const] : []),
             ...moved.map(({ change }) => change),
           ];
-          if (changes.length > 0) await propose(manager, changes, moved.length);
+          if (changes.length > 0 && !dryRun) await propose(manager, changes, moved.length);
           return { ...next, moved };
         }),
       );
       const { ID, Spec } = rotated.object;
       const Services = rotated.moved.map(({ service }) => ({ ID: service.ID, Name: service.Spec.Name }));
-      return reply.status(rotated.isNew ? 201 : 200).send({ ID, Name: Spec.Name, Created: rotated.isNew, Services });
+      return reply
+        .status(rotated.isNew && !dryRun ? 201 : 200)
+        .send({ ID, Name: Spec.Name, Created: rotated.isNew, Services });
     },
   );
 
