@@ -6,6 +6,7 @@ import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses } from '../address.ts';
 import { bindProblem } from '../proxy/ingress.ts';
 import type { IngressOptions } from '../types.ts';
+import { ingressClosed, Versions } from '../versions.ts';
 import { checkCertificate } from './certificate.ts';
 import { handoverFolder, renderConfig } from './config.ts';
 import { Haproxy, whyNoHaproxy } from './haproxy.ts';
@@ -59,8 +60,7 @@ export class HttpIngress {
   readonly #bell = new Bell();
   readonly #unsubscribe: () => void;
   #wanted: readonly IngressEntry[] | undefined;
-  #version = 0;
-  #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
+  readonly #versions = new Versions();
   #problems: ReadonlyMap<string, string> = new Map();
   #timer: Timer | undefined;
   readonly #user = process.getuid?.() === 0 ? lesserUser() : undefined;
@@ -81,13 +81,11 @@ export class HttpIngress {
 
   /** Makes these true; later calls replace earlier ones. Resolves when this or a newer table is in force; a port's problem is no failure. */
   apply(entries: Iterable<IngressEntry>): Promise<void> {
-    if (this.#isClosed) return Promise.reject(closedError());
+    if (this.#isClosed) return Promise.reject(ingressClosed());
     this.#wanted = [...entries];
-    const version = ++this.#version;
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ version, settle: (error) => (error ? reject(error) : resolve()) });
-      this.#bell.ring();
-    });
+    const done = this.#versions.next();
+    this.#bell.ring();
+    return done;
   }
 
   problems(): ReadonlyMap<string, string> {
@@ -110,7 +108,7 @@ export class HttpIngress {
     for (;;) {
       await this.#bell.wait();
       if (this.#isClosed) break;
-      const version = this.#version;
+      const version = this.#versions.latest;
       if (!this.#wanted) continue;
       let failure: unknown;
       try {
@@ -120,10 +118,9 @@ export class HttpIngress {
         this.#report(new Map(this.#wanted.map(({ key }) => [key, messageOf(error)])));
         this.#again();
       }
-      for (const waiter of this.#waiters) if (waiter.version <= version) waiter.settle(failure);
-      this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+      this.#versions.settle(version, failure);
     }
-    for (const { settle } of this.#waiters.splice(0)) settle(closedError());
+    this.#versions.rejectAll(ingressClosed());
   }
 
   async #converge(entries: readonly IngressEntry[]): Promise<Map<string, string>> {
@@ -332,5 +329,3 @@ async function write(path: string, text: string): Promise<void> {
   await writeFile(`${path}.new`, text, { mode: 0o600 });
   await rename(`${path}.new`, path);
 }
-
-const closedError = () => new ClusterError('unavailable', 'the ingress is closed');

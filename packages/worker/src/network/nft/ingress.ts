@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os';
-import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
+import { Bell, type Clock, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { TaskEndpoint } from '@swarmctl/shared/model';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, familyOf, isLoopback, type LocalAddresses, localAddresses } from '../address.ts';
@@ -17,6 +17,7 @@ import {
   type Target,
 } from '../plan.ts';
 import type { Ingress, IngressOptions, MeshState } from '../types.ts';
+import { ingressClosed, Versions } from '../versions.ts';
 import { forgetStaleUdp } from './conntrack.ts';
 import { asksIfDead, DepartedTargets } from './departed.ts';
 import { drift, read } from './drift.ts';
@@ -59,12 +60,6 @@ const mostLeftOver = 64;
 /** How soon connections to backends that left are looked at first; then half as often each time. */
 const departedMs = 2_000;
 
-interface Waiter {
-  readonly version: number;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 export class NftIngress implements Ingress {
   readonly kind = 'nftables';
   readonly #options: IngressOptions;
@@ -91,8 +86,7 @@ export class NftIngress implements Ingress {
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
   #mesh: MeshState | undefined;
   #own: readonly TaskEndpoint[] = [];
-  #version = 0;
-  #applied = 0;
+  readonly #versions = new Versions();
   /** What the kernel has; undefined: unknown, so that all of it is written. */
   #table: NodeTable | undefined;
   /** Ports that are ours, also while the table has to be written anew. */
@@ -111,7 +105,6 @@ export class NftIngress implements Ingress {
   #taken: ReadonlyMap<string, string> = new Map();
   #planned: ReadonlyMap<string, string> = new Map();
   #failure: string | undefined;
-  #waiters: Waiter[] = [];
   #admittedAt: number;
   #work: Promise<void> = Promise.resolve();
   #background: Promise<unknown> = Promise.resolve();
@@ -157,15 +150,13 @@ export class NftIngress implements Ingress {
     mesh?: MeshState,
     own: readonly TaskEndpoint[] = [],
   ): Promise<void> {
-    if (this.#ended.signal.aborted) return Promise.reject(closedError());
+    if (this.#ended.signal.aborted) return Promise.reject(ingressClosed());
     this.#wanted = entries;
     this.#mesh = mesh;
     this.#own = own;
-    const version = ++this.#version;
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ version, resolve, reject });
-      this.#bell.ring();
-    });
+    const done = this.#versions.next();
+    this.#bell.ring();
+    return done;
   }
 
   problems(): ReadonlyMap<string, string> {
@@ -176,7 +167,7 @@ export class NftIngress implements Ingress {
 
   async close(options: { readonly keep?: boolean } = {}): Promise<void> {
     if (this.#ended.signal.aborted) return this.#work;
-    this.#ended.abort(closedError());
+    this.#ended.abort(ingressClosed());
     this.#bell.ring();
     for (const timer of this.#timers.values()) timer.cancel();
     this.#work = this.#work
@@ -219,11 +210,11 @@ export class NftIngress implements Ingress {
       const ms = this.#failure === undefined ? gap : Math.min(gapMs.most * 2 ** ++failures, worstRetryMs);
       await delay(this.#clock, ms, this.#ended.signal).catch(() => {});
     }
-    for (const { reject } of this.#waiters.splice(0)) reject(closedError());
+    this.#versions.rejectAll(ingressClosed());
   }
 
   async #converge(): Promise<void> {
-    const version = this.#version;
+    const version = this.#versions.latest;
     if (version === 0) return;
     const [wanted, mesh] = [this.#wanted, this.#mesh];
     await this.#lookForOthers(wanted);
@@ -242,9 +233,7 @@ export class NftIngress implements Ingress {
     // Whose node has just gone need not wait, neither for their time nor for others who are asked after.
     if (this.#departed.size > 0 && hasNewlyGone(before, plan.table)) void this.#look();
     this.#reportProblems(plan.problems);
-    this.#applied = Math.max(this.#applied, version);
-    for (const waiter of this.#waiters) if (waiter.version <= version) waiter.resolve();
-    this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+    this.#versions.settle(version);
     this.#inBackground(async () => {
       await this.#forgetUdp(udp);
       await this.#admitNowAndThen();
@@ -541,5 +530,3 @@ function udpPorts({ doors }: NodeTable, wanted: readonly IngressEntry[]): Set<nu
 /** Nodes start their rounds at different backends. */
 const spread = (text: string): number =>
   [...text].reduce((hash, char) => (hash * 31 + char.charCodeAt(0)) >>> 0, 7) % 997;
-
-const closedError = () => new ClusterError('unavailable', 'the ingress is closed');

@@ -4,6 +4,7 @@ import type { NetworkView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
 import { PathMtus } from '../path-mtu.ts';
 import type { EngineEndpoints, Overlay } from '../types.ts';
+import { Versions } from '../versions.ts';
 import type { TunnelState } from '../wireguard/tunnel.ts';
 import { guarded, OverlayGuard } from './guard.ts';
 import {
@@ -63,12 +64,6 @@ interface Slot {
   isClosing: boolean;
 }
 
-interface Waiter {
-  readonly version: number;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 export class NodeOverlay implements Overlay {
   readonly #options: OverlayOptions;
   readonly #modules: OverlayModules;
@@ -81,8 +76,7 @@ export class NodeOverlay implements Overlay {
   readonly #listeners = new Set<() => void>();
   readonly #timers = new Map<string, Timer>();
   #views: ReadonlyMap<string, NetworkView> = new Map();
-  #version = 0;
-  #waiters: Waiter[] = [];
+  readonly #versions = new Versions();
   /** The kernel has to be read, and what nobody wants removed. */
   #isUnsure = true;
   #retries = 0;
@@ -119,11 +113,9 @@ export class NodeOverlay implements Overlay {
   apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
     if (this.#isClosed) return Promise.reject(closedError());
     this.#views = views;
-    const version = ++this.#version;
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ version, resolve, reject });
-      this.#bell.ring();
-    });
+    const done = this.#versions.next();
+    this.#bell.ring();
+    return done;
   }
 
   async attach(task: Task): Promise<EngineEndpoints> {
@@ -203,7 +195,7 @@ export class NodeOverlay implements Overlay {
     for (;;) {
       await this.#bell.wait();
       if (this.#isClosed) break;
-      if (this.#version === 0) continue;
+      if (this.#versions.latest === 0) continue;
       try {
         await this.#converge();
       } catch (error) {
@@ -214,11 +206,11 @@ export class NodeOverlay implements Overlay {
         this.#modules.clock.after(gapMs, resolve);
       });
     }
-    for (const { reject } of this.#waiters.splice(0)) reject(closedError());
+    this.#versions.rejectAll(closedError());
   }
 
   async #converge(): Promise<void> {
-    const version = this.#version;
+    const version = this.#versions.latest;
     this.#takeViews(this.#views);
     await this.#keepStrangersOut();
     // Without the tools there may be no networks, and whoever wants one is told so below.
@@ -234,8 +226,7 @@ export class NodeOverlay implements Overlay {
       if (!isWanted) this.#inBackground(slot, () => this.#remove(slot));
       else if (slot.held && !isSettled(slot)) this.#inBackground(slot, () => this.#open(slot));
     }
-    for (const waiter of this.#waiters) if (waiter.version <= version) waiter.resolve();
-    this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+    this.#versions.settle(version);
     if ([...this.#slots.values()].every(({ error }) => error === undefined)) this.#retries = 0;
   }
 
@@ -509,7 +500,7 @@ export class NodeOverlay implements Overlay {
 
   #sweepNowAndThen(): void {
     this.#later('sweep', sweepMs, () => this.#sweepNowAndThen());
-    if (this.#version > 0) this.sweep().catch(() => {});
+    if (this.#versions.latest > 0) this.sweep().catch(() => {});
   }
 
   #later(name: string, ms: number, work: () => void): void {

@@ -1,10 +1,11 @@
 import { isIPv4, isIPv6 } from 'node:net';
-import { Bell, type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/shared/kit';
+import { Bell, type Clock, type Logger, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, canonical, isLoopback } from '../address.ts';
 import type { Listener } from '../listeners.ts';
 import { isPort, targetOf } from '../plan.ts';
 import type { Ingress, IngressOptions } from '../types.ts';
+import { ingressClosed, Versions } from '../versions.ts';
 import { HealthChecks } from './health.ts';
 import { portOptionsOf } from './options.ts';
 import { type PortCounters, type PortModules, PortShared, type ProxyPort } from './port.ts';
@@ -66,8 +67,7 @@ export class ProxyIngress implements Ingress {
   readonly #stopped = new Map<ProxyPort, PortShared>();
   readonly #bell = new Bell();
   #wanted: ReadonlyMap<string, IngressEntry> = new Map();
-  #version = 0;
-  #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
+  readonly #versions = new Versions();
   #problems: ReadonlyMap<string, string> = new Map();
   /** Why a port is not listened on somewhere, and what becomes of clients' addresses where it is not what was asked for; by key. */
   readonly #failures = new Map<string, string>();
@@ -90,13 +90,11 @@ export class ProxyIngress implements Ingress {
   }
 
   apply(entries: ReadonlyMap<string, IngressEntry>): Promise<void> {
-    if (this.#isClosed) return Promise.reject(closedError());
+    if (this.#isClosed) return Promise.reject(ingressClosed());
     this.#wanted = entries;
-    const version = ++this.#version;
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ version, settle: (error) => (error ? reject(error) : resolve()) });
-      this.#bell.ring();
-    });
+    const done = this.#versions.next();
+    this.#bell.ring();
+    return done;
   }
 
   problems(): ReadonlyMap<string, string> {
@@ -163,12 +161,11 @@ export class ProxyIngress implements Ingress {
     for (;;) {
       await this.#bell.wait();
       if (this.#isClosed) break;
-      const version = this.#version;
+      const version = this.#versions.latest;
       await this.#converge(this.#wanted);
-      for (const waiter of this.#waiters) if (waiter.version <= version) waiter.settle();
-      this.#waiters = this.#waiters.filter((waiter) => waiter.version > version);
+      this.#versions.settle(version);
     }
-    for (const { settle } of this.#waiters.splice(0)) settle(closedError());
+    this.#versions.rejectAll(ingressClosed());
   }
 
   #stop({ listeners, shared }: Port, addr: string): void {
@@ -353,5 +350,3 @@ export function bindProblem(addr: string, port: number, error: NodeJS.ErrnoExcep
       return `cannot listen on ${where}: ${error.message}`;
   }
 }
-
-const closedError = () => new ClusterError('unavailable', 'the ingress is closed');

@@ -1,9 +1,10 @@
 import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
-import { type Clock, ClusterError, type Logger, type Timer } from '@swarmctl/shared/kit';
+import type { Clock, Logger, Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import type { Listener } from '../listeners.ts';
 import type { Ingress } from '../types.ts';
+import { ingressClosed, Versions } from '../versions.ts';
 import { logProblems, ProxyIngress, type ProxyIngressOptions, type ProxyModules } from './ingress.ts';
 import { isShareable } from './options.ts';
 import type { PortCounters } from './port.ts';
@@ -75,8 +76,7 @@ export class ProxyPool implements Ingress {
   /** Whose a port is that is not shared. */
   readonly #alone = new Map<string, Member>();
   #problems: ReadonlyMap<string, string> = new Map();
-  #version = 0;
-  #waiters: { readonly version: number; readonly settle: (error?: unknown) => void }[] = [];
+  readonly #versions = new Versions();
   #isStarted = false;
   #isClosed = false;
 
@@ -88,7 +88,7 @@ export class ProxyPool implements Ingress {
   }
 
   async apply(entries: ReadonlyMap<string, IngressEntry>): Promise<void> {
-    if (this.#isClosed) throw closedError();
+    if (this.#isClosed) throw ingressClosed();
     const [own, shared] = [new Map<string, IngressEntry>(), new Map<string, IngressEntry>()];
     for (const [key, entry] of entries)
       (this.#options.processes > 0 && entry.protocol === 'tcp' ? shared : own).set(key, entry);
@@ -99,10 +99,7 @@ export class ProxyPool implements Ingress {
       cluster.schedulingPolicy = cluster.SCHED_NONE;
       for (let i = 0; i < this.#options.processes; i++) this.#start();
     }
-    const version = ++this.#version;
-    const done = new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ version, settle: (error) => (error ? reject(error) : resolve()) });
-    });
+    const done = this.#versions.next();
     this.#sendAll();
     await Promise.all([this.#own.apply(own), done]);
   }
@@ -144,7 +141,7 @@ export class ProxyPool implements Ingress {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const restart of this.#restarts) restart.cancel();
-    for (const { settle } of this.#waiters.splice(0)) settle(closedError());
+    this.#versions.rejectAll(ingressClosed());
     const ended = [...this.#members].map(
       ({ worker }) => new Promise<void>((resolve) => worker.process.once('exit', () => resolve())),
     );
@@ -230,21 +227,20 @@ export class ProxyPool implements Ingress {
   }
 
   #send(member: Member): void {
-    if (!member.isReady || this.#version === 0) return;
+    if (!member.isReady || this.#versions.latest === 0) return;
     const { told, worker } = member;
     const isFor = ([key]: readonly [string, IngressEntry]) => (this.#alone.get(key) ?? member) === member;
     const wanted = new Map([...this.#shared].filter(isFor));
     member.told = wanted;
     const entries = [...wanted.values()].filter((entry) => told.get(entry.key) !== entry);
     const removed = [...told.keys()].filter((key) => !wanted.has(key));
-    worker.send({ type: 'apply', version: this.#version, entries, removed } satisfies ToWorker, () => {});
+    worker.send({ type: 'apply', version: this.#versions.latest, entries, removed } satisfies ToWorker, () => {});
   }
 
   #settle(): void {
     const applied = Math.min(...[...this.#members].map((member) => member.applied));
-    if (applied >= this.#version) this.#leaving = [];
-    for (const waiter of this.#waiters) if (waiter.version <= applied) waiter.settle();
-    this.#waiters = this.#waiters.filter((waiter) => waiter.version > applied);
+    if (applied >= this.#versions.latest) this.#leaving = [];
+    this.#versions.settle(applied);
   }
 }
 
@@ -253,5 +249,3 @@ function sum(a: Readonly<PortCounters> | undefined, b: PortCounters): PortCounte
   if (a) for (const name of Object.keys(total) as (keyof PortCounters)[]) total[name] += a[name];
   return total;
 }
-
-const closedError = () => new ClusterError('unavailable', 'the ingress is closed');
