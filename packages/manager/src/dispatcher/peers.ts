@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Node } from '@swarmctl/shared/model';
 import type { MeshPeer, MeshView } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
+import { type Ends, PeerTracker } from './peer-tracker.ts';
 
 // The mesh between the nodes as each of them needs to know it: from the numbers that they were given and what they say of their ends.
 
@@ -53,45 +54,16 @@ export const concernsMesh = (before: Node | undefined, after: Node | undefined):
     (before?.Status.Addr !== after.Status.Addr ||
       !isDeepStrictEqual(before?.Description?.Mesh, after.Description?.Mesh)));
 
+type MeshCommon = Omit<MeshView, 'self' | 'peers'>;
+
 /** The mesh kept in step with the state, and which session was shown it as it is. */
-export class MeshTracker {
-  #peers: readonly MeshPeer[] = [];
-  #common: Omit<MeshView, 'self' | 'peers'> | undefined;
-  #touched = true;
-  #version = 0;
-  readonly #shown = new WeakMap<object, number>();
-
-  touch(): void {
-    this.#touched = true;
-  }
-
-  /** Brings the mesh to `view`. */
-  refresh(view: View): void {
-    if (!this.#touched) return;
-    this.#touched = false;
+export class MeshTracker extends PeerTracker<MeshPeer, MeshCommon, MeshView> {
+  protected override endsOf(view: View): Ends<MeshPeer, MeshCommon> {
     const cluster = view.cluster();
-    const common = cluster && meshOf(cluster.ID, dataPathPort(view));
-    const peers = meshPeers(view);
-    if (isDeepStrictEqual(peers, this.#peers) && isDeepStrictEqual(common, this.#common)) return;
-    this.#peers = peers;
-    this.#common = common;
-    this.#version++;
+    return { peers: meshPeers(view), common: cluster && meshOf(cluster.ID, dataPathPort(view)) };
   }
 
-  /** What the node's session has not been shown yet. */
-  unshown(session: object, nodeId: string): MeshView | undefined {
-    return this.#shown.get(session) === this.#version ? undefined : this.view(nodeId);
-  }
-
-  /** The session is shown the mesh as of the last `refresh`. */
-  shown(session: object): void {
-    this.#shown.set(session, this.#version);
-  }
-
-  /** Undefined for a node without an end of it. */
-  view(nodeId: string): MeshView | undefined {
-    const self = this.#peers.find((peer) => peer.nodeId === nodeId);
-    if (!self || !this.#common) return undefined;
-    return { self: self.meshId, ...this.#common, peers: this.#peers.filter((peer) => peer !== self) };
+  protected override viewOf({ meshId: self }: MeshPeer, common: MeshCommon, peers: readonly MeshPeer[]): MeshView {
+    return { self, ...common, peers };
   }
 }

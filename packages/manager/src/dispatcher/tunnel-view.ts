@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { formatIp, type Node, parseIpRange } from '@swarmctl/shared/model';
 import type { TunnelPeer, TunnelView } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
+import { type Ends, PeerTracker } from './peer-tracker.ts';
 import { dataPathPort } from './peers.ts';
 
 // The tunnels of encrypted networks as each node needs to know them: who has WireGuard, by which key and where, and what they all share.
@@ -32,50 +33,23 @@ export const tunnelPeers = (view: View): TunnelPeer[] =>
 export const concernsTunnels = (before: Node | undefined, after: Node | undefined): boolean =>
   before?.MeshID !== after?.MeshID || !isDeepStrictEqual(before?.Description?.Tunnel, after?.Description?.Tunnel);
 
-/** The tunnels kept in step with the state, and which session was shown them as they are. */
-export class TunnelTracker {
-  #peers: readonly TunnelPeer[] = [];
-  #common: Omit<TunnelView, 'addr' | 'peers'> | undefined;
-  #touched = true;
-  #version = 0;
-  readonly #shown = new WeakMap<object, number>();
+type TunnelCommon = Omit<TunnelView, 'addr' | 'peers'>;
 
-  touch(): void {
-    this.#touched = true;
-  }
-
-  /** Brings the tunnels to `view`. */
-  refresh(view: View): void {
-    if (!this.#touched) return;
-    this.#touched = false;
+/** The tunnels kept in step with the state, and which session was shown them as they are. There are none while no network is encrypted. */
+export class TunnelTracker extends PeerTracker<TunnelPeer, TunnelCommon, TunnelView> {
+  protected override endsOf(view: View): Ends<TunnelPeer, TunnelCommon> {
     const keys = view.cluster()?.TunnelKeys;
-    const common = keys && {
+    if (!keys) return { peers: [], common: undefined };
+    const common = {
       pool,
       port: dataPathPort(view) + portsAfter,
       psk: keys.InUse.Key,
       generation: (keys.Next ?? keys.InUse).Generation,
     };
-    const peers = common ? tunnelPeers(view) : [];
-    if (isDeepStrictEqual(peers, this.#peers) && isDeepStrictEqual(common, this.#common)) return;
-    this.#peers = peers;
-    this.#common = common;
-    this.#version++;
+    return { peers: tunnelPeers(view), common };
   }
 
-  /** What the node's session has not been shown yet. */
-  unshown(session: object, nodeId: string): TunnelView | undefined {
-    return this.#shown.get(session) === this.#version ? undefined : this.view(nodeId);
-  }
-
-  /** The session is shown the tunnels as of the last `refresh`. */
-  shown(session: object): void {
-    this.#shown.set(session, this.#version);
-  }
-
-  /** Undefined for a node without an end of them, and while no network is encrypted. */
-  view(nodeId: string): TunnelView | undefined {
-    const self = this.#peers.find((peer) => peer.nodeId === nodeId);
-    if (!self || !this.#common) return undefined;
-    return { addr: self.addr, ...this.#common, peers: this.#peers.filter((peer) => peer !== self) };
+  protected override viewOf({ addr }: TunnelPeer, common: TunnelCommon, peers: readonly TunnelPeer[]): TunnelView {
+    return { addr, ...common, peers };
   }
 }
