@@ -16,9 +16,7 @@ import {
   predefinedNetworks,
   type ServiceSpec,
   subnetUse,
-  type Task,
   vxlanIdOption,
-  wantsLife,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
@@ -31,7 +29,7 @@ import type { Turns } from './turns.ts';
 
 const attachableWarning = 'attaching containers to networks by hand is not supported yet: services alone can be on it';
 
-/** How long a removal waits for tasks that are about to end: `docker stack rm` asks for it right behind the removal of their services. */
+/** How long a removal waits for tasks of services that are gone or left the network: `docker stack rm` asks for it right behind theirs. */
 const leavingMs = 60_000;
 const leavingPollMs = 50;
 
@@ -128,7 +126,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
   }
 }
 
-/** False when it is to be tried again: all that keep it are tasks that are about to end, and `isPatient`. Throws ClusterError when it is in use. */
+/** False when it is to be tried again: no service asks for it, only tasks are left of one, and `isPatient`. Throws ClusterError when it is in use. */
 async function removed(manager: ManagerAccess, reference: string, isPatient: boolean): Promise<boolean> {
   const view = manager.view();
   const network = findNetwork(view, reference);
@@ -189,43 +187,42 @@ function networkNamed(view: View, target: string): Network {
 interface NetworkUser {
   /** `service ID` or `task ID`. */
   readonly what: string;
-  /** A task whose service wants it no more. */
+  /** No service asks for the network any more: this is a rest of one that did. */
   readonly isLeaving: boolean;
 }
 
-/** What keeps the network from being removed; one that stays before one that leaves. */
+/** What keeps the network from being removed. */
 function userOf(view: View, network: Network): NetworkUser | undefined {
   const { ID } = network;
   const service = view
     .list('services')
     .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
   if (service) return { what: `service ${service.ID}`, isLeaving: false };
-  const users = isLocalNetwork(network) ? tasksAttached(view, ID) : holdersOf(view, ID);
-  return users.find(({ isLeaving }) => !isLeaving) ?? users[0];
+  const what = isLocalNetwork(network) ? attachedTo(view, ID) : holderOn(view, ID);
+  return what === undefined ? undefined : { what, isLeaving: true };
 }
 
-const taskUser = (view: View, task: Task): NetworkUser[] =>
-  isTerminal(task.Status.State)
-    ? []
-    : [{ what: `task ${task.ID}`, isLeaving: !wantsLife(task.DesiredState) || !view.get('services', task.ServiceID) }];
-
 /** Nobody has addresses there that the managers know of. */
-const tasksAttached = (view: View, networkId: string): NetworkUser[] =>
-  view
+function attachedTo(view: View, networkId: string): string | undefined {
+  const task = view
     .list('tasks')
-    .filter(({ NetworksAttachments }) => NetworksAttachments?.some(({ Network }) => Network.ID === networkId))
-    .flatMap((task) => taskUser(view, task));
+    .find(
+      ({ Status, NetworksAttachments }) =>
+        !isTerminal(Status.State) && NetworksAttachments?.some(({ Network }) => Network.ID === networkId),
+    );
+  return task && `task ${task.ID}`;
+}
 
-const holdersOf = (view: View, networkId: string): NetworkUser[] =>
-  view
-    .addressesOf(networkId)
-    .values()
-    .flatMap(({ holders }) => holders)
-    .flatMap(({ kind, id }) => {
-      if (kind === 'service') return [{ what: `service ${id}`, isLeaving: false }];
+function holderOn(view: View, networkId: string): string | undefined {
+  for (const { holders } of view.addressesOf(networkId).values()) {
+    for (const { kind, id } of holders) {
+      if (kind === 'service') return `service ${id}`;
       const task = kind === 'task' ? view.get('tasks', id) : undefined;
-      return task ? taskUser(view, task) : [];
-    });
+      if (task && !isTerminal(task.Status.State)) return `task ${id}`;
+    }
+  }
+  return undefined;
+}
 
 // --- as the API shows them ---
 
