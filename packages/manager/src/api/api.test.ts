@@ -73,6 +73,7 @@ beforeEach(async () => {
       init: async () => 'n1',
       join: async () => undefined,
       leave: async () => undefined,
+      unlock: async () => undefined,
     },
     clock,
     newId: newIdFrom(seededRandom(1)),
@@ -156,11 +157,6 @@ describe('the envelope', () => {
 
   test.each([
     ['/v9.99/services', 400, 'client version 9.99 is too new. Maximum supported API version is 1.50'],
-    [
-      '/v1.10/services',
-      400,
-      'client version 1.10 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version',
-    ],
     ['/v1.41/nonsense', 404, 'page not found'],
     ['/secrets/x', 404, 'secret x not found'],
     ['/v1.41/networks/x', 404, 'network x not found'],

@@ -4,16 +4,15 @@ import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, managerOf, readView } from './context.ts';
 import { showNode } from './projection.ts';
-import { filtersOf, flag, lookUp, passes, passesLabels, type Query, versionOf } from './query.ts';
+import { checkValues, filtersOf, flag, lookUp, passes, passesLabels, type Query, versionOf } from './query.ts';
 
 // Nodes: list, inspect, update (labels, availability, role), remove.
 
 export function nodeRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get<{ Querystring: Query }>('/nodes', async (request) => {
     const filters = filtersOf(request.query, ['id', 'label', 'membership', 'name', 'node.label', 'role']);
-    for (const role of filters.get('role') ?? []) {
-      if (role !== 'manager' && role !== 'worker') throw new ClusterError('unknown', `Invalid role filter: '${role}'`);
-    }
+    checkValues(filters, 'role', (role) => role === 'manager' || role === 'worker');
+    checkValues(filters, 'membership', (membership) => membership === 'accepted' || membership === 'pending');
     const view = await readView(context);
     return view
       .list('nodes')
@@ -21,8 +20,8 @@ export function nodeRoutes(app: FastifyInstance, context: ApiContext): void {
         (node) =>
           passes(filters, 'id', (id) => node.ID.startsWith(id)) &&
           passes(filters, 'name', (name) => (node.Description?.Hostname ?? '').startsWith(name)) &&
-          passes(filters, 'role', (role) => node.Spec.Role === role) &&
-          passes(filters, 'membership', (membership) => membership === 'accepted') &&
+          passes(filters, 'role', (role) => node.Spec.Role === role.toLowerCase()) &&
+          passes(filters, 'membership', (membership) => membership.toLowerCase() === 'accepted') &&
           passesLabels(filters, 'label', node.Description?.Engine.Labels ?? {}) &&
           passesLabels(filters, 'node.label', node.Spec.Labels),
       )

@@ -18,6 +18,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import type { ManagerAccess } from './ports.ts';
+import { asSent } from './wire.ts';
 
 // The stored objects as the Engine API shows them: our own fields left out, what is derived filled in.
 
@@ -66,12 +67,16 @@ export function showService(
   view: View,
   options: { insertDefaults?: boolean; status?: boolean } = {},
 ) {
-  const complete = options.insertDefaults ? insertDefaults : (spec: Service['Spec']) => spec;
+  const { Spec: spec, PreviousSpec: previous, Endpoint: endpoint } = service;
   return {
     ...metaOf(service),
-    Spec: complete(service.Spec),
-    ...(service.PreviousSpec && { PreviousSpec: complete(service.PreviousSpec) }),
-    Endpoint: service.Endpoint,
+    Spec: asSent('ServiceSpec', options.insertDefaults ? insertDefaults(spec) : spec),
+    ...(previous && { PreviousSpec: asSent('ServiceSpec', previous) }),
+    Endpoint: {
+      Spec: asSent('EndpointSpec', endpoint.Spec),
+      ...(endpoint.Ports?.length && { Ports: endpoint.Ports }),
+      ...(endpoint.VirtualIPs?.length && { VirtualIPs: endpoint.VirtualIPs }),
+    },
     ...(service.UpdateStatus && { UpdateStatus: service.UpdateStatus }),
     ...(options.status && { ServiceStatus: serviceStatusOf(service, view) }),
     ...(service.JobStatus && {
@@ -83,21 +88,22 @@ export function showService(
 const taskTexts = new WeakMap<Task, string>();
 
 /** A task's JSON. Objects of the state never change, so each is written once, however often clients poll. */
-export function taskText(task: Task, view: View): string {
+export function taskText(task: Task, view: View, minor: number): string {
   let text = taskTexts.get(task);
   if (text === undefined) {
-    text = JSON.stringify(showTask(task, view));
+    text = JSON.stringify(showTask(task, view)).slice(0, -1);
     taskTexts.set(task, text);
   }
-  return text;
+  return `${text}${minor >= 42 ? ',"Volumes":null' : ''}}`;
 }
 
-export function showTask(task: Task, view: View) {
+function showTask(task: Task, view: View) {
   const { Endpoints: _, Withdrawn: __, PortStatus, ...status } = task.Status;
+  const { Runtime: ___, ...spec } = task.Spec;
   return {
     ...metaOf(task),
     Labels: task.Labels,
-    Spec: task.Spec,
+    Spec: asSent('TaskTemplate', spec),
     ServiceID: task.ServiceID,
     ...(task.Slot && { Slot: task.Slot }),
     ...(task.NodeID !== undefined && { NodeID: task.NodeID }),
@@ -110,7 +116,6 @@ export function showTask(task: Task, view: View) {
       })),
     }),
     ...(task.JobIteration && { JobIteration: showIteration(task.JobIteration) }),
-    Volumes: null,
   };
 }
 
@@ -121,7 +126,7 @@ function showAttached(network: Network | undefined, id: string) {
   const Options = VNI === undefined ? {} : { [vxlanIdOption]: String(VNI) };
   return {
     ...metaOf(network),
-    Spec,
+    Spec: asSent('NetworkSpec', Spec),
     DriverState: { Name: Spec.DriverConfiguration?.Name, Options },
     IPAMOptions: { Driver: { Name: 'default' }, Configs: IPAM.Configs },
   };
@@ -132,12 +137,12 @@ export function showNode(node: Node, manager: ManagerAccess) {
   const description = node.Description;
   return {
     ...metaOf(node),
-    Spec: node.Spec,
+    Spec: asSent('NodeSpec', node.Spec),
     Description: description
       ? {
           Hostname: description.Hostname,
           Platform: description.Platform,
-          Resources: description.Resources,
+          Resources: asSent('Resources', description.Resources),
           Engine: description.Engine,
           TLSInfo: description.TLSInfo ?? {},
           ...(description.Ingress && { Ingress: description.Ingress }),
@@ -157,12 +162,28 @@ export function showNode(node: Node, manager: ManagerAccess) {
 
 export const showClusterInfo = (cluster: Cluster) => ({
   ...metaOf(cluster),
-  Spec: cluster.Spec,
+  Spec: asSent('ClusterSpec', cluster.Spec),
   TLSInfo: tlsInfoOf(cluster.RootCA.Certificate),
   RootRotationInProgress: false,
   DefaultAddrPool: cluster.DefaultAddrPool.length > 0 ? cluster.DefaultAddrPool : null,
   SubnetSize: cluster.SubnetSize,
   DataPathPort: cluster.DataPathPort,
 });
+
+const never = '0001-01-01T00:00:00Z';
+
+/** What a manager sends that cannot see its cluster. */
+export const emptyClusterInfo = {
+  ID: '',
+  Version: {},
+  CreatedAt: never,
+  UpdatedAt: never,
+  Spec: asSent('ClusterSpec', {}),
+  TLSInfo: {},
+  RootRotationInProgress: false,
+  DefaultAddrPool: null,
+  SubnetSize: 0,
+  DataPathPort: 0,
+};
 
 export const showSwarm = (cluster: Cluster) => ({ ...showClusterInfo(cluster), JoinTokens: cluster.RootCA.JoinTokens });

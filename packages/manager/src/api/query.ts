@@ -13,17 +13,14 @@ export const single = (query: Query, key: string): string | undefined => {
 export const flag = (query: Query, key: string): boolean =>
   !['', '0', 'no', 'false', 'none'].includes((single(query, key) ?? '').trim().toLowerCase());
 
-/** The `version` of an update; `kind` names the object in the message. */
-export function versionOf(query: Query, kind: string): number {
+/** The `version` of an update; `kind` names the object in the message, which for secrets and configs says no more. */
+export function versionOf(query: Query, kind: 'service' | 'node' | 'swarm' | 'secret' | 'config'): number {
   const text = single(query, 'version') ?? '';
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(Number(text))) {
-    const reason = /^\d+$/.test(text) ? 'value out of range' : 'invalid syntax';
-    throw new ClusterError(
-      'invalid-argument',
-      `invalid ${kind} version '${text}': strconv.ParseUint: parsing ${JSON.stringify(text)}: ${reason}`,
-    );
-  }
-  return Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  const reason = /^\d+$/.test(text) ? 'value out of range' : 'invalid syntax';
+  const detail = ` '${text}': strconv.ParseUint: parsing ${JSON.stringify(text)}: ${reason}`;
+  const isTerse = kind === 'secret' || kind === 'config';
+  throw new ClusterError('invalid-argument', `invalid ${kind} version${isTerse ? '' : detail}`);
 }
 
 export type Filters = ReadonlyMap<string, ReadonlySet<string>>;
@@ -39,7 +36,8 @@ export function filtersOf(query: Query, known: readonly string[]): Filters {
   } catch {
     throw new ClusterError('invalid-argument', 'invalid filter');
   }
-  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
+  if (parsed === null) return filters;
+  if (typeof parsed !== 'object' || Array.isArray(parsed)) {
     throw new ClusterError('invalid-argument', 'invalid filter');
   }
   for (const [key, value] of Object.entries(parsed)) {
@@ -71,6 +69,15 @@ export const passesLabels = (filters: Filters, key: string, labels: Readonly<Rec
     const name = expression.slice(0, at);
     return Object.hasOwn(labels, name) && labels[name] === expression.slice(at + 1);
   });
+
+/** Throws for a value that the filter does not know, which Docker answers with a 500. Case does not matter. */
+export function checkValues(filters: Filters, key: string, isKnown: (value: string) => boolean): void {
+  for (const value of filters.get(key) ?? []) {
+    if (value !== '' && !isKnown(value.toLowerCase())) {
+      throw new ClusterError('unknown', `Invalid ${key} filter: '${value}'`);
+    }
+  }
+}
 
 /** By full id, then exact name, then unique prefix of the id. Throws `not-found`, or `invalid-argument` when several match. */
 export function lookUp<T extends { readonly ID: string }>(

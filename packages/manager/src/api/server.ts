@@ -1,4 +1,4 @@
-import { ClusterError, isClusterError, messageOf, statusByCode } from '@swarmctl/shared/kit';
+import { type ClusterError, isClusterError, messageOf, statusByCode } from '@swarmctl/shared/kit';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { absentRoutes } from './absent.ts';
 import { clientRoutes } from './clients.ts';
@@ -12,12 +12,11 @@ import { swarmRoutes } from './swarm.ts';
 import { systemRoutes } from './system.ts';
 import { taskRoutes } from './tasks.ts';
 import { Turns } from './turns.ts';
+import { apiVersion, refuseVersion, withoutVersion } from './version.ts';
 
 // The API door: the Docker Engine API's swarm dialect over HTTP, versions 1.24 to 1.50, with or without the version in the path. Fastify's
 // own coercion and validation are not used; bodies pass `normalise`.
 
-export const apiVersion = '1.50';
-export const minApiVersion = '1.24';
 const maxBodyBytes = 4 * 1024 * 1024;
 
 declare module 'fastify' {
@@ -35,7 +34,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     // Longer than a request line can be: what is too long for a name is simply not found.
     routerOptions: { maxParamLength: 65_536, ignoreTrailingSlash: true },
     frameworkErrors: (error, _request, reply) => badRequest(error, reply as unknown as FastifyReply),
-    rewriteUrl: (request) => (request.url ?? '/').replace(/^\/v\d+\.\d+(?=\/)/, ''),
+    rewriteUrl: (request) => withoutVersion(request.url ?? '/'),
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
@@ -48,10 +47,12 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
       Ostype: 'linux',
       Server: `swarmd/${context.version} (linux)`,
     });
-    checkVersion(request);
+    const refused = refuseVersion(request, reply);
+    if (refused) return refused;
     if (request.routeOptions.config.leaderOnly && context.local.manager()?.isLeader() === false) {
       await forwardToLeader(context, request, reply);
     }
+    return undefined;
   });
   // Older clients read a message out of exactly this type, and print the body as it is for any other.
   app.addHook('onSend', async (_request, reply, payload) => {
@@ -84,27 +85,8 @@ function badRequest(error: { readonly statusCode?: number; readonly message: str
   reply.status(error.statusCode ?? 400).send({ message: error.message });
 }
 
-function checkVersion(request: FastifyRequest): void {
-  const given = /^\/v(\d+)\.(\d+)\//.exec(request.originalUrl);
-  if (!given) return;
-  const [major, minor] = [Number(given[1]), Number(given[2])];
-  const text = `${given[1]}.${given[2]}`;
-  if (major > 1 || (major === 1 && minor > 50)) {
-    throw new ClusterError(
-      'invalid-argument',
-      `client version ${text} is too new. Maximum supported API version is ${apiVersion}`,
-    );
-  }
-  if (major < 1 || minor < 24) {
-    throw new ClusterError(
-      'invalid-argument',
-      `client version ${text} is too old. Minimum supported API version is ${minApiVersion}, please upgrade your client to a newer version`,
-    );
-  }
-}
-
 function sendError(context: ApiContext, error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  if (isClusterError(error)) return reply.status(statusByCode[error.code]).send({ message: error.message });
+  if (isClusterError(error)) return reply.status(statusByCode[error.code]).send({ message: textOf(error) });
   const status = (error as { statusCode?: number }).statusCode ?? 500;
   if (status >= 500)
     context.log.error(
@@ -113,3 +95,9 @@ function sendError(context: ApiContext, error: unknown, request: FastifyRequest,
     );
   return reply.status(status).send({ message: messageOf(error) });
 }
+
+/** Clients compare the text of a lost race as Docker's managers say it. */
+const textOf = ({ code, message }: ClusterError): string =>
+  code === 'out-of-sequence' && !message.startsWith('rpc error')
+    ? `rpc error: code = Unknown desc = ${message}`
+    : message;

@@ -19,6 +19,7 @@ import type { ManagerAccess } from './ports.ts';
 import { showService } from './projection.ts';
 import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
 import type { Turns } from './turns.ts';
+import { minorOf, serviceAsOf } from './version.ts';
 
 // Services: the wanted state. Each write is one checked spec and one proposal.
 
@@ -26,7 +27,10 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
   app.get<{ Querystring: Query }>('/services', async (request) => {
     const filters = filtersOf(request.query, ['id', 'label', 'mode', 'name', 'runtime']);
     const view = await readView(context);
-    const options = { insertDefaults: flag(request.query, 'insertDefaults'), status: flag(request.query, 'status') };
+    const options = {
+      insertDefaults: flag(request.query, 'insertDefaults'),
+      status: flag(request.query, 'status') && minorOf(request) >= 41,
+    };
     return view
       .list('services')
       .filter(
@@ -48,7 +52,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
   });
 
   app.post('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
-    const given = normalise(ServiceSpec, parseJson(request.body as Buffer));
+    const given = serviceAsOf(minorOf(request), normalise(ServiceSpec, parseJson(request.body as Buffer)));
     const named = { ...given, Name: given.Name || randomName(context.random) };
     const spec = completeServiceSpec(named);
     const manager = await leading(context);
@@ -84,12 +88,9 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       const version = versionOf(request.query, 'service');
       const rollback = single(request.query, 'rollback') ?? '';
       if (rollback !== '' && rollback !== 'none' && rollback !== 'previous') {
-        throw new ClusterError(
-          'unknown',
-          `rpc error: code = InvalidArgument desc = unrecognized rollback option ${rollback}`,
-        );
+        throw new ClusterError('unknown', `unrecognized rollback option ${rollback}`);
       }
-      const given = normalise(ServiceSpec, parseJson(request.body as Buffer));
+      const given = serviceAsOf(minorOf(request), normalise(ServiceSpec, parseJson(request.body as Buffer)));
       const manager = await leading(context);
       const view = manager.view();
       const service = findService(view, request.params.id);

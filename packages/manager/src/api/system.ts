@@ -1,30 +1,32 @@
 import { ClusterError, messageOf } from '@swarmctl/shared/kit';
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type ApiContext, clusterOf } from './context.ts';
 import type { NodeInfo } from './ports.ts';
-import { showClusterInfo } from './projection.ts';
+import { emptyClusterInfo, showClusterInfo } from './projection.ts';
+import { apiVersion, minApiVersion, minorOf } from './version.ts';
 
 // What a client asks of the machine that it talks to: ping, version, info.
 
-const apiVersion = '1.50';
-
 export function systemRoutes(app: FastifyInstance, context: ApiContext): void {
-  const ping = (reply: FastifyReply) => {
+  const ping = (request: FastifyRequest, reply: FastifyReply) => {
     const state = context.local.state();
+    const swarm = state === 'active' ? `active/${context.local.manager() ? 'manager' : 'worker'}` : state;
     return reply.headers({
       'Cache-Control': 'no-cache, no-store, must-revalidate',
       Pragma: 'no-cache',
       'Content-Type': 'text/plain; charset=utf-8',
       'Builder-Version': '',
-      Swarm: state === 'active' ? `active/${context.local.manager() ? 'manager' : 'worker'}` : state,
+      ...(minorOf(request) >= 42 && { Swarm: swarm }),
     });
   };
-  app.get('/_ping', async (_request, reply) => ping(reply).send('OK'));
-  app.head('/_ping', async (_request, reply) => ping(reply).send());
+  app.get('/_ping', async (request, reply) => ping(request, reply).send('OK'));
+  app.head('/_ping', async (request, reply) => ping(request, reply).send());
   app.get('/version', async () => versionInfo(context));
-  app.get('/info', async () => {
+  app.get('/info', async (request) => {
     const info = context.local.info();
-    return { ...engineInfo(context, info), Swarm: await swarmInfo(context, info) };
+    const swarm = await swarmInfo(context, info);
+    const warnings = 'Warnings' in swarm ? swarm.Warnings : null;
+    return { ...engineInfo(context, info, minorOf(request)), Swarm: swarm, Warnings: warnings };
   });
 }
 
@@ -32,7 +34,7 @@ function versionInfo(context: ApiContext) {
   const info = context.local.info();
   const details = {
     ApiVersion: apiVersion,
-    MinAPIVersion: '1.24',
+    MinAPIVersion: minApiVersion,
     GitCommit: 'none',
     GoVersion: `node ${process.version}`,
     Os: 'linux',
@@ -51,7 +53,7 @@ function versionInfo(context: ApiContext) {
 export const dockerArch = (architecture: string): string =>
   ({ x86_64: 'amd64', aarch64: 'arm64' })[architecture] ?? architecture;
 
-function engineInfo(context: ApiContext, info: NodeInfo) {
+function engineInfo(context: ApiContext, info: NodeInfo, minor: number) {
   return {
     ID: info.nodeId,
     Containers: 0,
@@ -73,6 +75,7 @@ function engineInfo(context: ApiContext, info: NodeInfo) {
     },
     MemoryLimit: true,
     SwapLimit: true,
+    KernelMemoryTCP: false,
     CpuCfsPeriod: true,
     CpuCfsQuota: true,
     CPUShares: true,
@@ -115,9 +118,15 @@ function engineInfo(context: ApiContext, info: NodeInfo) {
     RuncCommit: { ID: '' },
     InitCommit: { ID: '' },
     SecurityOptions: [],
-    Warnings: null,
+    ...(minor >= 49 && { FirewallBackend: { Driver: info.ingress } }),
+    CDISpecDirs: [],
   };
 }
+
+const twoManagers =
+  'WARNING: Running Swarm in a two-manager configuration. This configuration provides\n' +
+  '         no fault tolerance, and poses a high risk to lose control over the cluster.\n' +
+  '         Make it one manager, or three or more.';
 
 async function swarmInfo(context: ApiContext, info: NodeInfo) {
   const state = context.local.state();
@@ -136,15 +145,17 @@ async function swarmInfo(context: ApiContext, info: NodeInfo) {
     await manager.readIndex();
     const view = manager.view();
     const nodes = view.list('nodes');
+    const managers = nodes.filter((node) => node.ManagerStatus).length;
     return {
       ...base,
       ControlAvailable: true,
       Nodes: nodes.length,
-      Managers: nodes.filter((node) => node.ManagerStatus).length,
+      Managers: managers,
       Cluster: showClusterInfo(clusterOf(view)),
+      ...(managers === 2 && { Warnings: [twoManagers] }),
     };
   } catch (error) {
     if (!(error instanceof ClusterError)) throw error;
-    return { ...base, ControlAvailable: true, Error: messageOf(error) };
+    return { ...base, ControlAvailable: true, Error: messageOf(error), Cluster: emptyClusterInfo };
   }
 }

@@ -1,13 +1,13 @@
-import { ClusterError } from '@swarmctl/shared/kit';
 import { isDirty, isTaskState, nodeMeets, parseConstraints, type Task } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
 import { sendLogs } from './logs.ts';
 import { findNode } from './nodes.ts';
-import { showTask, taskText } from './projection.ts';
-import { type Filters, filtersOf, lookUp, passes, passesLabels, type Query } from './query.ts';
+import { taskText } from './projection.ts';
+import { checkValues, type Filters, filtersOf, lookUp, passes, passesLabels, type Query } from './query.ts';
 import { findService } from './services.ts';
+import { minorOf } from './version.ts';
 
 // Tasks and their logs, read-only: tasks are made by the orchestrators alone.
 
@@ -16,17 +16,16 @@ const knownFilters = ['desired-state', 'id', 'label', 'name', 'node', 'service',
 export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get<{ Querystring: Query }>('/tasks', async (request, reply) => {
     const filters = filtersOf(request.query, knownFilters);
-    for (const state of filters.get('desired-state') ?? []) {
-      if (!isTaskState(state)) throw new ClusterError('unknown', `Invalid desired-state filter: '${state}'`);
-    }
+    checkValues(filters, 'desired-state', isTaskState);
     const view = await readView(context);
-    const texts = selectTasks(view, filters).map((task) => taskText(task, view));
+    const texts = selectTasks(view, filters).map((task) => taskText(task, view, minorOf(request)));
     return reply.type('application/json; charset=utf-8').send(`[${texts.join(',')}]\n`);
   });
 
-  app.get<{ Params: { id: string } }>('/tasks/:id', async (request) => {
+  app.get<{ Params: { id: string } }>('/tasks/:id', async (request, reply) => {
     const view = await readView(context);
-    return showTask(findTask(view, request.params.id), view);
+    const text = taskText(findTask(view, request.params.id), view, minorOf(request));
+    return reply.type('application/json; charset=utf-8').send(`${text}\n`);
   });
 
   app.get<{ Params: { id: string }; Querystring: Query }>(
@@ -70,11 +69,10 @@ function selectTasks(view: View, filters: Filters): readonly Task[] {
       passes(filters, 'id', (id) => task.ID.startsWith(id)) &&
       passes(filters, 'name', (name) => `${taskName(task)}.${task.ID}`.startsWith(name)) &&
       passes(filters, 'runtime', (runtime) => runtime === 'container') &&
-      passes(
-        filters,
-        'desired-state',
-        (state) => task.DesiredState === state || (state === 'shutdown' && task.DesiredState === 'remove'),
-      ) &&
+      passes(filters, 'desired-state', (state) => {
+        const wanted = state.toLowerCase();
+        return task.DesiredState === wanted || (wanted === 'shutdown' && task.DesiredState === 'remove');
+      }) &&
       passes(filters, '_up-to-date', (wanted) => upToDate(view, task) === (wanted === 'true')) &&
       passesLabels(
         filters,

@@ -86,7 +86,7 @@ export const defaultTaskHistory = 5;
 /** The spec as `inspect` shows it with `insertDefaults=true` (Moby fills exactly these). */
 export function insertDefaults(spec: Service['Spec']): Service['Spec'] {
   const config = (given: UpdateConfig | undefined): UpdateConfig => ({
-    Parallelism: 1,
+    Parallelism: given ? 0 : 1,
     FailureAction: 'pause',
     Monitor: 5 * second,
     MaxFailureRatio: 0,
@@ -107,7 +107,10 @@ export function insertDefaults(spec: Service['Spec']): Service['Spec'] {
       }),
       RestartPolicy: { Condition: 'any', Delay: 5 * second, MaxAttempts: 0, ...spec.TaskTemplate.RestartPolicy },
     },
-    UpdateConfig: config(spec.UpdateConfig),
-    RollbackConfig: config(spec.RollbackConfig),
+    // Jobs have no updates, and clients send back what they read.
+    ...(!isJobMode(spec.Mode) && {
+      UpdateConfig: config(spec.UpdateConfig),
+      RollbackConfig: config(spec.RollbackConfig),
+    }),
   };
 }

@@ -1,5 +1,6 @@
 import { Kind, OptionalKind, type Static, type TSchema } from '@sinclair/typebox';
-import { ClusterError } from '../kit/errors.ts';
+import { ClusterError, messageOf } from '../kit/errors.ts';
+import { syntaxErrorIn } from './json-syntax.ts';
 
 // The one edge that foreign JSON passes: null counts as absent, unknown keys are dropped (or refused, when strict), numbers that JavaScript
 // cannot hold are refused, and `__proto__` is just a key that nobody reads.
@@ -25,10 +26,7 @@ export function parseJson(body: Uint8Array | string | undefined): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new ClusterError(
-      'invalid-argument',
-      `invalid JSON: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    throw new ClusterError('invalid-argument', `invalid JSON: ${syntaxErrorIn(text) ?? messageOf(error)}`);
   }
 }
 
