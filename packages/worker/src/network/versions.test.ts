@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { ingressClosed, Versions } from './versions.ts';
+import { ingressClosed } from './problems.ts';
+import { Versions } from './versions.ts';
 
 /** What has become of each wish, by number. */
 function recorded(versions: Versions, wishes: number): Map<number, string> {

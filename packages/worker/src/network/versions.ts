@@ -1,5 +1,3 @@
-import { ClusterError } from '@swarmctl/shared/kit';
-
 // What is asked of an upkeep that always goes for the latest wish: each wish has a number, and whoever uttered it waits until it, or a newer
 // one, is in force.
 
@@ -38,5 +36,3 @@ export class Versions {
     this.settle(this.#latest, error);
   }
 }
-
-export const ingressClosed = (): ClusterError => new ClusterError('unavailable', 'the ingress is closed');

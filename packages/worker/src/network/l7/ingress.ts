@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses } from '../address.ts';
-import { bindProblem } from '../proxy/ingress.ts';
+import { bindProblem, ingressClosed, logProblems } from '../problems.ts';
 import type { IngressOptions } from '../types.ts';
-import { ingressClosed, Versions } from '../versions.ts';
+import { Versions } from '../versions.ts';
 import { checkCertificate } from './certificate.ts';
 import { handoverFolder, renderConfig } from './config.ts';
 import { Haproxy, whyNoHaproxy } from './haproxy.ts';
@@ -313,11 +313,7 @@ export class HttpIngress {
   }
 
   #report(problems: ReadonlyMap<string, string>): void {
-    const { log } = this.#modules;
-    for (const [key, problem] of problems)
-      if (this.#problems.get(key) !== problem) log.warn({ port: key, problem }, 'published port has a problem here');
-    for (const key of this.#problems.keys())
-      if (!problems.has(key)) log.info({ port: key }, 'published port is all right again');
+    logProblems(this.#modules.log, this.#problems, problems);
     this.#problems = problems;
   }
 }

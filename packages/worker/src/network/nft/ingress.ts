@@ -16,8 +16,9 @@ import {
   sameWays,
   type Target,
 } from '../plan.ts';
+import { ingressClosed, logProblems } from '../problems.ts';
 import type { Ingress, IngressOptions, MeshState } from '../types.ts';
-import { ingressClosed, Versions } from '../versions.ts';
+import { Versions } from '../versions.ts';
 import { forgetStaleUdp } from './conntrack.ts';
 import { asksIfDead, DepartedTargets } from './departed.ts';
 import { drift, read } from './drift.ts';
@@ -232,7 +233,8 @@ export class NftIngress implements Ingress {
     if (this.#departed.size > 0 && !this.#timers.has('departed')) this.#lookAtDeparted(departedMs);
     // Whose node has just gone need not wait, neither for their time nor for others who are asked after.
     if (this.#departed.size > 0 && hasNewlyGone(before, plan.table)) void this.#look();
-    this.#reportProblems(plan.problems);
+    logProblems(this.#log, this.#planned, plan.problems);
+    this.#planned = plan.problems;
     this.#versions.settle(version);
     this.#inBackground(async () => {
       await this.#forgetUdp(udp);
@@ -320,15 +322,6 @@ export class NftIngress implements Ingress {
     }
     this.#taken = taken;
     if (taken.size > 0) this.#later('taken', takenMs, () => this.#bell.ring());
-  }
-
-  #reportProblems(problems: ReadonlyMap<string, string>): void {
-    for (const [key, problem] of problems)
-      if (this.#planned.get(key) !== problem)
-        this.#log.warn({ port: key, problem }, 'published port has a problem here');
-    for (const key of this.#planned.keys())
-      if (!problems.has(key)) this.#log.info({ port: key }, 'published port is all right again');
-    this.#planned = problems;
   }
 
   /** Beside the upkeep, since it waits for those who may never answer. */

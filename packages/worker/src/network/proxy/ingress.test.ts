@@ -5,7 +5,8 @@ import { buffer } from 'node:stream/consumers';
 import { ManualClock, settle, silentLogger } from '@swarmctl/shared/kit';
 import type { IngressBackend, IngressEntry, ProxyOptions } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { bindProblem, ProxyIngress } from './ingress.ts';
+import { bindProblem } from '../problems.ts';
+import { ProxyIngress } from './ingress.ts';
 import { handleStreams } from './streams/handles.ts';
 import { socketStreams } from './streams/sockets.ts';
 

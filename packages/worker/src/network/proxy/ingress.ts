@@ -4,8 +4,9 @@ import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, canonical, isLoopback } from '../address.ts';
 import type { Listener } from '../listeners.ts';
 import { isPort, targetOf } from '../plan.ts';
+import { bindProblem, ingressClosed, logProblems } from '../problems.ts';
 import type { Ingress, IngressOptions } from '../types.ts';
-import { ingressClosed, Versions } from '../versions.ts';
+import { Versions } from '../versions.ts';
 import { HealthChecks } from './health.ts';
 import { portOptionsOf } from './options.ts';
 import { type PortCounters, type PortModules, PortShared, type ProxyPort } from './port.ts';
@@ -325,28 +326,5 @@ export class ProxyIngress implements Ingress {
     }
     logProblems(this.#log, this.#problems, problems);
     this.#problems = problems;
-  }
-}
-
-export function logProblems(log: Logger, before: ReadonlyMap<string, string>, now: ReadonlyMap<string, string>): void {
-  for (const [port, problem] of now)
-    if (before.get(port) !== problem) log.warn({ port, problem }, 'published port has a problem here');
-  for (const port of before.keys()) if (!now.has(port)) log.info({ port }, 'published port is all right again');
-}
-
-export function bindProblem(addr: string, port: number, error: NodeJS.ErrnoException): string {
-  const where = addr.includes(':') ? `[${addr}]:${port}` : `${addr}:${port}`;
-  switch (error.code) {
-    case 'EADDRINUSE':
-      return `another program has ${where}; it is tried again until that lets go`;
-    case 'EACCES':
-      return (
-        `this user may not listen on ${where}: run swarmd as root, give it CAP_NET_BIND_SERVICE, ` +
-        `or set sysctl net.ipv4.ip_unprivileged_port_start to ${port} or lower`
-      );
-    case 'EADDRNOTAVAIL':
-      return `this machine has no address ${addr}`;
-    default:
-      return `cannot listen on ${where}: ${error.message}`;
   }
 }

@@ -3,9 +3,10 @@ import { fileURLToPath } from 'node:url';
 import type { Clock, Logger, Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import type { Listener } from '../listeners.ts';
+import { ingressClosed, logProblems } from '../problems.ts';
 import type { Ingress } from '../types.ts';
-import { ingressClosed, Versions } from '../versions.ts';
-import { logProblems, ProxyIngress, type ProxyIngressOptions, type ProxyModules } from './ingress.ts';
+import { Versions } from '../versions.ts';
+import { ProxyIngress, type ProxyIngressOptions, type ProxyModules } from './ingress.ts';
 import { isShareable } from './options.ts';
 import type { PortCounters } from './port.ts';
 
