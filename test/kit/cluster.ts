@@ -148,8 +148,8 @@ export class Cluster {
     closeSync(log);
     node.process = child;
     await this.eventually(`${node.name} answers`, async () => {
-      if (child.exitCode !== null)
-        throw new Error(`swarmd of ${node.name} ended with ${child.exitCode}:\n${tail(node.log)}`);
+      const ended = child.exitCode ?? child.signalCode;
+      if (ended !== null) throw new Error(`swarmd of ${node.name} ended with ${ended}:\n${tail(node.log)}`);
       if (!existsSync(node.socket)) return false;
       return node.api.get('/info').then(
         () => true,

@@ -17,6 +17,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { aStore } from '../../../test/kit/index.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
 import { ManagerList } from './manager-list.ts';
+import { Vault } from './vault.ts';
 
 const day = 24 * 3_600_000;
 const ends: (() => unknown)[] = [];
@@ -70,6 +71,7 @@ async function keep(identity: Identity, port: number, state?: ReturnType<typeof 
   let changed: (identity: Identity) => void = () => undefined;
   const keeper = new IdentityKeeper(folder, identity, {
     managers: new ManagerList([{ nodeId: 'manager', addr: `127.0.0.1:${port}` }]),
+    vault: new Vault(folder),
     view: () => state?.view(),
     onChange: (one) => changed(one),
     clock,

@@ -14,11 +14,13 @@ import {
 import { askManagers } from './join-client.ts';
 import type { ManagerList } from './manager-list.ts';
 import { writeIdentity } from './state-file.ts';
+import type { Vault } from './vault.ts';
 
 // Keeps the node's certificate fresh: renews it in the middle of its life, and whenever the role changes.
 
 export interface IdentityKeeperModules {
   readonly managers: ManagerList;
+  readonly vault: Vault;
   /** The state of the manager on this node, if there is one. */
   readonly view: () => View | undefined;
   readonly onChange: (identity: Identity) => void;
@@ -73,7 +75,7 @@ export class IdentityKeeper {
     if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
     const { nodeId, clusterId } = this.#identity;
     this.#identity = { nodeId, clusterId, role, certificate, key, ca };
-    writeIdentity(this.#dataDir, this.#identity);
+    writeIdentity(this.#dataDir, this.#modules.vault, this.#identity);
     this.#modules.log.info({ role }, 'certificate renewed');
     this.#modules.onChange(this.#identity);
     this.start();

@@ -17,13 +17,15 @@ import {
 } from '@swarmctl/shared/kit';
 import type { AgentMessage, ManagerMessage, Peer, Protocol2377 } from '@swarmctl/shared/wire';
 import { ApiDoor } from './api-door.ts';
-import { openSealer } from './sealer.ts';
+import { VaultSealer } from './sealer.ts';
+import type { Vault } from './vault.ts';
 
 // What a node has while it is a manager: the cluster's port, and behind it the manager that streams are handed to.
 
 export interface ManagerSideModules {
   readonly startManager: StartManager;
   readonly identity: () => Identity;
+  readonly vault: Vault;
   /** Takes over an authorised stream of HTTP. */
   readonly serveApi: (socket: TLSSocket) => void;
   readonly onManagers: (peers: readonly Peer[]) => void;
@@ -93,7 +95,7 @@ export class ManagerSide {
   async start(options: ManagerOptions): Promise<ManagerHandle> {
     const { startManager, clock, random, newId, log } = this.#modules;
     const dialPeer: ManagerModules['dial'] = (protocol, target, signal) => this.#dial(protocol, target, signal);
-    const sealer = openSealer(options.dataDir);
+    const sealer = new VaultSealer(this.#modules.vault);
     const modules = { dial: dialPeer, sealer, clock, random, newId, log: log.child({ module: 'manager' }) };
     const manager = await startManager(options, modules);
     this.#manager = manager;
@@ -107,10 +109,10 @@ export class ManagerSide {
     manager.watch((events, view) => {
       if (events === 'reset') this.#follow(undefined, view);
       else for (const event of events) if (event.table === 'nodes') this.#follow(event.id, view);
-      if (events === 'reset' || events.some((event) => event.table === 'cluster')) this.#openDoor(view);
+      if (events === 'reset' || events.some((event) => event.table === 'cluster')) this.#followCluster(view, sealer);
     });
     this.#follow(undefined, manager.view());
-    this.#openDoor(manager.view());
+    this.#followCluster(manager.view(), sealer);
     return manager;
   }
 
@@ -126,9 +128,12 @@ export class ManagerSide {
     this.#port = undefined;
   }
 
-  #openDoor(view: View): void {
+  #followCluster(view: View, sealer: VaultSealer): void {
     const cluster = view.cluster();
-    if (cluster) void this.#door?.serve(cluster);
+    if (!cluster) return;
+    this.#modules.vault.lockWith(cluster.UnlockKey, cluster.Version.Index);
+    sealer.rekey();
+    void this.#door?.serve(cluster);
   }
 
   #follow(nodeId: string | undefined, view: View): void {

@@ -24,12 +24,14 @@ import { ManagerSide } from './manager-side.ts';
 import type { StartWorker, WorkerHandle } from './ports.ts';
 import { Serial } from './serial.ts';
 import { type NodeFile, wipeRaft, writeNodeFile } from './state-file.ts';
+import type { Vault } from './vault.ts';
 
 // A node's life in one cluster: its identity, its worker side always, its manager side while its role says so.
 
 export interface MembershipModules {
   readonly startManager: StartManager;
   readonly startWorker: StartWorker;
+  readonly vault: Vault;
   readonly serveApi: (socket: TLSSocket) => void;
   /** The node is no longer in the cluster. */
   readonly onRemoved: (reason: string) => void;
@@ -78,10 +80,11 @@ export class Membership {
     this.#modules = modules;
     this.#wanted = node.file.role;
     this.#labels = config.label;
-    const { clock, random, log } = modules;
+    const { vault, clock, random, log } = modules;
     this.managers = new ManagerList(node.file.managers, (managers) => this.#save({ managers }));
     this.#keeper = new IdentityKeeper(config.dataDir, node.identity, {
       managers: this.managers,
+      vault,
       view: () => this.manager?.view(),
       onChange: (identity) => this.#side?.renew(identity),
       clock,
@@ -124,7 +127,7 @@ export class Membership {
   /** The first manager of a new cluster. */
   bootstrap(first: Extract<ManagerStart, { kind: 'bootstrap' }>): Promise<void> {
     return this.#serial.run(async () => {
-      wipeRaft(this.#config.dataDir);
+      wipeRaft(this.#config.dataDir, this.#modules.vault);
       const side = await this.#openSide();
       await this.#startManager(side, first, this.#raftId());
     });
@@ -138,7 +141,7 @@ export class Membership {
   /** A manager goes on from its log. One that had not begun it is promoted again, once its worker side has found the others. */
   restart(): Promise<void> {
     return this.#serial.run(async () => {
-      if (this.#file.raftId === undefined) wipeRaft(this.#config.dataDir);
+      if (this.#file.raftId === undefined) wipeRaft(this.#config.dataDir, this.#modules.vault);
       if (!this.#file.raftStarted) return;
       const side = await this.#openSide();
       await this.#startManager(side, { kind: 'restart' }, this.#raftId());
@@ -297,7 +300,7 @@ export class Membership {
   /** The file first: a crash in between must not leave one that misses its log. */
   #forgetRaft(): void {
     this.#save({ role: 'worker', raftId: undefined, raftStarted: undefined });
-    wipeRaft(this.#config.dataDir);
+    wipeRaft(this.#config.dataDir, this.#modules.vault);
   }
 
   #api() {
@@ -307,10 +310,11 @@ export class Membership {
   }
 
   async #openSide(): Promise<ManagerSide> {
-    const { serveApi, clock, random, newId, log } = this.#modules;
+    const { vault, serveApi, clock, random, newId, log } = this.#modules;
     const side = await ManagerSide.open(parseAddress(this.#file.listenAddr, 'listen address'), {
       startManager: (options, modules) => this.#begin(options, modules),
       identity: () => this.#keeper.current,
+      vault,
       serveApi,
       onManagers: (peers) => this.managers.update(peers),
       api: this.#api(),

@@ -369,8 +369,8 @@ describe('a manager that becomes a worker', { timeout: 40_000 }, () => {
     const { raftId } = fileOf(2);
     const state = await vi.importActual<typeof import('./state-file.ts')>('./state-file.ts');
     const killed = new Promise<void>((resolve) => {
-      vi.mocked(wipeRaft).mockImplementationOnce((dataDir) => {
-        if (when === 'after') state.wipeRaft(dataDir);
+      vi.mocked(wipeRaft).mockImplementationOnce((dataDir, vault) => {
+        if (when === 'after') state.wipeRaft(dataDir, vault);
         keepDisk(2);
         resolve();
         throw new Error('killed');

@@ -2,6 +2,7 @@ import { networkInterfaces } from 'node:os';
 import {
   type LocalControl,
   type LocalState,
+  lockedMessage,
   type ManagerHandle,
   type NodeInfo,
   newCluster,
@@ -27,11 +28,12 @@ import { type Joined, joinCluster } from './join-client.ts';
 import { Membership, type MembershipModules } from './membership.ts';
 import { nodeInfo } from './node-info.ts';
 import { Serial } from './serial.ts';
-import { type NodeFile, readNode, wipeNode, writeIdentity } from './state-file.ts';
+import { isInCluster, type NodeFile, readNode, wipeNode, writeIdentity } from './state-file.ts';
+import { Vault } from './vault.ts';
 
 // The node that this daemon is: in no cluster, or in one. What a user asks of it (init, join, leave) comes through the API.
 
-export type LocalNodeModules = Omit<MembershipModules, 'onRemoved'>;
+export type LocalNodeModules = Omit<MembershipModules, 'onRemoved' | 'vault'>;
 
 type Availability = 'active' | 'pause' | 'drain';
 
@@ -40,7 +42,10 @@ export class LocalNode implements LocalControl {
   readonly #modules: LocalNodeModules;
   readonly #serial = new Serial();
   #membership: Membership | undefined;
+  readonly #vault: Vault;
   #entering = false;
+  /** Its keys cannot be read yet: nothing of it runs until somebody unlocks them. */
+  #locked = false;
   #error = '';
   #labels: readonly string[];
 
@@ -48,10 +53,12 @@ export class LocalNode implements LocalControl {
     this.#config = config;
     this.#modules = modules;
     this.#labels = config.label;
+    this.#vault = new Vault(config.dataDir);
   }
 
   state(): LocalState {
     if (this.#error !== '') return 'error';
+    if (this.#locked) return 'locked';
     if (this.#entering) return 'pending';
     return this.#membership ? 'active' : 'inactive';
   }
@@ -77,22 +84,40 @@ export class LocalNode implements LocalControl {
   start(): Promise<void> {
     return this.#serial.run(async () => {
       const { dataDir } = this.#config;
-      const node = readNode(dataDir);
-      if (!node) {
-        wipeNode(dataDir);
+      if (isInCluster(dataDir) && this.#vault.isLocked()) {
+        this.#locked = true;
+        this.#modules.log.warn({}, 'this manager is locked: it goes on after "swarm unlock"');
         return;
       }
-      const membership = this.#newMembership(node.file, node.identity, true);
-      this.#membership = membership;
-      this.#entering = true;
-      try {
-        await membership.restart();
-      } finally {
-        this.#entering = false;
-      }
-      await membership.startWorker();
-      this.#modules.log.info({ node: node.file.nodeId, role: node.file.role }, 'node restarted');
+      await this.#goOn();
     });
+  }
+
+  unlock(key: string): Promise<void> {
+    return this.#serial.run(async () => {
+      if (!this.#locked) throw new ClusterError('conflict', 'swarm is not locked');
+      this.#vault.unlock(key);
+      this.#locked = false;
+      await this.#goOn();
+    });
+  }
+
+  async #goOn(): Promise<void> {
+    const node = readNode(this.#config.dataDir, this.#vault);
+    if (!node) {
+      wipeNode(this.#config.dataDir, this.#vault);
+      return;
+    }
+    const membership = this.#newMembership(node.file, node.identity, true);
+    this.#membership = membership;
+    this.#entering = true;
+    try {
+      await membership.restart();
+    } finally {
+      this.#entering = false;
+    }
+    await membership.startWorker();
+    this.#modules.log.info({ node: node.file.nodeId, role: node.file.role }, 'node restarted');
   }
 
   init(request: InitRequest): Promise<string> {
@@ -163,6 +188,7 @@ export class LocalNode implements LocalControl {
 
   leave(force: boolean): Promise<void> {
     return this.#serial.run(async () => {
+      if (this.#locked) return this.#leaveLocked(force);
       const membership = this.#membership;
       if (!membership) throw new ClusterError('not-in-swarm', 'This node is not part of a swarm');
       const { manager } = membership;
@@ -179,11 +205,19 @@ export class LocalNode implements LocalControl {
       // The last manager has nobody to tell.
       if (this.#error === '' && !(manager && managers.length <= 1)) await membership.leave();
       await membership.dismantle();
-      wipeNode(this.#config.dataDir);
+      wipeNode(this.#config.dataDir, this.#vault);
       this.#membership = undefined;
       this.#error = '';
       this.#modules.log.info({ node: membership.file.nodeId }, 'left the cluster');
     });
+  }
+
+  /** Without its keys it can tell nobody. What it runs stays: only the keys would say what that is. */
+  #leaveLocked(force: boolean): void {
+    if (!force) throw new ClusterError('unavailable', lockedMessage);
+    wipeNode(this.#config.dataDir, this.#vault);
+    this.#locked = false;
+    this.#modules.log.warn({}, 'left the cluster while locked: its containers were left as they are');
   }
 
   relabel(labels: readonly string[]): void {
@@ -198,7 +232,7 @@ export class LocalNode implements LocalControl {
 
   async #enter<T>(act: () => Promise<T>): Promise<T> {
     return this.#serial.run(async () => {
-      if (this.#membership) {
+      if (this.#membership || this.#locked) {
         throw new ClusterError(
           'unavailable',
           'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
@@ -218,14 +252,14 @@ export class LocalNode implements LocalControl {
     const { dataDir } = this.#config;
     try {
       await begin();
-      writeIdentity(dataDir, identity);
+      writeIdentity(dataDir, this.#vault, identity);
       membership.persist();
       await membership.startWorker();
       this.#membership = membership;
     } catch (error) {
       if (membership.file.managers.some((peer) => peer.nodeId !== identity.nodeId)) await membership.leave();
       await membership.dismantle();
-      wipeNode(dataDir);
+      wipeNode(dataDir, this.#vault);
       throw error;
     }
   }
@@ -234,7 +268,7 @@ export class LocalNode implements LocalControl {
     return new Membership(
       this.#config,
       { file, identity, persistent },
-      { ...this.#modules, onRemoved: (reason) => this.#onRemoved(reason) },
+      { ...this.#modules, vault: this.#vault, onRemoved: (reason) => this.#onRemoved(reason) },
     );
   }
 

@@ -2,7 +2,11 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openSealer, rotateSealer } from './sealer.ts';
+import { VaultSealer } from './sealer.ts';
+import { Vault } from './vault.ts';
+
+const openSealer = (dataDir: string) => new VaultSealer(new Vault(dataDir));
+const unlockKey = `SWMKEY-1-${'A'.repeat(43)}`;
 
 let folder: string;
 beforeEach(() => {
@@ -41,13 +45,18 @@ describe('the sealer', () => {
   });
 
   test('opens with old keys after a rotation', () => {
-    const before = openSealer(folder);
-    const old = before.seal(plain);
-    const after = rotateSealer(folder);
-    expect(after.keyId).not.toBe(before.keyId);
-    expect(Buffer.from(after.open(old))).toEqual(plain);
-    expect(Buffer.from(openSealer(folder).open(after.seal(plain)))).toEqual(plain);
-    expect(() => before.open(after.seal(plain))).toThrow('which is not there');
+    const vault = new Vault(folder);
+    const [sealer, other] = [new VaultSealer(vault), new VaultSealer(vault)];
+    const old = sealer.seal(plain);
+    const before = sealer.keyId;
+    vault.lockWith(unlockKey, 1);
+    sealer.rekey();
+    expect(sealer.keyId).not.toBe(before);
+    const after = sealer.seal(plain);
+    for (const sealed of [old, after]) expect(Buffer.from(sealer.open(sealed))).toEqual(plain);
+    expect(() => other.open(after)).toThrow('which is not there');
+    vault.lockWith(undefined, 2);
+    for (const sealed of [old, after]) expect(Buffer.from(openSealer(folder).open(sealed))).toEqual(plain);
   });
 
   test('a damaged key file is refused, not replaced', () => {

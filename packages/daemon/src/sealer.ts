@@ -1,74 +1,49 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
-import { join } from 'node:path';
-import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import type { Sealer } from 'raft-ts';
-import { readIfThere, writeFileAtomically } from './files.ts';
+import type { Vault } from './vault.ts';
 
-// Encrypts the raft log and snapshots of one manager: AES-256-GCM under a data key of its own, since the log holds the CA's key and tokens.
+// Encrypts the raft log and snapshots of one manager: AES-256-GCM under a data key of its own, since the log holds the CA's key and tokens. What is
+// sealed has the vault's active key; its older ones still open what they sealed.
 
 // version 1 | key id 4 | salt 16 | counter 6 | tag 16 | ciphertext
 const version = 1;
 const headLength = 1 + 4 + 16 + 6;
 const tagLength = 16;
 
-interface KeyFile {
-  readonly active: string;
-  readonly keys: Readonly<Record<string, string>>;
-}
-
-const pathOf = (dataDir: string) => join(dataDir, 'raft-key.json');
-
-/** Opens the manager's data keys, made at first. */
-export function openSealer(dataDir: string): Sealer {
-  const file = readKeys(dataDir) ?? addKey(dataDir, { active: '', keys: {} });
-  return new KeyedSealer(file);
-}
-
-/** What is sealed from now on has a new key; the old ones still open what they sealed. */
-export function rotateSealer(dataDir: string): Sealer {
-  return new KeyedSealer(addKey(dataDir, readKeys(dataDir) ?? { active: '', keys: {} }));
-}
-
-function addKey(dataDir: string, before: KeyFile): KeyFile {
-  const active = randomBytes(4).toString('hex');
-  const file = { active, keys: { ...before.keys, [active]: randomBytes(32).toString('base64') } };
-  writeFileAtomically(pathOf(dataDir), JSON.stringify(file));
-  return file;
-}
-
-function readKeys(dataDir: string): KeyFile | undefined {
-  const text = readIfThere(pathOf(dataDir));
-  if (text === undefined) return undefined;
-  try {
-    const file = JSON.parse(text) as KeyFile;
-    if (!file.keys[file.active]) throw new Error('the active key is missing');
-    return file;
-  } catch (error) {
-    throw new ClusterError('internal', `${pathOf(dataDir)} cannot be read: ${messageOf(error)}`);
-  }
-}
-
-class KeyedSealer implements Sealer {
-  readonly keyId: string;
-  readonly #file: KeyFile;
+export class VaultSealer implements Sealer {
+  readonly #vault: Vault;
+  #keys: Readonly<Record<string, string>> = {};
+  #active = '';
   /**
    * A key of this process's own, derived with a salt that each record carries: its nonces can then be a counter, which no restart repeats.
    */
   readonly #salt = randomBytes(16);
-  readonly #key: Buffer;
+  #key: Buffer = Buffer.alloc(0);
   readonly #opened = new Map<string, Buffer>();
   #counter = 0;
 
-  constructor(file: KeyFile) {
-    this.#file = file;
-    this.keyId = file.active;
-    this.#key = this.#derived(file.active, this.#salt);
+  constructor(vault: Vault) {
+    this.#vault = vault;
+    this.rekey();
+  }
+
+  get keyId(): string {
+    return this.#active;
+  }
+
+  /** Takes up the vault's keys as they are now. */
+  rekey(): void {
+    const { active, keys } = this.#vault.logKeys();
+    this.#keys = keys;
+    if (active === this.#active) return;
+    this.#active = active;
+    this.#key = this.#derived(active, this.#salt);
   }
 
   seal(plain: Uint8Array): Uint8Array {
     const sealed = Buffer.allocUnsafe(headLength + tagLength + plain.length);
     sealed.writeUInt8(version, 0);
-    sealed.write(this.keyId, 1, 4, 'hex');
+    sealed.write(this.#active, 1, 4, 'hex');
     this.#salt.copy(sealed, 5);
     sealed.writeUIntBE(++this.#counter, 21, 6);
     const cipher = createCipheriv('aes-256-gcm', this.#key, nonceOf(sealed));
@@ -103,7 +78,7 @@ class KeyedSealer implements Sealer {
   }
 
   #derived(keyId: string, salt: Buffer): Buffer {
-    const key = this.#file.keys[keyId];
+    const key = this.#keys[keyId];
     if (!key) throw new Error(`this was sealed with the key ${keyId}, which is not there`);
     return Buffer.from(hkdfSync('sha256', Buffer.from(key, 'base64'), salt, 'swarmd raft log', 32));
   }

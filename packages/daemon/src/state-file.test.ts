@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCsr, createRootCa, type Identity, signNodeCertificate } from '@swarmctl/shared/kit';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type NodeFile, readNode, wipeNode, writeIdentity, writeNodeFile } from './state-file.ts';
+import * as state from './state-file.ts';
+import { type NodeFile, writeNodeFile } from './state-file.ts';
+import { Vault } from './vault.ts';
+
+const readNode = (dataDir: string) => state.readNode(dataDir, new Vault(dataDir));
+const wipeNode = (dataDir: string) => state.wipeNode(dataDir, new Vault(dataDir));
+const writeIdentity = (dataDir: string, one: Identity) => state.writeIdentity(dataDir, new Vault(dataDir), one);
 
 const now = 1_700_000_000_000;
 const file: NodeFile = {

@@ -1,9 +1,10 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClusterError, checkIdentity, type Identity, messageOf } from '@swarmctl/shared/kit';
 import type { NodeRole } from '@swarmctl/shared/model';
 import type { Peer } from '@swarmctl/shared/wire';
 import { readIfThere, writeFileAtomically } from './files.ts';
+import type { Vault } from './vault.ts';
 
 // What a node must know of itself after a restart: its identity (certificate, key, root) and its place in the cluster.
 
@@ -27,7 +28,6 @@ export interface NodeFile {
 const paths = (dataDir: string) => ({
   state: join(dataDir, 'state.json'),
   certificate: join(dataDir, 'identity', 'cert.pem'),
-  key: join(dataDir, 'identity', 'key.pem'),
   ca: join(dataDir, 'identity', 'ca.pem'),
 });
 
@@ -35,23 +35,32 @@ export function writeNodeFile(dataDir: string, file: NodeFile): void {
   writeFileAtomically(paths(dataDir).state, `${JSON.stringify(file, null, 2)}\n`);
 }
 
-export function writeIdentity(dataDir: string, identity: Pick<Identity, 'certificate' | 'key' | 'ca'>): void {
-  const { certificate, key, ca } = paths(dataDir);
+export function writeIdentity(
+  dataDir: string,
+  vault: Vault,
+  identity: Pick<Identity, 'certificate' | 'key' | 'ca'>,
+): void {
+  const { certificate, ca } = paths(dataDir);
   // One file holds key and certificate, so that a crash between two writes cannot part them; the others are for people.
   writeFileAtomically(ca, identity.ca);
   writeFileAtomically(certificate, identity.certificate);
-  writeFileAtomically(key, `${identity.key.trimEnd()}\n${identity.certificate}`);
+  vault.writeIdentity(`${identity.key.trimEnd()}\n${identity.certificate}`);
 }
 
-/** Undefined when this node belongs to no cluster; throws ClusterError when its files are damaged. */
-export function readNode(dataDir: string): { readonly file: NodeFile; readonly identity: Identity } | undefined {
+export const isInCluster = (dataDir: string): boolean => existsSync(paths(dataDir).state);
+
+/** Undefined when this node belongs to no cluster; throws ClusterError when its files are damaged, or its vault is locked. */
+export function readNode(
+  dataDir: string,
+  vault: Vault,
+): { readonly file: NodeFile; readonly identity: Identity } | undefined {
   const path = paths(dataDir);
   const text = readIfThere(path.state);
   if (text === undefined) return undefined;
   try {
     const file = parseNodeFile(text);
     if (file.version !== 1) throw new Error(`it has version ${file.version}, this swarmd reads version 1`);
-    const [bundle, ca] = [readIfThere(path.key), readIfThere(path.ca)];
+    const [bundle, ca] = [vault.readIdentity(), readIfThere(path.ca)];
     if (bundle === undefined || ca === undefined) throw new Error('the identity is missing');
     const at = bundle.indexOf('-----BEGIN CERTIFICATE-----');
     const [key, certificate] = [bundle.slice(0, at), bundle.slice(at)];
@@ -75,13 +84,14 @@ function parseNodeFile(text: string): NodeFile {
 }
 
 /** Forgets the raft log, for a node that is no longer a manager. */
-export function wipeRaft(dataDir: string): void {
-  for (const name of ['raft', 'raft-key.json']) rmSync(join(dataDir, name), { recursive: true, force: true });
+export function wipeRaft(dataDir: string, vault: Vault): void {
+  rmSync(join(dataDir, 'raft'), { recursive: true, force: true });
+  vault.forget();
 }
 
 /** Forgets the cluster. The state goes first: without it, what is left counts as rubbish. */
-export function wipeNode(dataDir: string): void {
+export function wipeNode(dataDir: string, vault: Vault): void {
   rmSync(paths(dataDir).state, { force: true });
-  wipeRaft(dataDir);
-  for (const name of ['identity', 'agent']) rmSync(join(dataDir, name), { recursive: true, force: true });
+  vault.wipe();
+  for (const name of ['raft', 'identity', 'agent']) rmSync(join(dataDir, name), { recursive: true, force: true });
 }

@@ -1,4 +1,4 @@
-export type { ApiContext } from './api/context.ts';
+export { type ApiContext, lockedMessage } from './api/context.ts';
 export { createApi } from './api/server.ts';
 export { certify, signFor } from './ca/certify.ts';
 export { newCluster, newNode } from './ca/new-cluster.ts';

@@ -14,6 +14,9 @@ export interface ApiContext {
   readonly version: string;
 }
 
+export const lockedMessage =
+  'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';
+
 const notManager = 'This node is not a swarm manager.';
 
 /** The manager on this node; throws the 503 that says why there is none. */
@@ -26,6 +29,7 @@ export function managerOf(context: ApiContext): ManagerAccess {
       'rpc error: code = Unavailable desc = this node is on its way into the swarm: try again in a moment',
     );
   }
+  if (context.local.state() === 'locked') throw new ClusterError('unavailable', lockedMessage);
   throw new ClusterError(
     'not-in-swarm',
     context.local.state() === 'active'

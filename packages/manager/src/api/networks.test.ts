@@ -41,6 +41,7 @@ async function start(): Promise<void> {
       init: async () => 'n1',
       join: async () => undefined,
       leave: async () => undefined,
+      unlock: async () => undefined,
     },
     clock,
     newId: newIdFrom(seededRandom(1)),

@@ -50,6 +50,7 @@ beforeEach(async () => {
       init: async () => 'n1',
       join: async () => undefined,
       leave: async () => undefined,
+      unlock: async () => undefined,
     },
     clock: new ManualClock(),
     newId: newIdFrom(seededRandom(1)),

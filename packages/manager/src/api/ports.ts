@@ -57,4 +57,6 @@ export interface LocalAccess {
   init(request: InitRequest): Promise<string>;
   join(request: JoinRequest): Promise<void>;
   leave(force: boolean): Promise<void>;
+  /** Of a locked manager, which then goes on. Rejects `invalid-argument` for another key, `conflict` when it is not locked. */
+  unlock(key: string): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import { ClusterError, formatJoinToken, newSharedKey, newTokenSecret } from '@swarmctl/shared/kit';
+import { ClusterError, formatJoinToken, newSharedKey, newTokenSecret, newUnlockKey } from '@swarmctl/shared/kit';
 import {
   type Cluster,
   ClusterSpec,
@@ -8,6 +8,7 @@ import {
   normalise,
   parseJson,
   type TunnelKeys,
+  UnlockRequest,
   withNextKey,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
@@ -15,17 +16,19 @@ import { fixedTicks } from '../ca/new-cluster.ts';
 import { type ApiContext, clusterOf, leading, managerOf, readView } from './context.ts';
 import { showSwarm } from './projection.ts';
 import { flag, type Query, versionOf } from './query.ts';
+import { initAsOf, minorOf } from './version.ts';
 
 // The cluster as one object: init, join and leave act on this node, the rest on the replicated state.
 
 export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/swarm/init', async (request, reply) => {
-    const body = normalise(InitRequest, parseJson(request.body as Buffer) ?? {});
-    if (body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers) throw notYet('autolock is');
+    const body = initAsOf(minorOf(request), normalise(InitRequest, parseJson(request.body as Buffer) ?? {}));
     if (body.ForceNewCluster) throw notYet('force-new-cluster is');
     checkDataPathPort(body.DataPathPort ?? 0);
     if (body.Spec) checkSpec(body.Spec, fixedTicks);
-    const nodeId = await context.local.init(body);
+    const AutoLockManagers = body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers || false;
+    const Spec = { ...body.Spec, EncryptionConfig: { AutoLockManagers } };
+    const nodeId = await context.local.init({ ...body, Spec });
     // Fastify sends a text as it is; clients read a JSON string.
     return reply.type('application/json').send(`${JSON.stringify(nodeId)}\n`);
   });
@@ -47,18 +50,20 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     const spec = normalise(ClusterSpec, parseJson(request.body as Buffer) ?? {});
     const manager = await leading(context);
     const cluster = clusterOf(manager.view());
-    if (flag(request.query, 'rotateManagerUnlockKey') || spec.EncryptionConfig?.AutoLockManagers)
-      throw notYet('autolock is');
     if ((spec.CAConfig?.ForceRotate ?? 0) > (cluster.Spec.CAConfig?.ForceRotate ?? 0)) throw notYet('CA rotation is');
     checkSpec(spec, { ...fixedTicks, ...cluster.Spec.Raft });
+    const Spec = mergeSpec(cluster, spec);
+    const UnlockKey = unlockKeyOf(cluster, Spec, request.query);
     await manager.propose([
       {
         op: 'update',
         table: 'cluster',
         id: cluster.ID,
         version,
+        ...(UnlockKey === undefined && { unset: ['UnlockKey'] as const }),
         set: {
-          Spec: mergeSpec(cluster, spec),
+          Spec,
+          ...(UnlockKey !== undefined && { UnlockKey }),
           RootCA: rotateTokens(cluster, request.query),
           ...(flag(request.query, 'rotateNetworkKeys') && { TunnelKeys: rotatedKeys(cluster, context.clock.now()) }),
         },
@@ -67,17 +72,27 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     return reply.status(200).send();
   });
 
-  app.get('/swarm/unlockkey', async () => {
-    managerOf(context);
-    return { UnlockKey: '' };
-  });
+  app.get('/swarm/unlockkey', async () => ({ UnlockKey: clusterOf(await readView(context)).UnlockKey ?? '' }));
 
-  app.post('/swarm/unlock', async () => {
-    throw new ClusterError('conflict', 'swarm is not locked');
+  app.post('/swarm/unlock', async (request, reply) => {
+    if (context.local.state() !== 'locked') {
+      managerOf(context);
+      throw new ClusterError('conflict', 'swarm is not locked');
+    }
+    const { UnlockKey = '' } = normalise(UnlockRequest, parseJson(request.body as Buffer) ?? {});
+    await context.local.unlock(UnlockKey.trim());
+    return reply.status(200).send();
   });
 }
 
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
+
+/** Undefined: the managers' disks are not locked. */
+function unlockKeyOf(cluster: Cluster, spec: Cluster['Spec'], query: Query): string | undefined {
+  if (!spec.EncryptionConfig?.AutoLockManagers) return undefined;
+  const kept = flag(query, 'rotateManagerUnlockKey') ? undefined : cluster.UnlockKey;
+  return kept ?? newUnlockKey();
+}
 
 /** 0: the default. Ports below are the system's, those above are given to whoever asks for any. */
 function checkDataPathPort(port: number): void {

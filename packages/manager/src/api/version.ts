@@ -81,6 +81,9 @@ export const initAsOf = (minor: number, request: InitRequest): InitRequest => wi
 export const networkAsOf = (minor: number, request: NetworkCreateRequest): NetworkCreateRequest =>
   without(networkFields, minor, request);
 
+export const networkShownTo = <T extends object>(minor: number, network: T): T =>
+  without(networkFields, minor, network);
+
 function without<T extends object>(fields: Since, minor: number, value: T): T {
   return fields
     .filter(([since]) => minor < since)

@@ -4,6 +4,7 @@ import {
   defaultCertificateLifeMs,
   formatJoinToken,
   newTokenSecret,
+  newUnlockKey,
 } from '@swarmctl/shared/kit';
 import { type ClusterSpec, type Draft, type NodeRole, second } from '@swarmctl/shared/model';
 
@@ -35,6 +36,7 @@ export async function newCluster(options: NewClusterOptions): Promise<Draft<'clu
       Digest: digest,
       JoinTokens: { Worker: token(), Manager: token() },
     },
+    ...(options.spec.EncryptionConfig?.AutoLockManagers && { UnlockKey: newUnlockKey() }),
     RemovedRaftIDs: [],
   };
 }

@@ -25,6 +25,9 @@ export function seededRandom(seed: number): Random {
 /** 32 bytes, base64: a key that two parties share. */
 export const newSharedKey = (): string => randomBytes(32).toString('base64');
 
+/** As Docker writes it. */
+export const newUnlockKey = (): string => `SWMKEY-1-${randomBytes(32).toString('base64').replace(/=+$/, '')}`;
+
 const alphabet = '0123456789abcdefghijklmnopqrstuvwxyz';
 
 export const realNewId: NewId = () => {

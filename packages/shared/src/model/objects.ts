@@ -293,6 +293,8 @@ export interface Cluster extends Meta {
   };
   /** Ours, and secret as well. Writer: the tunnel key controller, and the API when asked for new ones. Present with the first encrypted network. */
   readonly TunnelKeys?: TunnelKeys;
+  /** Ours, and secret: what the managers' disks are locked with; absent unless the cluster is locked (`EncryptionConfig.AutoLockManagers`). */
+  readonly UnlockKey?: string;
   /** Ours: raft ids that must never come back. */
   readonly RemovedRaftIDs: readonly number[];
 }

@@ -345,6 +345,9 @@ export const JoinRequest = object({
 });
 export type JoinRequest = Static<typeof JoinRequest>;
 
+export const UnlockRequest = object({ UnlockKey: opt(Type.String()) });
+export type UnlockRequest = Static<typeof UnlockRequest>;
+
 /** Ours: who asks to use the API over TCP. */
 export const ClientRequest = object({
   /** For people. */
