@@ -105,7 +105,6 @@ describe('swarmctl', () => {
       '--credential-spec: credential specs are for Windows containers',
       1,
     ],
-    [['stack', 'deploy', '-c', 'x'], 'swarmctl stack: stacks are not supported yet', 1],
     [['service', 'ls', '-f', 'nonsense'], "invalid filter 'nonsense': expected KEY=VALUE", 125],
     [['--context', 'nowhere', 'info'], "context 'nowhere' not found", 1],
     [['service', 'update', 'x', '--image'], 'flag needs an argument: --image', 125],

@@ -6,6 +6,7 @@ import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
 import { payloadCommands, standardInput } from './commands/payload.ts';
 import { createFlagNames, serviceCommands, valuedCreateFlags } from './commands/service.ts';
+import { stackCommands } from './commands/stack.ts';
 import { swarmCommands } from './commands/swarm.ts';
 import { contextCommands, systemCommands } from './commands/system.ts';
 import { taskCommands } from './commands/task.ts';
@@ -74,7 +75,6 @@ export async function run(
       err,
       fail: (message) => fail(message, 1),
     };
-    refuseAbsentGroup(rest);
     await parser(rest, shell).parseAsync();
   } catch (error) {
     if (signal.aborted) return interrupted;
@@ -140,17 +140,10 @@ const groups = (shell: Shell): Readonly<Record<string, { describe: string; comma
   network: { describe: 'Manage networks', commands: networkCommands },
   secret: { describe: 'Manage secrets', commands: payloadCommands('secret') },
   config: { describe: 'Manage configs', commands: payloadCommands('config') },
+  stack: { describe: 'Manage stacks of compose files', commands: stackCommands },
   task: { describe: 'Look at tasks', commands: taskCommands },
   context: { describe: 'Recorded clusters', commands: contextCommands },
 });
-
-/** Docker has these commands; this cluster does not yet. */
-const absentGroups = ['stack'];
-
-function refuseAbsentGroup([name = '']: readonly string[]): void {
-  if (!absentGroups.includes(name)) return;
-  throw new ClusterError('unimplemented', `swarmctl ${name}: ${name}s are not supported yet`);
-}
 
 function parser(argv: readonly string[], shell: Shell): Argv {
   const all = groups(shell);

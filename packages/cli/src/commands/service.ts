@@ -1,19 +1,19 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { isJobMode, jobSizeOf, type Service, type ServiceSpec } from '@swarmctl/shared/model';
+import type { Service, ServiceSpec } from '@swarmctl/shared/model';
 import type { Argv } from 'yargs';
 import { isNotFound } from '../client.ts';
-import { renderInspect, renderList } from '../output.ts';
+import { renderInspect } from '../output.ts';
 import { resolvePayload, versionNames } from '../payloads.ts';
-import { apiFilters, explain, forEach, type Shell, shortId } from '../runtime.ts';
+import { apiFilters, explain, forEach, type Shell } from '../runtime.ts';
 import { buildCreateSpec, buildUpdateSpec, type Given } from '../service/build.ts';
 import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
 import { printLogs } from '../service/logs.ts';
 import { attachment } from '../service/parse.ts';
 import { encodeNames, encodeReference, payloadFlag } from '../service/payload-flag.ts';
-import { modeName, prettyService, publishedAt } from '../service/pretty.ts';
+import { prettyService } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
-import { shortImage } from '../task-table.ts';
 import { uint } from '../units.ts';
+import { printServices } from './print-services.ts';
 import { printTasks } from './print-tasks.ts';
 import { type Args, type Command, inspectOptions, listOptions, taskListOptions } from './types.ts';
 
@@ -207,49 +207,9 @@ async function scale(args: Args, shell: Shell): Promise<void> {
   for (const id of scaled) await converge(args, shell, id);
 }
 
-type ListedService = Service & {
-  ServiceStatus: { RunningTasks: number; DesiredTasks: number; CompletedTasks: number };
-};
-
-const columns = [
-  { header: 'ID', field: 'ID' },
-  { header: 'NAME', field: 'Name' },
-  { header: 'MODE', field: 'Mode' },
-  { header: 'REPLICAS', field: 'Replicas' },
-  { header: 'IMAGE', field: 'Image' },
-  { header: 'PORTS', field: 'Ports' },
-];
-
 async function list(args: Args, shell: Shell): Promise<void> {
-  const services = await shell
-    .client()
-    .get<ListedService[]>('/services', { status: true, filters: apiFilters(args.list('filter')) });
-  const noTrunc = args.flag('no-trunc');
-  const rows = [...services]
-    .sort((a, b) => a.Spec.Name.localeCompare(b.Spec.Name))
-    .map((service) => ({
-      ID: shortId(service.ID, noTrunc || args.flag('quiet')),
-      Name: service.Spec.Name,
-      Mode: modeName(service.Spec.Mode).toLowerCase(),
-      Replicas: `${service.ServiceStatus.RunningTasks}/${service.ServiceStatus.DesiredTasks}${completed(service)}${perNode(service)}`,
-      Image: shortImage(service.Spec.TaskTemplate.ContainerSpec?.Image ?? '', noTrunc),
-      Ports: (service.Endpoint.Ports ?? [])
-        .filter((port) => port.PublishMode !== 'host')
-        .map((port) => publishedAt(service, port))
-        .join(', '),
-    }));
-  shell.out(renderList(rows, columns, 'ID', { quiet: args.flag('quiet'), format: args.text('format') }));
+  await printServices(args, shell, apiFilters(args.list('filter')));
 }
-
-function completed({ Spec, ServiceStatus: { CompletedTasks: done, DesiredTasks: open } }: ListedService): string {
-  if (!isJobMode(Spec.Mode)) return '';
-  return ` (${done}/${jobSizeOf(Spec)?.completions ?? done + open} completed)`;
-}
-
-const perNode = (service: Service) => {
-  const most = service.Spec.TaskTemplate.Placement?.MaxReplicas;
-  return most ? ` (max ${most} per node)` : '';
-};
 
 async function ps(args: Args, shell: Shell): Promise<void> {
   const services: Service[] = [];

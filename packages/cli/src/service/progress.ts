@@ -5,7 +5,7 @@ import type { Client } from '../client.ts';
 
 // Watches a service until it has converged, and says why when it cannot. What was seen goes in, what to print comes out: the judging is pure.
 
-const pollMs = 150;
+export const pollMs = 150;
 /** How long a task may be without any suitable node before that is the answer. */
 const unplacedMs = 10_000;
 /** Failed tasks that end the wait of a new service. */
@@ -169,6 +169,32 @@ export interface Terminal {
   write(text: string): void;
 }
 
+export interface Step {
+  readonly progress: Progress;
+  readonly converged: boolean;
+  /** Until it counts as converged, while all that is wanted runs. */
+  readonly leftMs: number | undefined;
+}
+
+/** Follows a service from look to look: one that just runs must go on doing so for as long as its update configuration says. */
+export class Follower {
+  readonly #since: { readonly startedMs: number; readonly rollback: boolean };
+  #runningSince: number | undefined;
+
+  constructor(since: { readonly startedMs: number; readonly rollback: boolean }) {
+    this.#since = since;
+  }
+
+  see(seen: Seen): Step {
+    const progress = judge(seen, this.#since);
+    const monitorMs = (seen.service.Spec.UpdateConfig?.Monitor ?? 5e9) / 1e6;
+    this.#runningSince = progress.verdict.kind === 'running' ? (this.#runningSince ?? seen.nowMs) : undefined;
+    const leftMs =
+      this.#runningSince === undefined ? undefined : Math.max(0, monitorMs - (seen.nowMs - this.#runningSince));
+    return { progress, converged: progress.verdict.kind === 'converged' || leftMs === 0, leftMs };
+  }
+}
+
 /** Resolves when the service has converged; rejects with the reason when it cannot. */
 export async function watchService(
   client: Client,
@@ -176,19 +202,13 @@ export async function watchService(
   modules: { clock: Clock; terminal: Terminal; quiet: boolean; signal: AbortSignal; rollback?: boolean },
 ): Promise<void> {
   const { clock, signal } = modules;
-  const startedMs = clock.now();
+  const follower = new Follower({ startedMs: clock.now(), rollback: modules.rollback ?? false });
   const print = printer(modules.terminal, modules.quiet);
-  let runningSince: number | undefined;
   for (;;) {
-    const seen = await look(client, id, clock);
-    const progress = judge(seen, { startedMs, rollback: modules.rollback ?? false });
-    const monitorMs = (seen.service.Spec.UpdateConfig?.Monitor ?? 5e9) / 1e6;
-    runningSince = progress.verdict.kind === 'running' ? (runningSince ?? clock.now()) : undefined;
-    const stable = runningSince !== undefined && clock.now() - runningSince >= monitorMs;
-    const leftMs = runningSince === undefined ? undefined : Math.max(0, monitorMs - (clock.now() - runningSince));
-    print(progress, progress.verdict.kind === 'converged' || stable, leftMs);
+    const { progress, converged, leftMs } = follower.see(await look(client, id, clock));
+    print(progress, converged, leftMs);
     if (progress.verdict.kind === 'failed') throw new Error(progress.verdict.reason);
-    if (progress.verdict.kind === 'converged' || stable) return;
+    if (converged) return;
     await delay(clock, pollMs, signal);
   }
 }

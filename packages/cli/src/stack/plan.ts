@@ -1,0 +1,299 @@
+import {
+  completeNetworkSpec,
+  completeServiceSpec,
+  isPredefinedNetwork,
+  type PayloadKind,
+  type Service,
+  type ServiceSpec,
+  vxlanIdOption,
+} from '@swarmctl/shared/model';
+import { imageLabel } from '../compose/names.ts';
+import { Problems } from '../compose/problems.ts';
+import type { Stack, StackNetwork, StackPayload, StackService } from '../compose/stack.ts';
+import {
+  baseOf,
+  type Current,
+  isOf,
+  keyOf,
+  newestOf,
+  ownLabels,
+  type ShownNetwork,
+  type StoredPayload,
+} from './current.ts';
+import { type Difference, differences } from './diff.ts';
+
+// What is to be done so that a cluster has what a stack asks for. Pure: what cannot be had is an error before anything is written.
+
+export interface ServicePlan {
+  readonly service: StackService;
+  /** Absent: it is to be made. */
+  readonly stored?: Service;
+  /** None: it stays as it is. */
+  readonly differences: readonly Difference[];
+}
+
+export interface PayloadPlan {
+  readonly payload: StackPayload;
+  readonly act: 'create' | 'rotate' | 'label' | 'keep';
+  readonly stored?: StoredPayload;
+  /** Of the version that services are to use. */
+  readonly versionName: string;
+}
+
+export interface Removal {
+  readonly what: 'service' | 'network' | PayloadKind;
+  readonly id: string;
+  readonly name: string;
+}
+
+export interface Plan {
+  readonly networks: readonly StackNetwork[];
+  readonly payloads: readonly PayloadPlan[];
+  /** In the order in which they are to be made. */
+  readonly services: readonly ServicePlan[];
+  /** Services first. */
+  readonly removals: readonly Removal[];
+}
+
+/** Throws ClusterError with all that the cluster has otherwise, a line each. */
+export function planOf(stack: Stack, current: Current, { prune }: { readonly prune: boolean }): Plan {
+  const problems = new Problems();
+  const fail = (path: StackService['path'], message: string) => problems.error(stack.at(path), path, message);
+  const networks = stack.networks.filter((network) => isNew(network, stack, current, fail));
+  const payloads = stack.payloads.flatMap((payload) => payloadPlan(payload, stack, current, fail) ?? []);
+  const services = stack.services.map((service) => servicePlan(service, stack, current, payloads, fail));
+  problems.throwIfAny();
+  return { networks, payloads, services, removals: prune ? leftovers(stack, current) : [] };
+}
+
+type Fail = (path: StackService['path'], message: string) => void;
+
+const taken = (what: string, name: string) =>
+  `there is a ${what} ${name} already, which is not of this stack; say external: true to use it, or give another name`;
+
+// --- networks ---
+
+function isNew({ name, request, path }: StackNetwork, stack: Stack, current: Current, fail: Fail): boolean {
+  const shown = current.networks.find((one) => one.Name === name || (!request && one.Id === name));
+  if (!request) {
+    if (!shown)
+      fail(path, `there is no network ${name}, which is external; make it by "swarmctl network create ${name}"`);
+    else if (shown.Scope !== 'swarm' && !isPredefinedNetwork(name)) {
+      fail(path, `the network ${name} belongs to one engine: it should have the scope swarm`);
+    }
+    return false;
+  }
+  if (!shown) return true;
+  if (!isOf(shown.Labels, stack.name)) fail(path, taken('network', name));
+  else {
+    const [first] = differences(settingsOf(shown, request), wantedSettings(request));
+    if (first) {
+      const { path: field, before = 'nothing', after = 'nothing' } = first;
+      const what = `${field} is ${JSON.stringify(before)}, not ${JSON.stringify(after)}`;
+      fail(
+        path,
+        `the network ${name} is there with other settings (${what}), and a network cannot be changed; remove the stack first, or give it another name`,
+      );
+    }
+  }
+  return false;
+}
+
+type Request = NonNullable<StackNetwork['request']>;
+
+/** What can be compared: the rest is the cluster's choice. */
+const wantedSettings = (request: Request) => {
+  const spec = completeNetworkSpec(request);
+  return {
+    Driver: spec.DriverConfiguration?.Name,
+    Options: spec.DriverConfiguration?.Options,
+    Internal: spec.Internal ?? false,
+    Attachable: spec.Attachable ?? false,
+    EnableIPv6: spec.IPv6Enabled ?? false,
+    Labels: spec.Labels,
+    IPAM: spec.IPAMOptions?.Configs,
+  };
+};
+
+function settingsOf(shown: ShownNetwork, request: Request) {
+  const asked = completeNetworkSpec(request);
+  const { [vxlanIdOption]: number, ...options } = shown.Options ?? {};
+  const asksNumber = asked.DriverConfiguration?.Options?.[vxlanIdOption] !== undefined;
+  const configs = asked.IPAMOptions?.Configs?.map((config) => {
+    const there = shown.IPAM.Config?.find(({ Subnet }) => Subnet === config.Subnet);
+    return Object.fromEntries(Object.keys(config).map((key) => [key, there?.[key as keyof typeof config]]));
+  });
+  return {
+    Driver: shown.Driver,
+    Options: { ...options, ...(asksNumber && { [vxlanIdOption]: number }) },
+    Internal: shown.Internal,
+    Attachable: shown.Attachable,
+    EnableIPv6: shown.EnableIPv6,
+    Labels: shown.Labels,
+    IPAM: configs,
+  };
+}
+
+// --- secrets and configs ---
+
+function payloadPlan(payload: StackPayload, stack: Stack, current: Current, fail: Fail): PayloadPlan | undefined {
+  const { kind, name, spec, path } = payload;
+  const stored = newestOf(current, payload);
+  if (!spec) {
+    if (stored) return { payload, act: 'keep', stored, versionName: stored.Spec.Name };
+    fail(path, `there is no ${kind} ${name}, which is external; make it by "swarmctl ${kind} create ${name} FILE"`);
+    return undefined;
+  }
+  if (!stored) return { payload, act: 'create', versionName: name };
+  if (!isOf(stored.Spec.Labels, stack.name)) {
+    fail(path, taken(kind, name));
+    return undefined;
+  }
+  const next = current.outdated.get(keyOf(payload));
+  if (next !== undefined) return { payload, act: 'rotate', stored, versionName: next };
+  const isLabelled = differences(ownLabels(stored), spec.Labels).length === 0;
+  return { payload, act: isLabelled ? 'keep' : 'label', stored, versionName: stored.Spec.Name };
+}
+
+// --- services ---
+
+function servicePlan(
+  service: StackService,
+  stack: Stack,
+  current: Current,
+  payloads: readonly PayloadPlan[],
+  fail: Fail,
+): ServicePlan {
+  const stored = current.services.find(({ Spec }) => Spec.Name === service.name);
+  const conflict = portTaken(service, stored, current);
+  if (conflict) fail([...service.path, 'ports'], conflict);
+  if (!stored) return { service, differences: [] };
+  if (!isOf(stored.Spec.Labels, stack.name)) fail(service.path, taken('service', service.name));
+  const [before, after] = [modeOf(stored.Spec), modeOf(service.spec)];
+  if (before !== after) {
+    fail(
+      [...service.path, 'deploy', 'mode'],
+      `the service is ${before}, which cannot become ${after}; remove it first`,
+    );
+  }
+  const idOf = (target: string) => current.networks.find(({ Name }) => Name === target)?.Id ?? target;
+  const ids = (kind: PayloadKind, name: string) => {
+    const plan = payloads.find(({ payload }) => payload.kind === kind && payload.name === name);
+    // One that is yet to be made has no id.
+    const ID = plan?.act === 'keep' || plan?.act === 'label' ? (plan.stored?.ID ?? '') : '(new)';
+    return { ID, Name: plan?.versionName ?? name };
+  };
+  const wanted = completeServiceSpec(updatedSpec(service, stored, ids, idOf));
+  return { service, stored, differences: differences(completeServiceSpec(stored.Spec), wanted) };
+}
+
+export type PayloadIds = (kind: PayloadKind, name: string) => { readonly ID: string; readonly Name: string };
+
+/** The spec with the ids of secrets and configs, and of networks where they are known. */
+export function filledSpec(spec: ServiceSpec, ids: PayloadIds, networkId = (name: string) => name): ServiceSpec {
+  const { ContainerSpec: container = {}, Networks, ...task } = spec.TaskTemplate ?? {};
+  const Secrets = container.Secrets?.map((one) => {
+    const { ID, Name } = ids('secret', one.SecretName ?? '');
+    return { ...one, SecretID: ID, SecretName: Name };
+  });
+  const Configs = container.Configs?.map((one) => {
+    const { ID, Name } = ids('config', one.ConfigName ?? '');
+    return { ...one, ConfigID: ID, ConfigName: Name };
+  });
+  return {
+    ...spec,
+    TaskTemplate: {
+      ...task,
+      ContainerSpec: { ...container, ...(Secrets && { Secrets }), ...(Configs && { Configs }) },
+      ...(Networks && { Networks: Networks.map((one) => ({ ...one, Target: networkId(one.Target ?? '') })) }),
+    },
+  };
+}
+
+/** An update forces nothing anew, and leaves an image that a client pinned to a digest as it is while the file names the same one. */
+export function updatedSpec(
+  { spec }: StackService,
+  { Spec: stored }: Service,
+  ids: PayloadIds,
+  networkId?: (name: string) => string,
+): ServiceSpec {
+  const filled = filledSpec(spec, ids, networkId);
+  const task = filled.TaskTemplate ?? {};
+  const isSameImage = stored.Labels[imageLabel] === spec.Labels?.[imageLabel];
+  const Image = isSameImage ? stored.TaskTemplate.ContainerSpec?.Image : task.ContainerSpec?.Image;
+  const Platforms = task.Placement?.Platforms ?? (isSameImage ? stored.TaskTemplate.Placement?.Platforms : undefined);
+  const { ForceUpdate } = stored.TaskTemplate;
+  return {
+    ...filled,
+    TaskTemplate: {
+      ...task,
+      ContainerSpec: { ...task.ContainerSpec, ...(Image && { Image }) },
+      ...((task.Placement || Platforms) && { Placement: { ...task.Placement, ...(Platforms && { Platforms }) } }),
+      ...(ForceUpdate !== undefined && { ForceUpdate }),
+    },
+  };
+}
+
+const modeOf = ({ Mode }: ServiceSpec): string => {
+  if (Mode?.ReplicatedJob) return 'replicated-job';
+  if (Mode?.GlobalJob) return 'global-job';
+  return Mode?.Global ? 'global' : 'replicated';
+};
+
+/** Ports of HTTP, and those that answer on some addresses alone, may be several services'; the managers look closer. */
+function portTaken({ spec }: StackService, stored: Service | undefined, current: Current): string | undefined {
+  for (const port of spec.EndpointSpec?.Ports ?? []) {
+    if (port.PublishMode === 'host' || !port.PublishedPort) continue;
+    const other = current.services.find(
+      (service) =>
+        service.ID !== stored?.ID &&
+        service.Endpoint.Ports?.some(
+          (one) =>
+            one.PublishMode !== 'host' &&
+            one.PublishedPort === port.PublishedPort &&
+            (one.Protocol || 'tcp') === (port.Protocol || 'tcp'),
+        ) &&
+        ![spec.Labels, service.Spec.Labels].some((labels) =>
+          Object.keys(labels ?? {}).some((key) => /^swarmctl\.(http\.route|ingress\.address)/.test(key)),
+        ),
+    );
+    if (other) return `port ${port.PublishedPort}/${port.Protocol} is published by service ${other.Spec.Name} already`;
+  }
+  return undefined;
+}
+
+// --- what is no longer asked for ---
+
+function leftovers(stack: Stack, current: Current): Removal[] {
+  const wanted = new Set(stack.services.map(({ name }) => name));
+  const networks = new Set(stack.networks.map(({ name }) => name));
+  const payloads = new Set(stack.payloads.map(keyOf));
+  return ownedBy(stack.name, current).filter(({ what, name, base }) => {
+    if (what === 'service') return !wanted.has(name);
+    return what === 'network' ? !networks.has(name) : !payloads.has(`${what} ${base}`);
+  });
+}
+
+interface Owned extends Removal {
+  /** The name that all versions of it share. */
+  readonly base: string;
+}
+
+/** All that carries the stack's name, in the order in which it can be removed. */
+export function ownedBy(stack: string, current: Pick<Current, 'services' | 'networks' | 'payloads'>): Owned[] {
+  const owned = <T>(all: readonly T[], labels: (one: T) => Readonly<Record<string, string>> | null) =>
+    all.filter((one) => isOf(labels(one), stack));
+  return [
+    ...owned(current.services, ({ Spec }) => Spec.Labels).map(({ ID, Spec: { Name } }) => ({
+      ...{ what: 'service' as const, id: ID, name: Name, base: Name },
+    })),
+    ...(['secret', 'config'] as const).flatMap((what) =>
+      owned(current.payloads[what], ({ Spec }) => Spec.Labels).map((one) => ({
+        ...{ what, id: one.ID, name: one.Spec.Name, base: baseOf(one) },
+      })),
+    ),
+    ...owned(current.networks, ({ Labels }) => Labels).map(({ Id, Name }) => ({
+      ...{ what: 'network' as const, id: Id, name: Name, base: Name },
+    })),
+  ];
+}
