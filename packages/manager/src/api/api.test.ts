@@ -1,85 +1,39 @@
-import { ClusterError, createRootCa, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
+import { ClusterError, createRootCa, ManualClock } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
-import type { FastifyInstance } from 'fastify';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { networkConflict } from '../control/allocator/networks.ts';
-import { portConflict } from '../control/allocator/ports.ts';
+import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { Store } from '../store/store.ts';
-import type { LocalState, ManagerAccess } from './ports.ts';
-import { createApi } from './server.ts';
+import type { LocalState } from './ports.ts';
 
 const root = await createRootCa(1_700_000_000_000);
 const worker = `SWMTKN-1-${'a'.repeat(50)}-${'b'.repeat(25)}`;
 
 let store: Store;
-let app: FastifyInstance;
+let api: TestApi;
 let state: LocalState;
 let readIndex: () => Promise<void>;
 let withManager: boolean;
-let index: number;
 const clock = new ManualClock();
 
-const propose = async (changes: readonly StoreChange[]) => {
-  const outcome = store.apply(++index, { now: clock.now(), changes });
-  if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
-  return { index };
-};
+const propose = async (changes: readonly StoreChange[]) => api.apply(changes);
 
 beforeEach(async () => {
   store = new Store();
   state = 'active';
   withManager = true;
-  index = 0;
   readIndex = async () => undefined;
-  const manager: ManagerAccess = {
-    isLeader: () => true,
-    leader: () => undefined,
-    view: () => store.view(),
-    readIndex: () => readIndex(),
-    propose,
-    raftStatus: () => ({ leader: true, reachable: true }),
-    portConflict,
-    networkConflict,
-    logs: async function* () {
-      yield { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') };
-      yield { notice: 'node n2 is away' };
-    },
-    dialLeader: async () => {
-      throw new Error('nobody leads');
-    },
-  };
-  app = await createApi({
-    local: {
-      state: () => state,
-      manager: () => (withManager ? manager : undefined),
-      info: () => ({
-        nodeId: 'n1',
-        addr: '127.0.0.1',
-        hostname: 'one',
-        error: '',
-        managers: [],
-        runtime: 'docker',
-        runtimeReady: true,
-        engineVersion: '1',
-        ingress: 'proxy',
-        cpus: 2,
-        memoryBytes: 1,
-        architecture: 'x86_64',
-        kernel: '6',
-        operatingSystem: 'Linux',
-        labels: [],
-        dataDir: '/d',
-      }),
-      init: async () => 'n1',
-      join: async () => undefined,
-      leave: async () => undefined,
-      unlock: async () => undefined,
-    },
+  api = await testApi({
+    store,
     clock,
-    newId: newIdFrom(seededRandom(1)),
-    random: seededRandom(2),
-    log: silentLogger,
-    version: '0.1.0',
+    hasManager: () => withManager,
+    local: { state: () => state },
+    manager: {
+      readIndex: () => readIndex(),
+      logs: async function* () {
+        yield { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') };
+        yield { notice: 'node n2 is away' };
+      },
+    },
   });
   await propose([
     {
@@ -122,23 +76,7 @@ beforeEach(async () => {
   ]);
 });
 
-async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unknown) {
-  const response = await app.inject({
-    method,
-    url,
-    ...(body !== undefined && {
-      payload: typeof body === 'string' ? body : JSON.stringify(body),
-      headers: { 'content-type': 'application/json' },
-    }),
-  });
-  let json: unknown;
-  try {
-    json = response.body === '' ? undefined : JSON.parse(response.body);
-  } catch {
-    json = response.body;
-  }
-  return { status: response.statusCode, json: json as any, headers: response.headers };
-}
+const call = (method: Method, url: string, body?: unknown) => api.call(method, url, body);
 
 const web = (more: object = {}) => ({ Name: 'web', TaskTemplate: { ContainerSpec: { Image: 'web:1' } }, ...more });
 const create = async (spec: object = web()) => (await call('POST', '/v1.41/services/create', spec)).json.ID as string;
@@ -327,7 +265,7 @@ describe('services', () => {
       `/services/${id}/update?version=2`,
       web({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } }),
     );
-    await call('POST', `/services/${id}/update?version=${index}&rollback=previous`, web());
+    await call('POST', `/services/${id}/update?version=${store.index}&rollback=previous`, web());
     expect((await call('GET', '/services/web')).json).toMatchObject({
       Spec: { TaskTemplate: { ContainerSpec: { Image: 'web:1' } } },
       UpdateStatus: { State: 'rollback_started', Message: 'manually requested rollback' },
@@ -481,7 +419,7 @@ describe('tasks and logs', () => {
   });
 
   test('logs are framed, with details on request', async () => {
-    const response = await app.inject({ method: 'GET', url: '/services/web/logs?stdout=1&stderr=1&details=1' });
+    const response = await api.app.inject({ method: 'GET', url: '/services/web/logs?stdout=1&stderr=1&details=1' });
     const bytes = response.rawPayload;
     expect(response.headers['content-type']).toBe('application/vnd.docker.multiplexed-stream');
     const first = bytes.subarray(8, 8 + bytes.readUInt32BE(4)).toString();

@@ -1,63 +1,29 @@
-import { ClusterError, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
-import type { StoreChange } from '@swarmctl/shared/model';
-import type { FastifyInstance } from 'fastify';
+import { ManualClock } from '@swarmctl/shared/kit';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { aCluster, aNode, aStore, aTask } from '../../../../test/kit/index.ts';
 import { settleState } from '../../../../test/sim/control/decide.ts';
 import { endpointAllocator } from '../control/allocator/endpoints.ts';
-import { networkAllocator, networkConflict } from '../control/allocator/networks.ts';
-import { portConflict } from '../control/allocator/ports.ts';
+import { networkAllocator } from '../control/allocator/networks.ts';
 import { taskAllocator } from '../control/allocator/tasks.ts';
 import type { Store } from '../store/store.ts';
-import type { ManagerAccess } from './ports.ts';
-import { createApi } from './server.ts';
 
 let store: Store;
-let app: FastifyInstance;
+let api: TestApi;
 let withManager: boolean;
 let clock: ManualClock;
 
 async function start(): Promise<void> {
-  store = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1', hostname: 'alpha', addr: '192.168.1.1' })] });
   withManager = true;
+  store = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1', hostname: 'alpha', addr: '192.168.1.1' })] });
   clock = new ManualClock();
-  const manager = {
-    isLeader: () => true,
-    view: () => store.view(),
-    readIndex: async () => undefined,
-    propose: async (changes: readonly StoreChange[]) => {
-      const outcome = store.apply(store.index + 1, { now: clock.now(), changes });
-      if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
-      return { index: store.index };
-    },
-    portConflict,
-    networkConflict,
-  } as unknown as ManagerAccess;
-  app = await createApi({
-    local: {
-      state: () => 'active',
-      manager: () => (withManager ? manager : undefined),
-      info: () => ({}) as never,
-      init: async () => 'n1',
-      join: async () => undefined,
-      leave: async () => undefined,
-      unlock: async () => undefined,
-    },
-    clock,
-    newId: newIdFrom(seededRandom(1)),
-    random: seededRandom(2),
-    log: silentLogger,
-    version: '0.1.0',
-  });
+  api = await testApi({ store, clock, hasManager: () => withManager });
 }
 beforeEach(() => start());
 
-async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unknown) {
-  const payload = body === undefined ? {} : { payload: JSON.stringify(body) };
-  const headers = body === undefined ? {} : { headers: { 'content-type': 'application/json' } };
-  const response = await app.inject({ method, url, ...payload, ...headers });
-  const json = response.body === '' ? undefined : JSON.parse(response.body);
-  return { status: response.statusCode, json };
+async function call(method: Method, url: string, body?: unknown) {
+  const { status, json } = await api.call(method, url, body);
+  return { status, json };
 }
 
 /** A removal that has come to wait for something. */

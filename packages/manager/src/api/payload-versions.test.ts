@@ -1,24 +1,17 @@
-import { ClusterError, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
 import type { Service, ServiceSpec, StoreChange, Task } from '@swarmctl/shared/model';
-import type { FastifyInstance } from 'fastify';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { aCluster, aNode, aPayload, aStore, aTask } from '../../../../test/kit/index.ts';
-import { portConflict } from '../control/allocator/ports.ts';
 import type { Store } from '../store/store.ts';
-import type { ManagerAccess } from './ports.ts';
-import { createApi } from './server.ts';
 
 // Services that use secrets and configs, and what rotation does to them.
 
 let store: Store;
-let app: FastifyInstance;
+let api: TestApi;
 /** Called before each proposal. */
 let meanwhile: () => void;
 
-const apply = (changes: readonly StoreChange[]) => {
-  const outcome = store.apply(store.index + 1, { now: 0, changes });
-  if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
-};
+const apply = (changes: readonly StoreChange[]) => api.apply(changes);
 
 beforeEach(async () => {
   store = aStore({
@@ -31,40 +24,12 @@ beforeEach(async () => {
     configs: [aPayload({ id: 'c1', name: 'conf', data: 'one', templated: true })],
   });
   meanwhile = () => undefined;
-  const manager = {
-    isLeader: () => true,
-    view: () => store.view(),
-    readIndex: async () => undefined,
-    propose: async (changes: readonly StoreChange[]) => {
-      meanwhile();
-      apply(changes);
-      return { index: store.index };
-    },
-    portConflict,
-  } as unknown as ManagerAccess;
-  app = await createApi({
-    local: {
-      state: () => 'active',
-      manager: () => manager,
-      info: () => ({}) as never,
-      init: async () => 'n1',
-      join: async () => undefined,
-      leave: async () => undefined,
-      unlock: async () => undefined,
-    },
-    clock: new ManualClock(),
-    newId: newIdFrom(seededRandom(1)),
-    random: seededRandom(2),
-    log: silentLogger,
-    version: '0.1.0',
-  });
+  api = await testApi({ store, meanwhile: () => meanwhile() });
 });
 
-async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unknown) {
-  const payload = body === undefined ? {} : { payload: JSON.stringify(body) };
-  const headers = body === undefined ? {} : { headers: { 'content-type': 'application/json' } };
-  const response = await app.inject({ method, url, ...payload, ...headers });
-  return { status: response.statusCode, json: response.body === '' ? undefined : JSON.parse(response.body) };
+async function call(method: Method, url: string, body?: unknown) {
+  const { status, json } = await api.call(method, url, body);
+  return { status, json };
 }
 
 const file = (Name: string) => ({ Name, UID: '0', GID: '0', Mode: 0o444 });

@@ -1,58 +1,17 @@
-import { ClusterError, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
-import type { StoreChange } from '@swarmctl/shared/model';
-import type { FastifyInstance } from 'fastify';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { aCluster, aNode, aStore } from '../../../../test/kit/index.ts';
-import { portConflict } from '../control/allocator/ports.ts';
 import type { Store } from '../store/store.ts';
-import type { ManagerAccess } from './ports.ts';
-import { createApi } from './server.ts';
 
 let store: Store;
-let app: FastifyInstance;
-
-const apply = (changes: readonly StoreChange[]) => {
-  const outcome = store.apply(store.index + 1, { now: 0, changes });
-  if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
-};
+let api: TestApi;
 
 beforeEach(async () => {
   store = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1' })] });
-  const manager = {
-    isLeader: () => true,
-    view: () => store.view(),
-    readIndex: async () => undefined,
-    propose: async (changes: readonly StoreChange[]) => {
-      apply(changes);
-      return { index: store.index };
-    },
-    portConflict,
-  } as unknown as ManagerAccess;
-  app = await createApi({
-    local: {
-      state: () => 'active',
-      manager: () => manager,
-      info: () => ({}) as never,
-      init: async () => 'n1',
-      join: async () => undefined,
-      leave: async () => undefined,
-      unlock: async () => undefined,
-    },
-    clock: new ManualClock(),
-    newId: newIdFrom(seededRandom(1)),
-    random: seededRandom(2),
-    log: silentLogger,
-    version: '0.1.0',
-  });
+  api = await testApi({ store });
 });
 
-async function call(method: 'GET' | 'POST' | 'DELETE', url: string, body?: unknown) {
-  const payload = body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) };
-  const headers = body === undefined ? {} : { headers: { 'content-type': 'application/json' } };
-  const response = await app.inject({ method, url: `/v1.41${url}`, ...payload, ...headers });
-  const json = response.body === '' ? undefined : JSON.parse(response.body);
-  return { status: response.statusCode, json, text: response.body };
-}
+const call = (method: Method, url: string, body?: unknown) => api.call(method, `/v1.41${url}`, body);
 
 const base64 = (text: string) => Buffer.from(text).toString('base64');
 const create = async (kind: 'secret' | 'config', Name: string, data = 'abc', more: object = {}): Promise<string> => {
