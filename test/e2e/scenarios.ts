@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
@@ -8,6 +9,8 @@ import { sh, World } from './world.ts';
 
 // What a cluster must do for those who run their company on it, once for each runtime. The tests of a suite share one cluster and run in order;
 // each leaves it whole.
+
+const swarmctlBin = fileURLToPath(new URL('../../packages/cli/bin/swarmctl.js', import.meta.url));
 
 export function scenarios(runtime: 'docker' | 'process'): void {
   let world: World;
@@ -165,13 +168,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
       const sourced = await over('sh', ['-c', `. ${folder}/env.sh && docker node ls --format '{{.Hostname}}'`]);
       expect(sourced.out.trim().split('\n').sort()).toEqual(['m1', 'm2', 'm3', 'w1', 'w2']);
       const tls = { DOCKER_HOST: `tcp://${second.addr}:2376`, DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: folder };
-      const swarmctl = [
-        fileURLToPath(new URL('../../packages/cli/bin/swarmctl.js', import.meta.url)),
-        'node',
-        'ls',
-        '--format',
-        '{{.Hostname}}',
-      ];
+      const swarmctl = [swarmctlBin, 'node', 'ls', '--format', '{{.Hostname}}'];
       expect((await over(process.execPath, swarmctl, tls)).out.trim().split('\n')).toHaveLength(5);
       // The node's own certificate, and none.
       const node = { ...tls, DOCKER_CERT_PATH: join(first.folder, 'identity') };
@@ -577,6 +574,31 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         (await (await manager()).api.get<Node[]>('/nodes')).every((node) => node.Status.State === 'ready'),
       );
       expect(containers(await cluster.running('keep'))).toEqual(before);
+    }, 60_000);
+
+    test('a locked manager waits for the key after a restart', async () => {
+      const [first, second] = cluster.managers as [NodeHandle, NodeHandle];
+      const key = /SWMKEY-1-\S+/.exec(await cluster.ctl(first, 'swarm', 'update', '--autolock'))?.[0] ?? '';
+      await cluster.eventually('its keys are locked', async () => !existsSync(join(second.folder, 'identity/key.pem')));
+      await cluster.kill(second);
+      await cluster.startNode(second);
+      const { code, err } = await cluster.tryCtl(second, 'node', 'ls');
+      expect({ code, err }).toMatchObject({ code: 1, err: expect.stringContaining('needs to be unlocked') });
+      const unlock = (typed: string) =>
+        runProgram('sh', [
+          '-c',
+          `echo ${typed} | ${process.execPath} ${swarmctlBin} --host unix://${second.socket} swarm unlock`,
+        ]);
+      expect(await unlock('SWMKEY-1-wrong')).toMatchObject({
+        code: 1,
+        err: expect.stringMatching(/an unlock key looks like/),
+      });
+      expect(await unlock(key)).toMatchObject({ code: 0 });
+      await cluster.eventually('it manages again', async () => (await cluster.tryCtl(second, 'node', 'ls')).code === 0);
+      await cluster.ctl(first, 'swarm', 'update', '--autolock=false');
+      await cluster.eventually('its keys are its own again', async () =>
+        existsSync(join(second.folder, 'identity/key.pem')),
+      );
     }, 60_000);
 
     test('a drained node gives its tasks up, and takes new ones when it is active again', async () => {

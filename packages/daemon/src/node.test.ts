@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type ManagerStart, type StartManager, startManager } from '@swarmctl/manager';
-import { realClock, realNewId, realRandom, silentLogger } from '@swarmctl/shared/kit';
+import { newUnlockKey, realClock, realNewId, realRandom, silentLogger } from '@swarmctl/shared/kit';
 import type { Node, NodeRole } from '@swarmctl/shared/model';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { aTask } from '../../../test/kit/builders.ts';
@@ -268,6 +268,53 @@ describe('a node', { timeout: 40_000 }, () => {
     await again.leave(false);
     expect(again.state()).toBe('inactive');
     await joinAs(again, 'worker', first);
+  });
+
+  test('of a locked cluster wants the key after a restart, follows a new one, and is as before when it is unlocked', async () => {
+    const [first, second] = (await clusterOf('manager')) as [LocalNode, LocalNode];
+    const lock = async (UnlockKey: string | undefined) => {
+      const cluster = first.manager()?.view().cluster();
+      if (!cluster) throw new Error('there is no cluster');
+      const set = UnlockKey === undefined ? { unset: ['UnlockKey'] as const, set: {} } : { set: { UnlockKey } };
+      await first.manager()?.propose([{ op: 'update', table: 'cluster', id: cluster.ID, ...set }]);
+    };
+    const keyOf = (n: number) => join(folder, `n${n}`, 'identity', 'key.pem');
+    const [key, next] = [newUnlockKey(), newUnlockKey()];
+    await lock(key);
+    for (const n of [1, 2]) await eventually(`node ${n} is locked`, () => existsSync(keyOf(n))).toBe(false);
+    await second.stop();
+    const again = await makeNode(2);
+    expect(again.state()).toBe('locked');
+    await expect(again.init({})).rejects.toThrow('already part of a swarm');
+    await expect(again.leave(false)).rejects.toThrow('needs to be unlocked');
+    await expect(again.unlock(next)).rejects.toThrow('invalid key');
+    expect(again.state()).toBe('locked');
+    await again.unlock(key);
+    await eventually('it is a manager', () => again.manager()?.leader()).toBeDefined();
+    await expect(again.unlock(key)).rejects.toThrow('swarm is not locked');
+    await lock(next);
+    await eventually('it follows', () => again.manager()?.view().cluster()?.UnlockKey).toBe(next);
+    await again.stop();
+    const last = await makeNode(2);
+    await last.unlock(next);
+    await lock(undefined);
+    await eventually('its key is in the clear', () => existsSync(keyOf(2))).toBe(true);
+    await last.stop();
+    expect((await makeNode(2)).state()).toBe('active');
+  });
+
+  test('that is locked may be taken out without its key', async () => {
+    const [first] = (await clusterOf()) as [LocalNode];
+    const cluster = first.manager()?.view().cluster();
+    await first
+      .manager()
+      ?.propose([{ op: 'update', table: 'cluster', id: cluster?.ID ?? '', set: { UnlockKey: newUnlockKey() } }]);
+    await first.stop();
+    const again = await makeNode(1);
+    expect(again.state()).toBe('locked');
+    await again.leave(true);
+    expect(again.state()).toBe('inactive');
+    await again.init({});
   });
 });
 

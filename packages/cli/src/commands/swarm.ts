@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline';
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { ClusterSpec } from '@swarmctl/shared/model';
 import type { Argv } from 'yargs';
@@ -6,7 +7,7 @@ import { durationNs, uint } from '../units.ts';
 import type { ShownNode } from './node.ts';
 import type { Args, Command } from './types.ts';
 
-// swarmctl swarm: init, join, leave, join-token, update, ca.
+// swarmctl swarm: init, join, leave, join-token, update, unlock, unlock-key, ca.
 
 interface Swarm {
   ID: string;
@@ -33,6 +34,54 @@ async function init(args: Args, shell: Shell): Promise<void> {
   shell.out(`Swarm initialized: current node (${id}) is now a manager.\n\n`);
   await printToken(shell, 'worker', 'To add a worker to this swarm, run the following command:');
   shell.out("To add a manager to this swarm, run 'swarmctl swarm join-token manager' and follow the instructions.\n");
+  if (args.flag('autolock')) await printUnlockKey(shell);
+}
+
+async function unlockKey(args: Args, shell: Shell): Promise<void> {
+  const client = shell.client();
+  if (args.flag('rotate')) {
+    const swarm = await client.get<Swarm>('/swarm');
+    if (!swarm.Spec.EncryptionConfig?.AutoLockManagers)
+      throw new ClusterError('failed-precondition', 'cannot rotate because autolock is not turned on');
+    await client.post('/swarm/update', swarm.Spec, {
+      version: swarm.Version.Index,
+      rotateWorkerToken: false,
+      rotateManagerToken: false,
+      rotateManagerUnlockKey: true,
+    });
+    if (!args.flag('quiet')) shell.out('Successfully rotated manager unlock key.\n');
+  }
+  if (args.flag('quiet')) shell.out(`${await currentUnlockKey(shell)}\n`);
+  else await printUnlockKey(shell);
+}
+
+async function currentUnlockKey(shell: Shell): Promise<string> {
+  const { UnlockKey } = await shell.client().get<{ UnlockKey: string }>('/swarm/unlockkey');
+  if (UnlockKey === '') throw new ClusterError('failed-precondition', 'no unlock key is set');
+  return UnlockKey;
+}
+
+async function printUnlockKey(shell: Shell): Promise<void> {
+  shell.out(`
+To unlock a swarm manager after it restarts, run the 'swarmctl swarm unlock' command and provide the following key:
+
+    ${await currentUnlockKey(shell)}
+
+Keep it in a safe place, with the keys before it: without it a restarted manager cannot be used again, and one that was off
+while the key changed wants the one before.
+`);
+}
+
+/** Not as an argument: others would see it in the list of processes. */
+async function unlock(_args: Args, shell: Shell): Promise<void> {
+  if (shell.terminal.isTty) shell.err('Enter unlock key: ');
+  await shell.client().post('/swarm/unlock', { UnlockKey: (await firstLine()).trim() });
+}
+
+async function firstLine(): Promise<string> {
+  const lines = createInterface({ input: process.stdin });
+  for await (const line of lines) return line;
+  return '';
 }
 
 async function printToken(shell: Shell, role: 'worker' | 'manager', heading: string): Promise<void> {
@@ -96,17 +145,29 @@ const withSpec = (yargs: Argv) =>
     .option('task-history-limit', { type: 'string', describe: 'Finished tasks kept for each slot (5)' })
     .option('cert-expiry', { type: 'string', describe: 'Life of node certificates (2160h)' })
     .option('dispatcher-heartbeat', { type: 'string', describe: "Between a node's signs of life (1s)" })
-    .option('snapshot-interval', { type: 'string', describe: 'Log entries between raft snapshots (10000)' });
+    .option('snapshot-interval', { type: 'string', describe: 'Log entries between raft snapshots (10000)' })
+    .option('autolock', {
+      type: 'boolean',
+      describe: "Lock the keys on the managers' disks: a restarted manager waits for 'swarm unlock' (false)",
+    });
 
-const specNames = ['task-history-limit', 'cert-expiry', 'dispatcher-heartbeat', 'snapshot-interval'] as const;
+const specNames = [
+  'task-history-limit',
+  'cert-expiry',
+  'dispatcher-heartbeat',
+  'snapshot-interval',
+  'autolock',
+] as const;
 
 function specFlags(args: Args, base: ClusterSpec): ClusterSpec {
   const limit = args.text('task-history-limit');
   const expiry = args.text('cert-expiry');
   const heartbeat = args.text('dispatcher-heartbeat');
   const interval = args.text('snapshot-interval');
+  const autolock = args.text('autolock');
   return {
     ...base,
+    ...(autolock !== undefined && { EncryptionConfig: { AutoLockManagers: autolock === 'true' } }),
     ...(limit !== undefined && {
       Orchestration: { ...base.Orchestration, TaskHistoryRetentionLimit: uint('task-history-limit', limit) },
     }),
@@ -135,6 +196,7 @@ async function update(args: Args, shell: Shell): Promise<void> {
     rotateManagerUnlockKey: false,
   });
   shell.out('Swarm updated.\n');
+  if (args.flag('autolock') && !swarm.Spec.EncryptionConfig?.AutoLockManagers) await printUnlockKey(shell);
 }
 
 const addresses = (yargs: Argv) =>
@@ -189,6 +251,20 @@ export const swarmCommands: readonly Command[] = [
         describe: 'New keys for encrypted networks now, not only every 12 hours',
       }),
     run: update,
+  },
+  {
+    usage: 'unlock',
+    describe: 'Unlock this manager with the key on the standard input',
+    run: unlock,
+  },
+  {
+    usage: 'unlock-key',
+    describe: 'Show the key that unlocks a restarted manager',
+    options: (yargs) =>
+      yargs
+        .option('rotate', { type: 'boolean', describe: 'Make a new key; managers that are up follow' })
+        .option('quiet', { alias: 'q', type: 'boolean', describe: 'Only the key' }),
+    run: unlockKey,
   },
   {
     usage: 'ca',
