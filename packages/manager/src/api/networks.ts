@@ -24,6 +24,7 @@ import { type ApiContext, leading, readView } from './context.ts';
 import type { ManagerAccess } from './ports.ts';
 import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
 import type { Turns } from './turns.ts';
+import { minorOf, networkAsOf, networkShownTo } from './version.ts';
 
 // Networks: the cluster's overlay networks, those that each engine makes by itself, and the three that every engine has.
 
@@ -44,22 +45,25 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       ?.list('networks')
       .map((network) => ({ shown: showNetwork(network), idle: !userOf(view, network) }));
     const all = [...(own ?? []), ...predefinedNetworks.map((name) => ({ shown: showPredefined(name), idle: false }))];
-    return all.filter(({ shown, idle }) => isListed(filters, shown, idle)).map(({ shown }) => shown);
+    const asked = all.filter(({ shown, idle }) => isListed(filters, shown, idle));
+    return asked.map(({ shown }) => networkShownTo(minorOf(request), shown));
   });
 
   app.get<{ Params: { id: string }; Querystring: Query }>('/networks/:id', async (request) => {
     const { id } = request.params;
     const scope = single(request.query, 'scope') || undefined;
     const view = context.local.manager() && (await readView(context));
-    if (isPredefinedNetwork(id)) return showPredefined(id, scope);
+    if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
     if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
     const network = findNetwork(view, id);
     const status = showStatus(view, network);
-    return { ...showNetwork(network), ...status, ...(flag(request.query, 'verbose') && showUse(view, network)) };
+    const use = flag(request.query, 'verbose') && showUse(view, network);
+    return networkShownTo(minorOf(request), { ...showNetwork(network), ...status, ...use });
   });
 
   app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
-    const spec = completeNetworkSpec(normalise(NetworkCreateRequest, parseJson(request.body as Buffer) ?? {}));
+    const given = normalise(NetworkCreateRequest, parseJson(request.body as Buffer) ?? {});
+    const spec = completeNetworkSpec(networkAsOf(minorOf(request), given));
     if (!context.local.manager()) {
       throw new ClusterError(
         'permission-denied',
@@ -88,6 +92,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     if (isPredefinedNetwork(id)) {
       throw new ClusterError('permission-denied', `${id} is a pre-defined network and cannot be removed`);
     }
+    if (!context.local.manager()) throw new ClusterError('not-found', `network ${id} not found`);
     const manager = await leading(context);
     const end = context.clock.now() + leavingMs;
     while (!(await turns.take(() => removed(manager, id, context.clock.now() < end)))) {
@@ -277,7 +282,7 @@ function showPredefined(name: PredefinedNetwork, scope = 'local') {
     Driver: predefinedDrivers[name],
     EnableIPv4: true,
     EnableIPv6: false,
-    IPAM: { Driver: 'default', Options: null, Config: [] },
+    IPAM: { Driver: 'default', Options: null, Config: name === 'bridge' ? [] : null },
     Internal: false,
     Attachable: false,
     Ingress: false,
@@ -285,7 +290,7 @@ function showPredefined(name: PredefinedNetwork, scope = 'local') {
     ConfigOnly: false,
     Containers: {},
     Options: {},
-    Labels: null,
+    Labels: {},
   };
 }
 
@@ -343,11 +348,19 @@ function checkFilters(filters: Filters): void {
   }
 }
 
+/** Docker takes a regular expression; of those, clients use `^` and `$`. */
+const contains = (text: string, pattern: string): boolean => {
+  const [, start, part = '', end] = /^(\^?)(.*?)(\$?)$/s.exec(pattern) ?? [];
+  if (start && end) return text === part;
+  if (start) return text.startsWith(part);
+  return end ? text.endsWith(part) : text.includes(part);
+};
+
 function isListed(filters: Filters, shown: Shown, idle: boolean): boolean {
   const type = isPredefinedNetwork(shown.Name) ? 'builtin' : 'custom';
   return (
-    passes(filters, 'id', (id) => shown.Id.includes(id)) &&
-    passes(filters, 'name', (name) => shown.Name.includes(name)) &&
+    passes(filters, 'id', (id) => contains(shown.Id, id)) &&
+    passes(filters, 'name', (name) => contains(shown.Name, name)) &&
     passes(filters, 'driver', (driver) => shown.Driver === driver) &&
     passes(filters, 'scope', (scope) => shown.Scope === scope) &&
     passes(filters, 'type', (one) => one === type) &&

@@ -38,8 +38,9 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
-  app.setSerializerCompiler(() => (data) => `${JSON.stringify(data)}\n`);
-  app.setReplySerializer((data) => `${JSON.stringify(data)}\n`);
+  const serialize = (data: unknown) => `${JSON.stringify(data)}\n`;
+  app.setSerializerCompiler(() => serialize);
+  app.setReplySerializer(serialize);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({
       'Api-Version': apiVersion,
@@ -62,7 +63,9 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     return payload;
   });
   app.setErrorHandler((error, request, reply) => sendError(context, error, request, reply));
-  app.setNotFoundHandler((_request, reply) => reply.status(404).send({ message: 'page not found' }));
+  app.setNotFoundHandler((_request, reply) =>
+    reply.status(404).type('application/json').serializer(serialize).send({ message: 'page not found' }),
+  );
   const turns = new Turns();
   const all = [
     systemRoutes,
