@@ -1,48 +1,18 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { run } from './main.ts';
+import { type FakeDaemon, fakeDaemon } from '../../../test/kit/swarmctl.ts';
 
-let server: Server;
-let folder: string;
-const requests: { method: string; url: string; body: string }[] = [];
+let daemon: FakeDaemon;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
-  server = createServer((request, response) => {
-    let body = '';
-    request.on('data', (chunk) => {
-      body += chunk;
-    });
-    request.on('end', () => {
-      requests.push({ method: request.method ?? '', url: request.url ?? '', body });
-      if (request.url === '/v1.50/services/create') return response.writeHead(201).end('{"ID":"abc","Warnings":null}');
-      if (request.url?.startsWith('/v1.50/services?')) return response.end('[]');
-      return response.writeHead(404).end('{"message":"service nope not found"}');
-    });
+  daemon = await fakeDaemon(({ url }, response) => {
+    if (url === '/v1.50/services/create') return response.writeHead(201).end('{"ID":"abc","Warnings":null}');
+    if (url.startsWith('/v1.50/services?')) return response.end('[]');
+    return response.writeHead(404).end('{"message":"service nope not found"}');
   });
-  await new Promise<void>((resolve) => server.listen(join(folder, 'api.sock'), resolve));
 });
-afterAll(() => {
-  server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => daemon.close());
 
-async function swarmctl(...argv: string[]) {
-  let out = '';
-  let err = '';
-  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
-  const status = await run(
-    argv,
-    env,
-    new AbortController().signal,
-    (text) => (out += text),
-    (text) => (err += text),
-  );
-  return { status, out, err };
-}
+const swarmctl = (...argv: string[]) => daemon.swarmctl(...argv);
 
 describe('swarmctl', () => {
   test('what follows the image is the command, flags included', async () => {
@@ -62,7 +32,7 @@ describe('swarmctl', () => {
       'y',
     );
     expect({ status, out }).toEqual({ status: 0, out: 'abc\n' });
-    const spec = JSON.parse(requests.at(-1)?.body ?? '');
+    const spec = daemon.sent();
     expect(spec).toMatchObject({
       Name: 'web',
       TaskTemplate: { ContainerSpec: { Image: 'img', Args: ['sh', '-c', 'x', '--name', 'y'] } },
@@ -75,15 +45,15 @@ describe('swarmctl', () => {
 
   test('filters go as the API wants them', async () => {
     await swarmctl('service', 'ls', '-f', 'name=web', '--filter', 'label=a=b');
-    const url = new URL(requests.at(-1)?.url ?? '', 'http://x');
+    const url = new URL(daemon.requests.at(-1)?.url ?? '', 'http://x');
     expect(JSON.parse(url.searchParams.get('filters') ?? '')).toEqual({ name: { web: true }, label: { 'a=b': true } });
   });
 
   test('the data path port is chosen at init', async () => {
     await swarmctl('swarm', 'init', '--data-path-port', '5000');
-    expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({ DataPathPort: 5000 });
+    expect(daemon.sent()).toMatchObject({ DataPathPort: 5000 });
     await swarmctl('swarm', 'init');
-    expect(JSON.parse(requests.at(-1)?.body ?? '')).not.toHaveProperty('DataPathPort');
+    expect(daemon.sent()).not.toHaveProperty('DataPathPort');
     expect((await swarmctl('swarm', 'init', '--data-path-port', 'many')).err).toContain('data-path-port');
   });
 
@@ -126,7 +96,7 @@ describe('swarmctl', () => {
   });
 
   test('no daemon: says where it looked and why', async () => {
-    const { err, status } = await swarmctl('-H', `unix://${folder}/none.sock`, 'node', 'ls');
+    const { err, status } = await swarmctl('-H', `unix://${daemon.folder}/none.sock`, 'node', 'ls');
     expect(err).toMatch(
       /^Cannot connect to swarmd at unix:.*none\.sock: there is no such socket\. Is swarmd running\?/,
     );

@@ -1,13 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { run } from '../main.ts';
+import { type FakeDaemon, fakeDaemon } from '../../../../test/kit/swarmctl.ts';
 
-let server: Server;
-let folder: string;
-const requests: { method: string; url: string; body: string }[] = [];
+let daemon: FakeDaemon;
 
 const networks = [
   {
@@ -38,45 +32,23 @@ const stored = {
 };
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
-  server = createServer((request, response) => {
-    let body = '';
-    request.on('data', (chunk) => {
-      body += chunk;
-    });
-    request.on('end', () => {
-      const { method = '', url = '' } = request;
-      requests.push({ method, url, body });
-      if (url === '/v1.50/networks/create') return response.writeHead(201).end('{"Id":"abc","Warning":""}');
-      if (url === '/v1.50/services/create') return response.writeHead(201).end('{"ID":"s1","Warnings":null}');
-      if (url.startsWith('/v1.50/services/s1/update')) return response.end('{"Warnings":null}');
-      if (url.startsWith('/v1.50/services/s1')) return response.end(JSON.stringify(stored));
-      if (url.startsWith('/v1.50/networks/front')) {
-        return method === 'DELETE' ? response.writeHead(204).end() : response.end(JSON.stringify(networks[0]));
-      }
-      if (url.startsWith('/v1.50/networks/')) return response.writeHead(404).end('{"message":"network x not found"}');
-      return response.end(JSON.stringify(networks));
-    });
+  daemon = await fakeDaemon(({ method, url }, response) => {
+    if (url === '/v1.50/networks/create') return response.writeHead(201).end('{"Id":"abc","Warning":""}');
+    if (url === '/v1.50/services/create') return response.writeHead(201).end('{"ID":"s1","Warnings":null}');
+    if (url.startsWith('/v1.50/services/s1/update')) return response.end('{"Warnings":null}');
+    if (url.startsWith('/v1.50/services/s1')) return response.end(JSON.stringify(stored));
+    if (url.startsWith('/v1.50/networks/front')) {
+      return method === 'DELETE' ? response.writeHead(204).end() : response.end(JSON.stringify(networks[0]));
+    }
+    if (url.startsWith('/v1.50/networks/')) return response.writeHead(404).end('{"message":"network x not found"}');
+    return response.end(JSON.stringify(networks));
   });
-  await new Promise<void>((resolve) => server.listen(join(folder, 'api.sock'), resolve));
 });
-afterAll(() => {
-  server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => daemon.close());
 
 async function swarmctl(...argv: string[]) {
-  let out = '';
-  let err = '';
-  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
-  const status = await run(
-    argv,
-    env,
-    new AbortController().signal,
-    (text) => (out += text),
-    (text) => (err += text),
-  );
-  return { status, out, err: err.trim() };
+  const { err, ...rest } = await daemon.swarmctl(...argv);
+  return { ...rest, err: err.trim() };
 }
 
 test('create sends what was asked for, gateways and ranges with their subnets', async () => {
@@ -94,7 +66,7 @@ test('create sends what was asked for, gateways and ranges with their subnets', 
     out: 'abc\n',
     err: '',
   });
-  expect(JSON.parse(requests.at(-1)?.body ?? '')).toEqual({
+  expect(daemon.sent()).toEqual({
     Name: 'front',
     Driver: 'overlay',
     Scope: 'swarm',
@@ -116,7 +88,7 @@ test('create sends what was asked for, gateways and ranges with their subnets', 
 test('create names the config that a network of the engines has its settings from', async () => {
   const { status } = await swarmctl('network', 'create', '-d', 'macvlan', '--config-from', 'lan-here', 'lan');
   expect(status).toBe(0);
-  expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({
+  expect(daemon.sent()).toMatchObject({
     ...{ Name: 'lan', Driver: 'macvlan', Scope: 'swarm' },
     ConfigFrom: { Network: 'lan-here' },
   });
@@ -124,7 +96,7 @@ test('create names the config that a network of the engines has its settings fro
 
 test('the driver is overlay where none is said', async () => {
   await swarmctl('network', 'create', 'plain');
-  expect(JSON.parse(requests.at(-1)?.body ?? '')).toMatchObject({
+  expect(daemon.sent()).toMatchObject({
     Driver: 'overlay',
     IPAM: { Config: [] },
     Labels: {},
@@ -138,11 +110,11 @@ test('ls, inspect, rm', async () => {
   expect((await swarmctl('network', 'ls', '-f', 'name=fr', '--format', '{{.Name}} {{.Labels}}')).out).toBe(
     'bridge \nfront team=red\n',
   );
-  expect(decodeURIComponent(requests.at(-1)?.url ?? '')).toContain('filters={"name":{"fr":true}}');
+  expect(decodeURIComponent(daemon.requests.at(-1)?.url ?? '')).toContain('filters={"name":{"fr":true}}');
   expect((await swarmctl('network', 'inspect', '--verbose', '-f', '{{.Id}}', 'front')).out).toBe(
     `${networks[0]?.Id}\n`,
   );
-  expect(requests.at(-1)?.url).toMatch(/verbose=true$/);
+  expect(daemon.requests.at(-1)?.url).toMatch(/verbose=true$/);
   expect(await swarmctl('network', 'inspect', '-f', '{{.Name}}', 'front')).toEqual({
     status: 0,
     out: 'front\n',
@@ -168,7 +140,7 @@ test.each([
 });
 
 describe('services are put on networks', () => {
-  const sent = () => JSON.parse(requests.at(-1)?.body ?? '').TaskTemplate.Networks;
+  const sent = () => daemon.sent().TaskTemplate.Networks;
   const id = networks[0]?.Id;
 
   test('by name, with aliases', async () => {

@@ -1,13 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { run } from '../main.ts';
+import { type FakeDaemon, fakeDaemon } from '../../../../test/kit/swarmctl.ts';
 
-let server: Server;
-let folder: string;
-let requests: { method: string; url: string; body: string }[];
+let daemon: FakeDaemon;
 
 const at = '2024-01-01T00:00:00Z';
 const payload = (ID: string, Name: string, Labels: object = {}, more: object = {}) => ({
@@ -45,72 +41,50 @@ const stored = {
 };
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
-  writeFileSync(join(folder, 'content'), Buffer.from([0, 0xff, 10]));
-  server = createServer((request, response) => {
-    let body = '';
-    request.on('data', (chunk) => {
-      body += chunk;
-    });
-    request.on('end', () => {
-      const { method = '', url = '' } = request;
-      const path = new URL(url, 'http://x').pathname.replace('/v1.50', '');
-      requests.push({ method, url, body });
-      if (path === '/secrets/create') return response.writeHead(201).end('{"ID":"abc"}');
-      if (path === '/secrets/pass/rotate') {
-        return response.end('{"ID":"s11","Name":"pass.v11","Created":true,"Services":[{"ID":"web1","Name":"web"}]}');
-      }
-      if (path === '/configs/conf/rotate') {
-        return response.end('{"ID":"c1","Name":"conf","Created":false,"Services":[]}');
-      }
-      if (path === '/secrets/prune') return response.end('{"Deleted":["pass","pass.v2"]}');
-      if (path === '/services/create') return response.writeHead(201).end('{"ID":"web1","Warnings":null}');
-      if (path === '/services/web1/update') return response.end('{"Warnings":null}');
-      if (path.startsWith('/services/')) return response.end(JSON.stringify(stored));
-      const [, table = '', reference] = path.split('/');
-      const all = table === 'secrets' ? secrets : configs;
-      if (reference === undefined) {
-        const { name } = JSON.parse(new URL(url, 'http://x').searchParams.get('filters') ?? '{}');
-        const [prefix = ''] = Object.keys(name ?? {});
-        return response.end(JSON.stringify(all.filter(({ Spec }) => Spec.Name.startsWith(prefix))));
-      }
-      if (method === 'DELETE') return response.writeHead(204).end();
-      const found = all.find(({ ID, Spec }) => ID === reference || Spec.Name === reference);
-      if (found) return response.end(JSON.stringify(found));
-      return response.writeHead(404).end(`{"message":"${table.slice(0, -1)} ${reference} not found"}`);
-    });
+  daemon = await fakeDaemon(({ method, url }, response) => {
+    const path = new URL(url, 'http://x').pathname.replace('/v1.50', '');
+    if (path === '/secrets/create') return response.writeHead(201).end('{"ID":"abc"}');
+    if (path === '/secrets/pass/rotate') {
+      return response.end('{"ID":"s11","Name":"pass.v11","Created":true,"Services":[{"ID":"web1","Name":"web"}]}');
+    }
+    if (path === '/configs/conf/rotate') {
+      return response.end('{"ID":"c1","Name":"conf","Created":false,"Services":[]}');
+    }
+    if (path === '/secrets/prune') return response.end('{"Deleted":["pass","pass.v2"]}');
+    if (path === '/services/create') return response.writeHead(201).end('{"ID":"web1","Warnings":null}');
+    if (path === '/services/web1/update') return response.end('{"Warnings":null}');
+    if (path.startsWith('/services/')) return response.end(JSON.stringify(stored));
+    const [, table = '', reference] = path.split('/');
+    const all = table === 'secrets' ? secrets : configs;
+    if (reference === undefined) {
+      const { name } = JSON.parse(new URL(url, 'http://x').searchParams.get('filters') ?? '{}');
+      const [prefix = ''] = Object.keys(name ?? {});
+      return response.end(JSON.stringify(all.filter(({ Spec }) => Spec.Name.startsWith(prefix))));
+    }
+    if (method === 'DELETE') return response.writeHead(204).end();
+    const found = all.find(({ ID, Spec }) => ID === reference || Spec.Name === reference);
+    if (found) return response.end(JSON.stringify(found));
+    return response.writeHead(404).end(`{"message":"${table.slice(0, -1)} ${reference} not found"}`);
   });
-  await new Promise<void>((resolve) => server.listen(join(folder, 'api.sock'), resolve));
+  writeFileSync(content(), Buffer.from([0, 0xff, 10]));
 });
-afterAll(() => {
-  server.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => daemon.close());
 beforeEach(() => {
-  requests = [];
+  daemon.requests.length = 0;
 });
 
 async function swarmctl(...argv: string[]) {
-  let out = '';
-  let err = '';
-  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
-  const status = await run(
-    argv,
-    env,
-    new AbortController().signal,
-    (text) => (out += text),
-    (text) => (err += text),
-  );
-  return { status, out, err: err.trim() };
+  const { err, ...rest } = await daemon.swarmctl(...argv);
+  return { ...rest, err: err.trim() };
 }
-const sent = () => JSON.parse(requests.at(-1)?.body ?? '');
-const content = () => join(folder, 'content');
+const sent = () => daemon.sent();
+const content = () => join(daemon.folder, 'content');
 
 test('create sends the bytes of the file', async () => {
   const flags = ['--label', 'a=b', '--template-driver', 'golang'];
   expect(await swarmctl('secret', 'create', ...flags, 'pass', content())).toEqual({ status: 0, out: 'abc\n', err: '' });
   expect(sent()).toEqual({ Name: 'pass', Labels: { a: 'b' }, Data: 'AP8K', Templating: { Name: 'golang' } });
-  const missing = await swarmctl('secret', 'create', 'pass', join(folder, 'nosuch'));
+  const missing = await swarmctl('secret', 'create', 'pass', join(daemon.folder, 'nosuch'));
   expect([missing.status, missing.err]).toEqual([125, expect.stringMatching(/^cannot read .*nosuch: ENOENT/)]);
 });
 
@@ -120,12 +94,12 @@ test('update makes a version and tells what rolls', async () => {
     out: 'pass.v11\nrolling web\n',
     err: '',
   });
-  expect([requests.at(-1)?.url, sent()]).toEqual([
+  expect([daemon.requests.at(-1)?.url, sent()]).toEqual([
     '/v1.50/secrets/pass/rotate?roll=true',
     { Labels: {}, Data: 'AP8K' },
   ]);
   expect((await swarmctl('config', 'update', '--no-roll', 'conf', content())).out).toBe('conf holds this already\n');
-  expect(requests.at(-1)?.url).toBe('/v1.50/configs/conf/rotate?roll=false');
+  expect(daemon.requests.at(-1)?.url).toBe('/v1.50/configs/conf/rotate?roll=false');
 });
 
 test('ls shows versions in their order, inspect what there is', async () => {
