@@ -244,12 +244,14 @@ export class SimMember {
   #apply(entry: Entry): void {
     // A snapshot, stored or still to be stored, may have overtaken what was to be applied.
     if (entry.index <= this.machine.applied || entry.index < this.node.status().firstIndex) return;
+    // The core may ask for a snapshot in the midst of it: index and configuration of the machine go on together.
+    const conf =
+      entry.type === 'normal'
+        ? undefined
+        : this.node.applyConfChange(decodeConfChange(entry.type, entry.data), entry.index);
     this.machine.apply(entry.index, entry.data);
+    if (conf) this.machine.confState = conf;
     this.#ports.checks.applied(this.id, entry, this.machine.hash);
-    if (entry.type !== 'normal') {
-      const conf = this.node.applyConfChange(decodeConfChange(entry.type, entry.data), entry.index);
-      this.machine.confState = conf;
-    }
     this.#ports.applied(this, entry);
   }
 
