@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { ClusterError } from '@swarmctl/shared/kit';
-import { stringify } from 'yaml';
 import { wrongStackName } from '../compose/names.ts';
+import { printed } from '../compose/print.ts';
 import { Problems } from '../compose/problems.ts';
 import { type ReadStack, readStack } from '../compose/read-stack.ts';
 import type { Stack } from '../compose/stack.ts';
@@ -54,16 +54,8 @@ export async function deploy(args: Args, shell: Shell): Promise<void> {
 export async function config(args: Args, shell: Shell): Promise<void> {
   const { project, warnings } = read(args, shell, 'stack');
   for (const warning of warnings) shell.err(`${warning}\n`);
-  // What is printed can be read again: a dollar sign is one there.
-  shell.out(stringify(escaped(project.file), { lineWidth: 0 }));
+  shell.out(printed(project.file));
 }
-
-const escaped = (value: unknown): unknown => {
-  if (typeof value === 'string') return value.replaceAll('$', '$$$$');
-  if (Array.isArray(value)) return value.map(escaped);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, escaped(member)]));
-};
 
 function refuseAbsent(args: Args): void {
   const why = absentFlags['with-registry-auth'];

@@ -1,6 +1,6 @@
-import { messageOf } from '@swarmctl/shared/kit';
 import type { BuildContext } from './container-spec.ts';
 import { parseDotenv } from './dotenv.ts';
+import { isAbsent, whyUnread } from './read-error.ts';
 import type { ComposeService } from './service-shape.ts';
 import type { Path } from './tree.ts';
 
@@ -42,9 +42,7 @@ function variablesIn(
   try {
     content = read(file).toString('utf8');
   } catch (error) {
-    const isAbsent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    if (required || !isAbsent)
-      report.error(path, `cannot read ${show(file)}: ${isAbsent ? 'there is no such file' : messageOf(error)}`);
+    if (required || !isAbsent(error)) report.error(path, `cannot read ${show(file)}: ${whyUnread(error)}`);
     return new Map();
   }
   return parseDotenv(content, { file: show(file), lookup: project.lookup, raw }, project.problems);

@@ -5,6 +5,7 @@ import { parseDotenv } from './dotenv.ts';
 import { type ComposeFile, composeFile, type Include, tables } from './file-shape.ts';
 import { interpolate, type Lookup } from './interpolate.ts';
 import { Problems } from './problems.ts';
+import { isAbsent, whyUnread } from './read-error.ts';
 import { service as serviceShape } from './service-shape.ts';
 import { type Spot, settled } from './shape.ts';
 import { type Entry, type Fields, fields, type Path, type Place, placeOf, type Tree, toPlain } from './tree.ts';
@@ -97,8 +98,8 @@ function readText(path: string, options: LoadOptions, mayMiss = false): string |
   try {
     return options.read(path);
   } catch (error) {
-    if (mayMiss && (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new ClusterError('invalid-argument', `cannot read ${shown(path, options)}: ${messageOf(error)}`);
+    if (mayMiss && isAbsent(error)) return undefined;
+    throw new ClusterError('invalid-argument', `cannot read ${shown(path, options)}: ${whyUnread(error)}`);
   }
 }
 

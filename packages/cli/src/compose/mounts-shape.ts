@@ -74,8 +74,10 @@ function shortMount(tree: Tree, spot: Spot): Tree | undefined {
   if (more.length > 1 || !target?.startsWith('/') || source === '') return expected(tree, spot, right);
   const asked = (more[0] ?? '').split(',').filter((mode) => mode !== '');
   const unknown = asked.find((mode) => !modes.some((one) => one === mode));
-  if (unknown !== undefined)
-    return expected(tree, spot, `${right}; '${unknown}' is no mode, known are ${modes.join(', ')}`);
+  if (unknown !== undefined) {
+    spot.problems.error(tree.at, spot.path, `'${unknown}' is no mode of a mount; known: ${modes.join(', ')}`);
+    return undefined;
+  }
   if (asked.some((mode) => mode === 'z' || mode === 'Z')) {
     spot.problems.error(tree.at, spot.path, relabelling);
     return undefined;
@@ -111,7 +113,13 @@ export const tmpfs = shortened(fieldsOf({ target: text, size, mode: fileMode }),
       .map((one) => one.split(/=(.*)/s, 2) as [string, string | undefined]),
   );
   const wrong = [...given].find(([key, value]) => !['size', 'mode'].includes(key) || !value);
-  if (wrong)
-    return expected(tree, spot, `${right}; '${wrong.filter(Boolean).join('=')}' cannot be had, only size and mode`);
+  if (wrong) {
+    spot.problems.error(
+      tree.at,
+      spot.path,
+      `'${wrong.filter(Boolean).join('=')}' cannot be had: a tmpfs has size and mode`,
+    );
+    return undefined;
+  }
   return fieldsAt(tree.at, { target, size: given.get('size'), mode: given.get('mode') });
 });

@@ -1,6 +1,6 @@
-import { messageOf } from '@swarmctl/shared/kit';
 import type { ContainerSpec } from '@swarmctl/shared/model';
 import type { BuildContext } from './container-spec.ts';
+import { whyUnread } from './read-error.ts';
 import type { ComposeService } from './service-shape.ts';
 import type { Path } from './tree.ts';
 import { absolute } from './values.ts';
@@ -61,7 +61,7 @@ function seccompFile(file: string, path: Path, { read, report, folder, home }: B
   try {
     return { Seccomp: { Mode: 'custom', Profile: read(absolute(file, { folder, home })).toString('base64') } };
   } catch (error) {
-    report.error(path, `cannot read the profile: ${messageOf(error)}`);
+    report.error(path, `cannot read ${file}: ${whyUnread(error)}`);
     return {};
   }
 }

@@ -1,4 +1,4 @@
-import { ClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, type ErrorCode } from '@swarmctl/shared/kit';
 import { type Path, type Place, showPath } from './tree.ts';
 
 // What is wrong with a compose file: all of it, each with its place, so that one run shows everything.
@@ -26,10 +26,14 @@ export class Problems {
     return this.#errors.length > 0;
   }
 
-  /** Throws ClusterError `invalid-argument` with a line for each error. */
-  throwIfAny(): void {
+  /** Throws ClusterError with a line for each error, in the order of the file. */
+  throwIfAny(code: ErrorCode = 'invalid-argument'): void {
     if (this.#errors.length === 0) return;
-    throw new ClusterError('invalid-argument', this.#errors.map((one) => show(one)).join('\n'));
+    const files = [...new Set(this.#errors.map(({ at }) => at.file))];
+    const sorted = [...this.#errors].sort(
+      ({ at: a }, { at: b }) => files.indexOf(a.file) - files.indexOf(b.file) || a.line - b.line || a.column - b.column,
+    );
+    throw new ClusterError(code, sorted.map((one) => show(one)).join('\n'));
   }
 
   /** Lines for the warnings so far. */

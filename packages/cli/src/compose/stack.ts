@@ -1,4 +1,3 @@
-import { messageOf } from '@swarmctl/shared/kit';
 import {
   completeNetworkSpec,
   completePayloadSpec,
@@ -12,6 +11,7 @@ import { type BuildContext, defined } from './container-spec.ts';
 import { type Dependency, dependenciesOf, inOrder } from './depends.ts';
 import type { ComposeNetwork, ComposePayload } from './file-shape.ts';
 import { isExternal, nameOf, scoped, withNamespace } from './names.ts';
+import { whyUnread } from './read-error.ts';
 import { serviceSpec } from './service-spec.ts';
 import type { Path, Place } from './tree.ts';
 import { labelsOf } from './values.ts';
@@ -156,9 +156,7 @@ function contentOf(
       try {
         return read(value);
       } catch (error) {
-        const isAbsent = (error as NodeJS.ErrnoException).code === 'ENOENT';
-        const why = isAbsent ? 'there is no such file' : messageOf(error);
-        report.error([...path, source], `cannot read ${show(value)}: ${why}`);
+        report.error([...path, source], `cannot read ${show(value)}: ${whyUnread(error)}`);
         return undefined;
       }
     default:

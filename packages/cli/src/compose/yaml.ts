@@ -1,6 +1,6 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
 import type { Problems } from './problems.ts';
-import { type Entry, fields, leaf, list, type Path, type Place, type Tag, type Tree } from './tree.ts';
+import { type Entry, fields, isNull, leaf, list, type Path, type Place, type Tag, type Tree } from './tree.ts';
 
 // From YAML to trees: anchors and merge keys are resolved, and a document more is a file more to merge.
 
@@ -20,8 +20,9 @@ export function parseYaml(text: string, file: string, problems: Problems): Tree[
   for (const error of errors) problems.error(place(error.pos[0]), [], error.message);
   if (errors.length > 0) return [];
   return documents.flatMap((document) => {
-    const tree = new Converter(document, place, problems).tree(document.contents as Node | null, [], 0);
-    return tree.kind === 'leaf' && tree.value === null ? [] : [tree];
+    const converter = new Converter(document, place, problems);
+    const tree = converter.tree(document.contents as Node | null, [], 0);
+    return converter.isBeyondBounds || isNull(tree) ? [] : [tree];
   });
 }
 
@@ -30,6 +31,8 @@ class Converter {
   readonly #place: (offset: number) => Place;
   readonly #problems: Problems;
   #left = mostNodes;
+  /** Its tree is not whole. */
+  isBeyondBounds = false;
 
   constructor(document: Document, place: (offset: number) => Place, problems: Problems) {
     this.#document = document;
@@ -39,8 +42,10 @@ class Converter {
 
   tree(node: Node | null, path: Path, level: number): Tree {
     const at = this.#place(node?.range?.[0] ?? 0);
+    if (this.isBeyondBounds) return leaf(at, null);
     if (this.#left-- <= 0 || level > mostLevels) {
-      if (this.#left > -2) this.#problems.error(at, path, 'the aliases of this file name too much, or each other');
+      this.isBeyondBounds = true;
+      this.#problems.error(at, path.slice(0, 2), 'the aliases of this file name too much, or each other');
       return leaf(at, null);
     }
     if (isAlias(node)) return this.tree(node.resolve(this.#document) ?? null, path, level + 1);

@@ -8,7 +8,9 @@ export interface Difference {
   readonly after: unknown;
 }
 
-/** What is empty counts as not there, but for a mode, which is one although nothing stands in it. */
+/**
+ * What is empty or false counts as not there, but for a mode, which is one although nothing stands in it, and `Init`, whose default is the engine's.
+ */
 export function differences(before: unknown, after: unknown, path = ''): Difference[] {
   const [from, to] = [present(before), present(after)];
   if (isObject(from) && isObject(to)) {
@@ -53,13 +55,13 @@ const isObject = (value: unknown): value is Values =>
 
 const modes = ['Global', 'GlobalJob'];
 
-/** Without empty members; undefined when nothing is left. */
+/** Without empty members, nor those that are false, which is what they are when nobody says; undefined when nothing is left. */
 function present(value: unknown): unknown {
   if (value === null || value === undefined) return undefined;
   if (Array.isArray(value)) return value.length > 0 ? value : undefined;
   if (!isObject(value)) return value;
   const kept = Object.entries(value)
     .map(([key, member]) => [key, modes.includes(key) ? true : present(member)] as const)
-    .filter(([, member]) => member !== undefined);
+    .filter(([key, member]) => member !== undefined && (member !== false || key === 'Init'));
   return kept.length > 0 ? Object.fromEntries(kept) : undefined;
 }

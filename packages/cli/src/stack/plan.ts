@@ -1,6 +1,7 @@
 import {
   completeNetworkSpec,
   completeServiceSpec,
+  insertDefaults,
   isPredefinedNetwork,
   type PayloadKind,
   type Service,
@@ -62,7 +63,7 @@ export function planOf(stack: Stack, current: Current, { prune }: { readonly pru
   const networks = stack.networks.filter((network) => isNew(network, stack, current, fail));
   const payloads = stack.payloads.flatMap((payload) => payloadPlan(payload, stack, current, fail) ?? []);
   const services = stack.services.map((service) => servicePlan(service, stack, current, payloads, fail));
-  problems.throwIfAny();
+  problems.throwIfAny('failed-precondition');
   return { networks, payloads, services, removals: prune ? leftovers(stack, current) : [] };
 }
 
@@ -74,22 +75,21 @@ const taken = (what: string, name: string) =>
 // --- networks ---
 
 function isNew({ name, request, path }: StackNetwork, stack: Stack, current: Current, fail: Fail): boolean {
-  const shown = current.networks.find((one) => one.Name === name || (!request && one.Id === name));
+  const there = current.networks.find((one) => one.Name === name || (!request && one.Id === name));
   if (!request) {
-    if (!shown)
+    if (!there)
       fail(path, `there is no network ${name}, which is external; make it by "swarmctl network create ${name}"`);
-    else if (shown.Scope !== 'swarm' && !isPredefinedNetwork(name)) {
+    else if (there.Scope !== 'swarm' && !isPredefinedNetwork(name)) {
       fail(path, `the network ${name} belongs to one engine: it should have the scope swarm`);
     }
     return false;
   }
-  if (!shown) return true;
-  if (!isOf(shown.Labels, stack.name)) fail(path, taken('network', name));
+  if (!there) return true;
+  if (!isOf(there.Labels, stack.name)) fail(path, taken('network', name));
   else {
-    const [first] = differences(settingsOf(shown, request), wantedSettings(request));
+    const [first] = differences(settingsOf(there, request), wantedSettings(request));
     if (first) {
-      const { path: field, before = 'nothing', after = 'nothing' } = first;
-      const what = `${field} is ${JSON.stringify(before)}, not ${JSON.stringify(after)}`;
+      const what = `${first.path} is ${shown(first.before)}, not ${shown(first.after)}`;
       fail(
         path,
         `the network ${name} is there with other settings (${what}), and a network cannot be changed; remove the stack first, or give it another name`,
@@ -98,6 +98,8 @@ function isNew({ name, request, path }: StackNetwork, stack: Stack, current: Cur
   }
   return false;
 }
+
+const shown = (value: unknown): string => (value === undefined ? 'not set' : JSON.stringify(value));
 
 type Request = NonNullable<StackNetwork['request']>;
 
@@ -183,8 +185,10 @@ function servicePlan(
     const ID = plan?.act === 'keep' || plan?.act === 'label' ? (plan.stored?.ID ?? '') : '(new)';
     return { ID, Name: plan?.versionName ?? name };
   };
-  const wanted = completeServiceSpec(updatedSpec(service, stored, ids, idOf));
-  return { service, stored, differences: differences(completeServiceSpec(stored.Spec), wanted) };
+  // Defaults that one says and the other leaves out are no difference.
+  const complete = (spec: ServiceSpec) => insertDefaults(completeServiceSpec(spec));
+  const wanted = updatedSpec(service, stored, ids, idOf);
+  return { service, stored, differences: differences(complete(stored.Spec), complete(wanted)) };
 }
 
 export type PayloadIds = (kind: PayloadKind, name: string) => { readonly ID: string; readonly Name: string };

@@ -64,7 +64,7 @@ function lineOf(name: string, { progress, converged, leftMs }: Step): string {
       ? `failed: ${verdict.reason}`
       : leftMs !== undefined
         ? 'verifying that tasks are stable'
-        : (lines.find(({ error }) => error !== '')?.error ?? 'going on');
+        : (lines.find(({ error }) => error !== '')?.error ?? 'under way');
   return `${name}: ${done} out of ${wanted} tasks, ${state}`;
 }
 
