@@ -50,10 +50,18 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
   );
 }
 
+/** By id, by `web.1.ID`, or by `web.1` when there is one such task alone. */
 export const findTask = (view: View, reference: string): Task =>
-  lookUp('task', reference, (id) => view.get('tasks', id), view.list('tasks'), taskName);
+  lookUp(
+    'task',
+    reference,
+    (id) => view.get('tasks', id),
+    view.list('tasks'),
+    (task) => (fullName(task) === reference ? reference : taskName(task)),
+  );
 
 const taskName = (task: Task): string => `${task.ServiceAnnotations.Name}.${task.Slot ?? task.NodeID}`;
+const fullName = (task: Task): string => `${taskName(task)}.${task.ID}`;
 
 function selectTasks(view: View, filters: Filters): readonly Task[] {
   const services = resolve(filters.get('service'), (reference) => findService(view, reference).ID);
@@ -67,7 +75,7 @@ function selectTasks(view: View, filters: Filters): readonly Task[] {
     (task) =>
       (!nodes || nodes.has(task.NodeID ?? '')) &&
       passes(filters, 'id', (id) => task.ID.startsWith(id)) &&
-      passes(filters, 'name', (name) => `${taskName(task)}.${task.ID}`.startsWith(name)) &&
+      passes(filters, 'name', (name) => fullName(task).startsWith(name)) &&
       passes(filters, 'runtime', (runtime) => runtime === 'container') &&
       passes(filters, 'desired-state', (state) => {
         const wanted = state.toLowerCase();
