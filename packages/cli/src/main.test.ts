@@ -77,6 +77,28 @@ describe('swarmctl', () => {
     ],
     [['service', 'ls', '-f', 'nonsense'], "invalid filter 'nonsense': expected KEY=VALUE", 125],
     [['--context', 'nowhere', 'info'], "context 'nowhere' not found", 1],
+    [
+      ['node', 'update', '--availability', 'drained', 'n1'],
+      'invalid argument "drained" for "--availability": expected one of active, pause, drain',
+      125,
+    ],
+    [
+      ['node', 'update', '--role', 'boss', 'n1'],
+      'invalid argument "boss" for "--role": expected one of worker, manager',
+      125,
+    ],
+    [['node', 'update', '--label-add', '=x', 'n1'], expect.stringContaining('=x'), 125],
+    [['swarm', 'join-token', 'boss'], 'unknown role boss: expected worker or manager', 125],
+    [
+      ['service', 'create', '--update-order', 'first', 'img'],
+      'invalid argument "first" for "--update-order": expected one of stop-first, start-first',
+      125,
+    ],
+    [
+      ['service', 'create', '--restart-condition', 'never', 'img'],
+      'invalid argument "never" for "--restart-condition": expected one of none, on-failure, any',
+      125,
+    ],
     [['service', 'update', 'x', '--image'], 'flag needs an argument: --image', 125],
     [['service', 'scale', 'x=many'], "invalid replicas in 'x=many': expected a whole number", 125],
     [
@@ -91,7 +113,7 @@ describe('swarmctl', () => {
     ],
   ])('%j', async (argv, message, status) => {
     const ran = await swarmctl(...argv);
-    expect(ran.err.trim()).toBe(message);
+    expect(ran.err.trim()).toEqual(message);
     expect(ran.status).toBe(status);
   });
 

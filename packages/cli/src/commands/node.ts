@@ -127,18 +127,20 @@ async function change(shell: Shell, reference: string, edit: (spec: Spec) => boo
   return true;
 }
 
+function choice<const T extends string>(args: Args, flag: string, allowed: readonly T[]): T | undefined {
+  const value = args.text(flag);
+  return value === undefined ? undefined : oneOf(flag, value, allowed);
+}
+
 async function update(args: Args, shell: Shell): Promise<void> {
-  const role = args.text('role');
-  const availability = args.text('availability');
+  // Before any node is asked: what is wrong here is wrong for all of them.
+  const role = choice(args, 'role', ['worker', 'manager']);
+  const availability = choice(args, 'availability', ['active', 'pause', 'drain']);
+  const added = args.list('label-add').map((text) => pair('label-add', text));
   const edit = (spec: Spec) => {
-    if (role !== undefined) spec.Role = oneOf('role', role, ['worker', 'manager']);
-    if (availability !== undefined)
-      spec.Availability = oneOf('availability', availability, ['active', 'pause', 'drain']);
-    const labels: Record<string, string> = { ...spec.Labels };
-    for (const text of args.list('label-add')) {
-      const [key, value] = pair('label-add', text);
-      labels[key] = value;
-    }
+    if (role !== undefined) spec.Role = role;
+    if (availability !== undefined) spec.Availability = availability;
+    const labels: Record<string, string> = { ...spec.Labels, ...Object.fromEntries(added) };
     for (const key of args.list('label-rm')) {
       if (!Object.hasOwn(labels, key)) throw new ClusterError('not-found', `key ${key} doesn't exist in node's labels`);
       delete labels[key];
