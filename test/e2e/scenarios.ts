@@ -325,7 +325,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         'the reason shows',
         async () =>
           (await cluster.tasks('moon'))[0]?.Status.Err ===
-          'no suitable node (scheduling constraints not satisfied on 5 nodes)',
+          'no suitable node (scheduling constraints not satisfied on 5 nodes): node.labels.zone==moon on 5 nodes',
       );
       await cluster.ctl(await manager(), 'node', 'update', '--label-add', 'zone=moon', 'w2');
       await cluster.eventually('it runs where the label is', async () => (await cluster.running('moon')).length === 1);

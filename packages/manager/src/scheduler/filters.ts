@@ -224,3 +224,23 @@ export function explain(wanted: Wanted, candidates: readonly Candidate[]): strin
     .map(({ text }) => text)
     .join('; ');
 }
+
+/**
+ * `node.labels.zone==east on 3 nodes, node.role==manager on 1 node`: which constraints keep the task off nodes that its constraints keep it off,
+ * and off how many of those; empty where none does.
+ */
+export function unmetConstraints(task: Task, wanted: Wanted, candidates: readonly Candidate[]): string {
+  const place = filters.indexOf(constraints);
+  const kept = candidates.filter(
+    (candidate) => wanted.verdicts[candidate.at] === place && obstacle(wanted, candidate) === place,
+  );
+  return (task.Spec.Placement?.Constraints ?? [])
+    .map((text) => {
+      const parsed = constraintsOf([text]);
+      return { text, count: kept.filter(({ node }) => !nodeMeets(node, parsed)).length };
+    })
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count)
+    .map(({ text, count }) => onNodes(text)(count))
+    .join(', ');
+}

@@ -115,7 +115,7 @@ it.each(seeds)('places all that it can, and nothing that it must not (seed %i)',
     const old = before.get('tasks', task.ID);
     if (task.Status.State === 'pending') {
       expect(couldGo(view, task)).toBe(false);
-      expect(task.Status.Err).toMatch(/^no suitable node \(.+\)$/);
+      expect(task.Status.Err).toMatch(/^no suitable node \([^()]+\)(: .+)?$/);
     } else if (old?.Status.State === 'pending') {
       const node = view.get('nodes', task.NodeID ?? '');
       expect([node?.Status.State, node?.Spec.Availability, task.Status.State]).toEqual(['ready', 'active', 'assigned']);

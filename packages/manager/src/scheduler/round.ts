@@ -7,7 +7,7 @@ import {
   toTimestamp,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
-import { explain, type Wanted, wantedBy } from './filters.ts';
+import { explain, unmetConstraints, type Wanted, wantedBy } from './filters.ts';
 import { Candidate } from './load.ts';
 import type { Group } from './pending.ts';
 import { rank } from './ranking.ts';
@@ -90,7 +90,9 @@ export class Round {
     if (rest.length === 0) return { complete: true, unplaced: 0 };
     this.#work += this.#candidates.length;
     const reasons = explain(wanted, this.#candidates);
-    const err = reasons ? `no suitable node (${reasons})` : 'no suitable node';
+    const unmet = unmetConstraints(first, wanted, this.#candidates);
+    // Up to the bracket the words are Docker's, and clients know them.
+    const err = `no suitable node${reasons && ` (${reasons})`}${unmet && `: ${unmet}`}`;
     for (const task of rest) if (!this.#refuse(task, err)) return { complete: false, unplaced: rest.length };
     return { complete: true, unplaced: rest.length };
   }

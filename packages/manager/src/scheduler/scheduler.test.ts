@@ -64,7 +64,8 @@ function schedule(
 }
 
 const assigned = (node: string) => `assigned ${node}: scheduler assigned task to node`;
-const refused = (why: string) => `pending -: pending task scheduling [no suitable node${why && ` (${why})`}]`;
+const refused = (why: string, unmet = '') =>
+  `pending -: pending task scheduling [no suitable node${why && ` (${why})`}${unmet && `: ${unmet}`}]`;
 
 describe('where a task may go', () => {
   const hostPort = { ports: [{ TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' as const }] };
@@ -152,7 +153,16 @@ describe('where a task may go', () => {
       'constraints nobody meets',
       { constraints: ['node.bogus==1'] },
       [{}, {}, {}],
-      refused('scheduling constraints not satisfied on 3 nodes'),
+      refused('scheduling constraints not satisfied on 3 nodes', 'node.bogus==1 on 3 nodes'),
+    ],
+    [
+      'constraints that some meet, and each node lacks one of',
+      { constraints: ['node.labels.zone==b', 'node.labels.disk == ssd', 'node.role!=manager'] },
+      [{ labels: { zone: 'a', disk: 'ssd' } }, { labels: { zone: 'b' } }, {}],
+      refused(
+        'scheduling constraints not satisfied on 3 nodes',
+        'node.labels.zone==b on 2 nodes, node.labels.disk == ssd on 2 nodes',
+      ),
     ],
     [
       'a platform',
@@ -209,6 +219,7 @@ describe('where a task may go', () => {
       [{ cpus: 1 }, {}, {}, { state: 'down' }],
       refused(
         'scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks; insufficient resources on 1 node',
+        'node.role==manager on 2 nodes',
       ),
     ],
   ];
