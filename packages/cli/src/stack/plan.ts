@@ -186,9 +186,8 @@ function servicePlan(
     return { ID, Name: plan?.versionName ?? name };
   };
   // Defaults that one says and the other leaves out are no difference.
-  const complete = (spec: ServiceSpec) => insertDefaults(completeServiceSpec(spec));
-  const wanted = updatedSpec(service, stored, ids, idOf);
-  return { service, stored, differences: differences(complete(stored.Spec), complete(wanted)) };
+  const wanted = insertDefaults(completeServiceSpec(updatedSpec(service, stored, ids, idOf)));
+  return { service, stored, differences: differences(insertDefaults(stored.Spec), wanted) };
 }
 
 export type PayloadIds = (kind: PayloadKind, name: string) => { readonly ID: string; readonly Name: string };

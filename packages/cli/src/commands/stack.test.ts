@@ -1,0 +1,174 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { run } from '../main.ts';
+
+// What the commands ask for and print; the end-to-end suite tries them on a cluster.
+
+let server: Server;
+let folder: string;
+let requests: { method: string; url: string; body: unknown }[] = [];
+/** By method and path. */
+let answers: Record<string, [number, unknown]>;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'swarmctl-'));
+  server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk) => {
+      body += chunk;
+    });
+    request.on('end', () => {
+      const { method = '', url = '' } = request;
+      requests.push({ method, url: url.slice('/v1.50'.length), body: body === '' ? undefined : JSON.parse(body) });
+      const [status, answer] = answers[`${method} ${url.slice('/v1.50'.length).split('?')[0]}`] ?? [200, []];
+      response.writeHead(status).end(JSON.stringify(answer));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(join(folder, 'api.sock'), resolve));
+});
+beforeEach(() => {
+  requests = [];
+  answers = {};
+});
+afterAll(() => {
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function swarmctl(...argv: string[]) {
+  let out = '';
+  let err = '';
+  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
+  const status = await run(
+    argv,
+    env,
+    new AbortController().signal,
+    (text) => (out += text),
+    (text) => (err += text),
+  );
+  return { status, out, err: err.trim() };
+}
+
+function fileOf(text: string): string {
+  const path = join(folder, 'compose.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+const labels = { 'com.docker.stack.namespace': 's' };
+const writes = () => requests.filter(({ method }) => method !== 'GET').map(({ method, url }) => `${method} ${url}`);
+const small = 'services: {web: {image: "web:1", secrets: [p]}}\nsecrets: {p: {content: x}}\n';
+
+test('deploy makes networks, then secrets, then services that name them by id', async () => {
+  answers = {
+    'POST /networks/create': [201, { Id: 'n1', Warning: 'mind the gap' }],
+    'POST /secrets/create': [201, { ID: 'p1' }],
+    'POST /services/create': [201, { ID: 'w1', Warnings: ['careful'] }],
+  };
+  expect(await swarmctl('stack', 'deploy', '-c', fileOf(small), 's')).toEqual({
+    status: 0,
+    out: 'Creating network s_default\nCreating secret s_p\nCreating service s_web\n',
+    err: 'warning: network s_default: mind the gap\nwarning: service s_web: careful',
+  });
+  expect(requests.at(-1)?.body).toMatchObject({
+    Name: 's_web',
+    TaskTemplate: { ContainerSpec: { Secrets: [{ SecretID: 'p1', SecretName: 's_p' }] } },
+  });
+});
+
+test('tried dry, it writes nothing; other content is found out without a write', async () => {
+  answers = {
+    'GET /secrets': [200, [{ ID: 'p1', Version: { Index: 1 }, Spec: { Name: 's_p', Labels: labels } }]],
+    'POST /secrets/s_p/rotate': [200, { ID: 'p2', Name: 's_p.v2', Created: true }],
+  };
+  expect((await swarmctl('stack', 'deploy', '--dry-run', '-c', fileOf(small), 's')).out).toBe(
+    'Would create network s_default\nWould rotate secret s_p to s_p.v2\nWould create service s_web\n',
+  );
+  expect(writes()).toEqual(['POST /secrets/s_p/rotate?roll=false&dryRun=true']);
+  const data = Buffer.from('x').toString('base64');
+  expect(requests.find(({ method }) => method === 'POST')?.body).toEqual({
+    ...{ Data: data, Labels: labels, Templating: { Name: '' } },
+  });
+});
+
+test('a spec that only the cluster touched meanwhile is written all the same, one that somebody changed is not', async () => {
+  const stored = (Index: number, Image: string) => ({
+    ...{ ID: 'w1', Version: { Index }, Endpoint: {} },
+    Spec: {
+      Name: 's_web',
+      Labels: labels,
+      TaskTemplate: { ContainerSpec: { Image } },
+      Mode: { Replicated: { Replicas: 1 } },
+    },
+  });
+  answers = {
+    'GET /services': [200, [stored(5, 'web:0')]],
+    'GET /services/w1': [200, stored(7, 'web:0')],
+    'POST /services/w1/update': [200, { Warnings: null }],
+  };
+  const file = fileOf('services: {web: {image: "web:1", network_mode: none}}');
+  expect((await swarmctl('stack', 'deploy', '-c', file, 's')).status).toBe(0);
+  expect(writes()).toEqual(['POST /services/w1/update?version=7']);
+  answers['GET /services/w1'] = [200, stored(8, 'web:9')];
+  expect(await swarmctl('stack', 'deploy', '-c', file, 's')).toMatchObject({
+    ...{ status: 1, err: 'service s_web was changed by somebody else meanwhile; deploy again' },
+  });
+});
+
+test('rm removes all that has the name, and goes on when one cannot be', async () => {
+  const spec = (Name: string) => ({ ID: Name, Spec: { Name, Labels: labels } });
+  answers = {
+    'GET /services': [200, [spec('s_web')]],
+    'GET /secrets': [200, [spec('s_p'), spec('s_p.v2')]],
+    'GET /networks': [200, [{ Id: 'n1', Name: 's_default', Labels: labels }]],
+    'DELETE /secrets/s_p': [400, { message: 'in use' }],
+    'DELETE /services/s_web': [404, { message: 'service s_web not found' }],
+  };
+  expect(await swarmctl('stack', 'rm', 's')).toEqual({
+    status: 1,
+    out: 'Removing service s_web\nRemoving secret s_p\nRemoving secret s_p.v2\nRemoving network s_default\n',
+    err: 'secret s_p: Error response from daemon: in use',
+  });
+  expect(writes()).toHaveLength(4);
+});
+
+test('ls counts the services of each', async () => {
+  const service = (stack: string) => ({ Spec: { Labels: { 'com.docker.stack.namespace': stack } } });
+  answers = { 'GET /services': [200, [service('b'), service('a'), service('b')]] };
+  expect((await swarmctl('stack', 'ls')).out).toBe('NAME   SERVICES\na      1\nb      2\n');
+  expect((await swarmctl('stack', 'ls', '--format', '{{.Name}}')).out).toBe('a\nb\n');
+});
+
+test.each([
+  [['stack', 'rm', 'x'], 0, 'Nothing found in stack: x'],
+  [['stack', 'services', 'x'], 0, 'Nothing found in stack: x'],
+  [['stack', 'ps', 'x'], 1, 'nothing found in stack: x'],
+  [['stack', 'deploy', 'x'], 125, 'a compose file is needed: --compose-file FILE'],
+  [['stack', 'deploy', '-c', 'nosuch.yaml', 'x'], 125, 'cannot read nosuch.yaml: there is no such file'],
+  [['stack', 'deploy', '-c', 'x', '--wait', '--detach', 'x'], 125, '--wait and --detach: leave one of them out'],
+  [['stack', 'deploy', '-c', 'x', 'a/b'], 125, "invalid stack name 'a/b'"],
+  [['stack', 'deploy', '--prun', '-c', 'x', 'y'], 125, 'unknown flag: --prun; did you mean --prune?'],
+  [['stack', 'depoly'], 125, "unknown command 'depoly'; did you mean 'deploy'?"],
+])('%j', async (argv, status, message) => {
+  const ran = await swarmctl(...argv);
+  expect([ran.status, ran.err]).toEqual([status, expect.stringContaining(message)]);
+  expect(writes()).toEqual([]);
+});
+
+test('conditions are met by waiting alone', async () => {
+  const file = fileOf('services:\n  a: {image: x, depends_on: {b: {condition: service_healthy}}}\n  b: {image: x}\n');
+  expect(await swarmctl('stack', 'deploy', '-c', file, 's')).toMatchObject({
+    status: 125,
+    err: expect.stringContaining(
+      'compose.yaml:2:30: services.a.depends_on.b: service_healthy needs a deployment that waits: add --wait',
+    ),
+  });
+  expect(requests).toEqual([]);
+});
+
+test('config prints what files come to', async () => {
+  const { status, out, err } = await swarmctl('stack', 'config', '-c', fileOf(small));
+  expect([status, err, out]).toEqual([0, '', expect.stringContaining('secrets:\n      - source: p\n')]);
+});
