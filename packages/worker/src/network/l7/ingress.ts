@@ -64,6 +64,9 @@ export class HttpIngress {
   #problems: ReadonlyMap<string, string> = new Map();
   #timer: Timer | undefined;
   readonly #user = process.getuid?.() === 0 ? lesserUser() : undefined;
+  #planned: { readonly entries: readonly IngressEntry[]; readonly plan: HttpPlan } | undefined;
+  /** What the latest configuration was made of. */
+  #rendered: { readonly plan: HttpPlan; readonly from: string; readonly shape: string } | undefined;
   #hasHaproxy = false;
   /** Nothing runs, and nothing is left of it. */
   #hasEnded = false;
@@ -125,7 +128,7 @@ export class HttpIngress {
 
   async #converge(entries: readonly IngressEntry[]): Promise<Map<string, string>> {
     this.#timer?.cancel();
-    const whole = planHttp(entries, { nodeId: this.#options.nodeId, addresses: this.#addresses });
+    const whole = this.#planOf(entries);
     if (whole.backends.size === 0) {
       await this.#end();
       return new Map(whole.problems);
@@ -148,7 +151,7 @@ export class HttpIngress {
       this.#again(problems.size > 0 ? retryMs : 5 * retryMs);
       return problems;
     }
-    const failure = await this.#load({ ...whole, listeners }, certificates, workers.length > 0, loaded).then(
+    const failure = await this.#load(whole, listeners, certificates, workers.length > 0, loaded).then(
       () => undefined,
       messageOf,
     );
@@ -241,25 +244,41 @@ export class HttpIngress {
     return found;
   }
 
+  #planOf(entries: readonly IngressEntry[]): HttpPlan {
+    if (this.#planned?.entries !== entries) {
+      const { nodeId } = this.#options;
+      this.#planned = { entries, plan: planHttp(entries, { nodeId, addresses: this.#addresses }) };
+    }
+    return this.#planned.plan;
+  }
+
   async #load(
-    plan: HttpPlan,
+    whole: HttpPlan,
+    listeners: readonly HttpListener[],
     certificates: ReadonlyMap<string, string>,
     isRunning: boolean,
     loaded: Loaded | undefined,
   ): Promise<void> {
     const { folder } = this.#options;
-    const { files, shape: text } = renderConfig(plan, {
-      mostConnections: connectionsAllowed(),
-      ...(this.#user && { user: this.#user }),
-      hasIpv6: hasIpv6(),
-      certificate: (names) => certificates.get(names.join())?.split(' ')[0],
-    });
+    const around = { mostConnections: connectionsAllowed(), hasIpv6: hasIpv6() };
+    const sockets = listeners.map(socketOf);
+    const from = JSON.stringify([around, sockets, [...certificates]]);
+    const rendered = this.#rendered;
+    if (isRunning && rendered?.plan === whole && rendered.from === from && rendered.shape === loaded?.shape) return;
+    const { files, shape: text } = renderConfig(
+      { ...whole, listeners },
+      {
+        ...around,
+        ...(this.#user && { user: this.#user }),
+        certificate: (names) => certificates.get(names.join())?.split(' ')[0],
+      },
+    );
     const shape = digest(JSON.stringify([text, [...certificates]]));
+    this.#rendered = { plan: whole, from, shape };
     if (isRunning && loaded?.shape === shape) return;
     for (const [name, content] of files) await write(join(folder, name), content);
     if (isRunning) await this.#haproxy.reload();
     else await this.#haproxy.start();
-    const sockets = plan.listeners.map(socketOf);
     await write(join(folder, loadedFile), JSON.stringify({ shape, sockets } satisfies Loaded));
     this.#modules.log.info({ ports: sockets, isRunning }, 'HAProxy has its configuration');
     const needed = new Set([...files.keys(), ...[...certificates.values()].map((one) => one.split(' ')[0])]);
