@@ -37,6 +37,7 @@ export class Backend implements ProxyBackend {
 export class Balancer {
   readonly #clock: Clock;
   #backends: readonly Backend[] = [];
+  #draining: readonly Backend[] = [];
   /** Those that left while they had connections. */
   readonly #left = new Set<Backend>();
   #next = 0;
@@ -49,14 +50,16 @@ export class Balancer {
     return this.#backends;
   }
 
-  /** The turn stays where it is, whoever comes or goes. */
-  set(wanted: readonly ProxyBackend[]): void {
+  /** The turn stays where it is, whoever comes or goes. Nothing new goes to those that are draining; what they have is theirs until they leave. */
+  set(wanted: readonly ProxyBackend[], draining: readonly ProxyBackend[] = []): void {
     const before = this.#backends;
-    const known = new Map(before.map((backend) => [placeOf(backend), backend]));
+    const known = new Map([...before, ...this.#draining].map((backend) => [placeOf(backend), backend]));
     this.#backends = wanted.map((backend) => known.get(placeOf(backend)) ?? new Backend(backend));
     const now = new Set(this.#backends);
-    for (const backend of before) {
-      if (now.has(backend)) continue;
+    this.#draining = draining.flatMap((backend) => known.get(placeOf(backend)) ?? []);
+    const here = new Set([...now, ...this.#draining]);
+    for (const backend of known.values()) {
+      if (here.has(backend)) continue;
       backend.isHere = false;
       if (backend.active > 0) this.#left.add(backend);
     }
@@ -110,7 +113,7 @@ export class Balancer {
   /** Open connections by task. */
   counts(): Map<string, number> {
     const counts = new Map<string, number>();
-    for (const { taskId, active } of [...this.#backends, ...this.#left])
+    for (const { taskId, active } of new Set([...this.#backends, ...this.#draining, ...this.#left]))
       if (active > 0) counts.set(taskId, (counts.get(taskId) ?? 0) + active);
     return counts;
   }

@@ -307,6 +307,28 @@ describe.each([
       expect([...ingress.connections()]).toEqual([['b', 3]]);
     });
 
+    it('lets a client stay with a task that is to stop until that leaves, and sends it nobody new', async () => {
+      const [a, b] = [backend('a', await udp('a')), backend('b', await udp('b'))];
+      const draining = (backends: IngressBackend[], left: IngressBackend[]) =>
+        new Map([...table(26053, backends, 'udp')].map(([key, entry]) => [key, { ...entry, draining: left }]));
+      await ingress.apply(table(26053, [a, b], 'udp'));
+      const [first, second] = [client(), client()];
+      expect([await first('1'), await second('1')]).toEqual(['a 1', 'b 1']);
+      await ingress.apply(draining([b], [a]));
+      expect([await first('2'), await client()('new'), await client()('new')]).toEqual(['a 2', 'b new', 'b new']);
+      expect(ingress.connections()).toEqual(
+        new Map([
+          ['a', 1],
+          ['b', 3],
+        ]),
+      );
+      // With nobody else behind it, the port stays for those who have come.
+      await ingress.apply(draining([], [a, b]));
+      expect([await first('3'), await second('3')]).toEqual(['a 3', 'b 3']);
+      await ingress.apply(draining([b], []));
+      expect(await first('4')).toBe('b 4');
+    });
+
     it('keeps a client with its backend until that leaves or the client is quiet', async () => {
       const [a, b] = [backend('a', await udp('a')), backend('b', await udp('b'))];
       await ingress.apply(table(26053, [a, b], 'udp'));

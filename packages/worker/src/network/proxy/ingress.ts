@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { Bell, type Clock, type Logger, type Timer } from '@swarmctl/shared/kit';
-import type { IngressEntry } from '@swarmctl/shared/wire';
+import type { IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, canonical, isLoopback } from '../address.ts';
 import type { Listener } from '../listeners.ts';
 import { isPort, targetOf } from '../plan.ts';
@@ -181,7 +181,7 @@ export class ProxyIngress implements Ingress {
   async #converge(wanted: ReadonlyMap<string, IngressEntry>): Promise<void> {
     for (const listener of this.#stopped.keys()) if (listener.isDone) this.#stopped.delete(listener);
     for (const [key, port] of this.#ports) {
-      if (wanted.get(key)?.backends.length) continue;
+      if (isAnswered(wanted.get(key))) continue;
       // Nobody is behind it: a closed port refuses faster than anything.
       port.shared.balancer.set([]);
       port.health?.close();
@@ -203,7 +203,7 @@ export class ProxyIngress implements Ingress {
   }
 
   #isServed(entry: IngressEntry): boolean {
-    if (entry.protocol === 'sctp' ? this.#isRelay : entry.backends.length === 0) return true;
+    if (entry.protocol === 'sctp' ? this.#isRelay : !isAnswered(entry)) return true;
     const port = this.#ports.get(entry.key);
     return port !== undefined && port.entry === entry && port.isSettled;
   }
@@ -257,7 +257,8 @@ export class ProxyIngress implements Ingress {
     shared.options = portOptionsOf(entry, this.#options.share);
     shared.allow(entry.allow);
     const { nodeId } = this.#options;
-    shared.balancer.set(entry.backends.map((backend) => ({ ...targetOf(backend, nodeId), taskId: backend.taskId })));
+    const placed = (backend: IngressBackend) => ({ ...targetOf(backend, nodeId), taskId: backend.taskId });
+    shared.balancer.set(entry.backends.map(placed), entry.draining?.map(placed));
     for (const listener of port.listeners.values()) listener.changed();
     const { health } = shared.options;
     if (port.health?.follows(health)) return;
@@ -328,3 +329,7 @@ export class ProxyIngress implements Ingress {
     this.#problems = problems;
   }
 }
+
+/** Somebody is behind it, if only for those who have come already. */
+const isAnswered = (entry: IngressEntry | undefined): boolean =>
+  entry !== undefined && entry.backends.length + (entry.draining?.length ?? 0) > 0;
