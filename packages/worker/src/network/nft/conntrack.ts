@@ -26,21 +26,16 @@ export interface FlowQuery {
 /** More than so many listings of one port each cost more than one of all. */
 const fewPorts = 4;
 
-/** Deletes the flows to `ports` that lead elsewhere than they should. True when it could (the `conntrack` tool is there). */
-export async function forgetStaleUdp(run: RunCommand, ports: ReadonlySet<number>, wanted: Wanted): Promise<boolean> {
-  if (ports.size === 0) return true;
+/** Deletes the flows to `ports` that lead elsewhere than they should. Rejects when `conntrack` cannot be run. */
+export async function forgetStaleUdp(run: RunCommand, ports: ReadonlySet<number>, wanted: Wanted): Promise<void> {
+  if (ports.size === 0) return;
   const each = ports.size <= fewPorts ? [...ports] : [undefined];
-  try {
-    for (const family of [4, 6] as const) {
-      for (const port of each) {
-        const query: FlowQuery = { protocol: 'udp', family, ...(port !== undefined && { port }) };
-        const flows = (await flowsOf(run, query)).filter(({ asked }) => ports.has(asked.port));
-        for (const flow of staleFlows(flows, wanted)) await forget(run, query, flow);
-      }
+  for (const family of [4, 6] as const) {
+    for (const port of each) {
+      const query: FlowQuery = { protocol: 'udp', family, ...(port !== undefined && { port }) };
+      const flows = (await flowsOf(run, query)).filter(({ asked }) => ports.has(asked.port));
+      for (const flow of staleFlows(flows, wanted)) await forget(run, query, flow);
     }
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -126,6 +126,30 @@ describe('NftIngress', () => {
     await ingress.close({ keep: true });
   });
 
+  it('has flows of UDP forgotten again once conntrack can be run, and complains once', async () => {
+    const warnings: string[] = [];
+    const warn = ({ error }: { error?: string }) => void (error !== undefined && warnings.push(error));
+    const log = { ...silentLogger, warn } as typeof silentLogger;
+    const listings: string[] = [];
+    let isBroken = true;
+    const run = async (_program: string, args: readonly string[]) => {
+      if (isBroken) throw new Error('conntrack did not end within 30 s');
+      listings.push(args.join(' '));
+      return { code: 0, stdout: '', stderr: '' };
+    };
+    const modules = { log, clock, nft, host, run, listeners: async () => [], interfaces: () => ({}) };
+    const ingress = await NftIngress.open({ nodeId: 'n1', ingressAddrs: [], advertiseAddr: '10.0.0.1' }, modules);
+    const [entry] = entries([53, ['n2']]).values();
+    await ingress.apply(new Map([['udp/53', { ...entry, key: 'udp/53', protocol: 'udp' } as IngressEntry]]));
+    await settle();
+    await ingress.sweep();
+    expect(warnings).toEqual(['conntrack did not end within 30 s']);
+    isBroken = false;
+    await ingress.sweep();
+    expect(listings).toContain('-L -f ipv4 -p udp --orig-port-dst 53');
+    await ingress.close({ keep: true });
+  });
+
   /** The loop sleeps between transactions. */
   async function gap(): Promise<void> {
     await settle();

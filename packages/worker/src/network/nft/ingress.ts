@@ -110,7 +110,8 @@ export class NftIngress implements Ingress {
   #work: Promise<void> = Promise.resolve();
   #background: Promise<unknown> = Promise.resolve();
   #looking: Promise<void> = Promise.resolve();
-  #hasConntrack = true;
+  /** Why flows of UDP could not be forgotten the last time. */
+  #unforgotten: string | undefined;
 
   private constructor(options: IngressOptions, modules: NftModules, names: TableNames, parts: Parts) {
     this.#options = options;
@@ -348,19 +349,26 @@ export class NftIngress implements Ingress {
     return look;
   }
 
+  /** What cannot be forgotten now is tried again by the sweep. */
   async #forgetUdp(ports: ReadonlySet<number>): Promise<void> {
     if (ports.size === 0) return;
-    // What was listed may be of a table that is just being written; then it is looked at once more.
-    for (let attempt = 0, isUnsure = true; attempt < 3 && isUnsure && this.#hasConntrack; attempt++) {
-      isUnsure = false;
-      const { own } = this.#local();
-      this.#hasConntrack = await forgetStaleUdp(this.#run, ports, (asked) => {
-        if (!this.#writing && this.#table) return this.#wantedUdp(asked, this.#table, own);
-        isUnsure = true;
-        return undefined;
-      });
-      if (!this.#hasConntrack)
-        this.#log.warn('conntrack is not installed: UDP clients may go on talking to backends that are gone');
+    try {
+      // What was listed may be of a table that is just being written; then it is looked at once more.
+      for (let attempt = 0, isUnsure = true; attempt < 3 && isUnsure; attempt++) {
+        isUnsure = false;
+        const { own } = this.#local();
+        await forgetStaleUdp(this.#run, ports, (asked) => {
+          if (!this.#writing && this.#table) return this.#wantedUdp(asked, this.#table, own);
+          isUnsure = true;
+          return undefined;
+        });
+      }
+      this.#unforgotten = undefined;
+    } catch (error) {
+      const why = messageOf(error);
+      if (why !== this.#unforgotten)
+        this.#log.warn({ error: why }, 'UDP clients may go on talking to backends that are gone; it is tried again');
+      this.#unforgotten = why;
     }
   }
 
