@@ -1,4 +1,4 @@
-import { ClusterError, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
+import { ClusterError, type Logger, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { LocalAccess, ManagerAccess } from '../../packages/manager/src/api/ports.ts';
@@ -12,6 +12,7 @@ import type { Store } from '../../packages/manager/src/store/store.ts';
 export interface TestApiOptions {
   readonly store: Store;
   readonly clock?: ManualClock;
+  readonly log?: Logger;
   /** Absent: always. */
   readonly hasManager?: () => boolean;
   /** Other than what an active node does. */
@@ -43,7 +44,7 @@ export interface TestApi {
 }
 
 export async function testApi({ store, local, meanwhile, ...options }: TestApiOptions): Promise<TestApi> {
-  const { clock = new ManualClock(), hasManager = () => true } = options;
+  const { clock = new ManualClock(), log = silentLogger, hasManager = () => true } = options;
   const apply = (changes: readonly StoreChange[]) => {
     const outcome = store.apply(store.index + 1, { now: clock.now(), changes });
     if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
@@ -98,7 +99,7 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     clock,
     newId: newIdFrom(seededRandom(1)),
     random: seededRandom(2),
-    log: silentLogger,
+    log,
     version: '0.1.0',
   });
   return { app, clock, apply, call: (method, url, body) => call(app, method, url, body) };

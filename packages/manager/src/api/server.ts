@@ -6,6 +6,7 @@ import type { ApiContext } from './context.ts';
 import { forwardToLeader } from './forward.ts';
 import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
+import { openApiRoutes } from './openapi/routes.ts';
 import { payloadRoutes } from './payloads.ts';
 import { serviceRoutes } from './services.ts';
 import { swarmRoutes } from './swarm.ts';
@@ -66,6 +67,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   app.setNotFoundHandler((_request, reply) =>
     reply.status(404).type('application/json').serializer(serialize).send({ message: 'page not found' }),
   );
+  openApiRoutes(app, context, apiVersion);
   const turns = new Turns();
   const all = [
     systemRoutes,

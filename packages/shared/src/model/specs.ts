@@ -1,5 +1,7 @@
 import { type Static, type TObject, type TProperties, type TSchema, Type } from '@sinclair/typebox';
 
+export type { TSchema as Schema } from '@sinclair/typebox';
+
 // The specs that users write, in the Engine API's names and shapes (API 1.41-1.50). Durations are nanoseconds. The spec that is
 // posted is the spec that is stored: what is absent stays absent, defaults are filled in at read (defaults.ts).
 

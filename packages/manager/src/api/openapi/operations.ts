@@ -1,0 +1,154 @@
+import {
+  ClientRequest,
+  ClusterSpec,
+  InitRequest,
+  JoinRequest,
+  NetworkCreateRequest,
+  NodeSpec,
+  PayloadSpec,
+  type Schema,
+  ServiceSpec,
+  UnlockRequest,
+} from '@swarmctl/shared/model';
+
+// What the document says of each route beyond its method and path: what it does, what its query and body may hold, and how it answers. Bodies are the
+// schemas that requests are checked with.
+
+export type QueryType = 'boolean' | 'integer' | 'string';
+
+export interface Operation {
+  readonly summary: string;
+  readonly query?: Readonly<Record<string, QueryType>>;
+  /** Keys of the `filters` parameter. */
+  readonly filters?: readonly string[];
+  /** Name of one of `schemas`. */
+  readonly body?: keyof typeof schemas;
+  /** The status that says yes, 200 if not given. */
+  readonly success?: 200 | 201 | 204;
+  /** Statuses that say no, beside those that any route may answer. */
+  readonly refusals?: readonly number[];
+}
+
+export const schemas = {
+  ClientRequest,
+  ClusterSpec,
+  InitRequest,
+  JoinRequest,
+  NetworkCreateRequest,
+  NodeSpec,
+  PayloadSpec,
+  ServiceSpec,
+  UnlockRequest,
+} as const satisfies Readonly<Record<string, Schema>>;
+
+const version = { version: 'integer' } as const;
+const logs: Operation['query'] = {
+  ...{ details: 'boolean', follow: 'boolean', stdout: 'boolean', stderr: 'boolean', timestamps: 'boolean' },
+  ...{ since: 'string', until: 'string', tail: 'string' },
+};
+
+/** Secrets and configs, which are handled alike. */
+const payload = (kind: 'secret' | 'config'): Readonly<Record<string, Operation>> => ({
+  [`GET /${kind}s`]: { summary: `List ${kind}s`, filters: ['id', 'label', 'name', 'names'] },
+  [`POST /${kind}s/create`]: { summary: `Create a ${kind}`, body: 'PayloadSpec', success: 201, refusals: [409] },
+  [`GET /${kind}s/{id}`]: { summary: `Inspect a ${kind}`, refusals: [404] },
+  [`DELETE /${kind}s/{id}`]: { summary: `Remove a ${kind} that nothing uses`, success: 204, refusals: [404] },
+  [`POST /${kind}s/{id}/update`]: {
+    summary: `Change the labels of a ${kind}`,
+    query: version,
+    body: 'PayloadSpec',
+    refusals: [404],
+  },
+  [`POST /${kind}s/{id}/rotate`]: {
+    summary: `Make a new version of a ${kind}, and roll the services that use it (not in Docker)`,
+    query: { 'dry-run': 'boolean' },
+    body: 'PayloadSpec',
+    success: 201,
+    refusals: [404, 409],
+  },
+  [`POST /${kind}s/prune`]: { summary: `Remove versions of ${kind}s that nothing uses (not in Docker)` },
+});
+
+/** By method and path. */
+export const operations: Readonly<Record<string, Operation>> = {
+  'GET /_ping': { summary: 'Whether the daemon answers, and its version and state in the headers' },
+  'GET /version': { summary: 'Versions of the daemon' },
+  'GET /info': { summary: 'This node, and its place in the cluster' },
+  'GET /openapi.json': { summary: 'This document' },
+
+  'GET /swarm': { summary: 'Inspect the cluster' },
+  'POST /swarm/init': { summary: 'Make this node the first manager of a new cluster', body: 'InitRequest' },
+  'POST /swarm/join': { summary: 'Let this node join a cluster', body: 'JoinRequest' },
+  'POST /swarm/leave': { summary: 'Let this node leave its cluster', query: { force: 'boolean' } },
+  'POST /swarm/update': {
+    summary: 'Change the settings of the cluster, its tokens and keys',
+    query: {
+      ...version,
+      rotateWorkerToken: 'boolean',
+      rotateManagerToken: 'boolean',
+      rotateManagerUnlockKey: 'boolean',
+      rotateNetworkKeys: 'boolean',
+    },
+    body: 'ClusterSpec',
+  },
+  'GET /swarm/unlockkey': { summary: 'The key that unlocks a restarted manager' },
+  'POST /swarm/unlock': { summary: 'Unlock this manager', body: 'UnlockRequest', refusals: [409] },
+  'POST /swarm/clients': {
+    summary: 'Certify a client of the API over TCP (not in Docker)',
+    body: 'ClientRequest',
+    success: 201,
+  },
+
+  'GET /nodes': {
+    summary: 'List nodes',
+    filters: ['id', 'label', 'membership', 'name', 'node.label', 'role'],
+  },
+  'GET /nodes/{id}': { summary: 'Inspect a node', refusals: [404] },
+  'POST /nodes/{id}/update': { summary: 'Change a node', query: version, body: 'NodeSpec', refusals: [404] },
+  'DELETE /nodes/{id}': { summary: 'Remove a node', query: { force: 'boolean' }, refusals: [404] },
+
+  'GET /services': {
+    summary: 'List services',
+    query: { insertDefaults: 'boolean', status: 'boolean' },
+    filters: ['id', 'label', 'mode', 'name', 'runtime'],
+  },
+  'POST /services/create': { summary: 'Create a service', body: 'ServiceSpec', success: 201, refusals: [404, 409] },
+  'GET /services/{id}': { summary: 'Inspect a service', query: { insertDefaults: 'boolean' }, refusals: [404] },
+  'POST /services/{id}/update': {
+    summary: 'Change a service',
+    query: { ...version, rollback: 'string', registryAuthFrom: 'string' },
+    body: 'ServiceSpec',
+    refusals: [404],
+  },
+  'DELETE /services/{id}': { summary: 'Remove a service', refusals: [404] },
+  'GET /services/{id}/logs': { summary: 'Logs of all tasks of a service', query: logs, refusals: [404] },
+
+  'GET /tasks': {
+    summary: 'List tasks',
+    filters: ['_up-to-date', 'desired-state', 'id', 'label', 'name', 'node', 'runtime', 'service'],
+    refusals: [404],
+  },
+  'GET /tasks/{id}': { summary: 'Inspect a task', refusals: [404] },
+  'GET /tasks/{id}/logs': { summary: 'Logs of a task', query: logs, refusals: [404] },
+
+  'GET /networks': {
+    summary: 'List networks',
+    filters: ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'],
+  },
+  'POST /networks/create': {
+    summary: 'Create a network',
+    body: 'NetworkCreateRequest',
+    success: 201,
+    refusals: [403, 404, 409],
+  },
+  'GET /networks/{id}': {
+    summary: 'Inspect a network',
+    query: { verbose: 'boolean', scope: 'string' },
+    refusals: [404],
+  },
+  'DELETE /networks/{id}': { summary: 'Remove a network that nothing uses', success: 204, refusals: [403, 404] },
+  'POST /networks/prune': { summary: 'Remove networks that nothing uses', filters: ['label', 'label!', 'until'] },
+
+  ...payload('secret'),
+  ...payload('config'),
+};
