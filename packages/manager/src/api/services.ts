@@ -18,6 +18,7 @@ import { checkPayloadsExist } from './payload-use.ts';
 import type { ManagerAccess } from './ports.ts';
 import { showService } from './projection.ts';
 import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
+import { serviceWarnings } from './service-warnings.ts';
 import type { Turns } from './turns.ts';
 import { minorOf, serviceAsOf } from './version.ts';
 
@@ -78,7 +79,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       };
       await manager.propose([{ op: 'create', table: 'services', object }]);
     });
-    return reply.status(201).send({ ID: id, Warnings: null });
+    return reply.status(201).send({ ID: id, Warnings: serviceWarnings(manager.view(), spec) });
   });
 
   app.post<{ Params: { id: string }; Querystring: Query }>(
@@ -110,7 +111,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
           },
         ]);
       });
-      return reply.status(200).send({ Warnings: null });
+      return reply.status(200).send({ Warnings: serviceWarnings(manager.view(), set.Spec) });
     },
   );
 

@@ -10,5 +10,6 @@ export * from './log.ts';
 export * from './pki.ts';
 export * from './port-server.ts';
 export * from './random.ts';
+export * from './server-certificate.ts';
 export * from './tls.ts';
 export * from './token-bucket.ts';

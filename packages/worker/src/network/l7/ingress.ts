@@ -1,13 +1,21 @@
 import { createHash } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
+import {
+  Bell,
+  type Clock,
+  ClusterError,
+  checkCertificate,
+  delay,
+  type Logger,
+  messageOf,
+  type Timer,
+} from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses } from '../address.ts';
 import { bindProblem, ingressClosed, logProblems } from '../problems.ts';
 import type { IngressOptions } from '../types.ts';
 import { Versions } from '../versions.ts';
-import { checkCertificate } from './certificate.ts';
 import { handoverFolder, renderConfig } from './config.ts';
 import { Haproxy, whyNoHaproxy } from './haproxy.ts';
 import { connectionsAllowed, hasIpv6, lesserUser, tryPort } from './host.ts';

@@ -4,8 +4,8 @@ import { type ClientHttp2Session, connect as connectH2, createServer as createH2
 import { request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { checkCertificate } from '@swarmctl/shared/kit';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { checkCertificate } from './certificate.ts';
 import { whyNoHaproxy } from './haproxy.ts';
 import { backendOf, entryOf, freePort, HttpBench, makeCertificate } from './test-http.ts';
 

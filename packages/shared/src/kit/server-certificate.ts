@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { messageOf } from '@swarmctl/shared/kit';
+import { messageOf } from './errors.ts';
 
-// A certificate with its key as HAProxy wants it, from one or more texts of PEM.
+// A certificate with its key as servers of TLS want it (HAProxy among them), from one or more texts of PEM.
 
 export type CheckedCertificate = { readonly pem: string } | { readonly problem: string };
 
