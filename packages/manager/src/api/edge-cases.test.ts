@@ -290,7 +290,7 @@ const refused: readonly Row[] = [
     'DELETE /networks/front',
     undefined,
     400,
-    rpc('FailedPrecondition', 'network net1 is in use by service svc1'),
+    rpc('FailedPrecondition', 'network net1 is in use by service svc1 (network front, service us)'),
   ],
   [
     'a name of a network that is taken',

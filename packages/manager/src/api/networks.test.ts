@@ -167,6 +167,12 @@ describe('what is refused', () => {
     ['a name that is taken', wanted('taken'), 409, 'network with name taken already exists'],
     ['no name', wanted(''), 400, 'name must be provided'],
     ['a bad name', wanted('x y'), 400, 'name must be valid as a DNS name component'],
+    [
+      'the name of the ingress network',
+      wanted('ingress'),
+      409,
+      'network with name ingress already exists: it is the cluster',
+    ],
     ['a predefined name', wanted('host'), 403, 'operation is not permitted on predefined host network'],
     ["an engine's own network", wanted('x', { Driver: 'bridge' }), 501, 'add --scope swarm'],
     ['no driver', wanted('x', { Driver: '' }), 501, "of the driver 'bridge' belongs to one engine"],
@@ -322,11 +328,13 @@ describe('services', () => {
   test('keep their networks from being removed, and their tasks do until they are gone', async () => {
     const id = await create('front');
     const { json } = await call('POST', '/services/create', service('web', [{ Target: 'front' }]));
-    const inUse = (by: string) => ({
+    const inUse = (by: string, name: string) => ({
       status: 400,
-      json: { message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by ${by}` },
+      json: {
+        message: `rpc error: code = FailedPrecondition desc = network ${id} is in use by ${by} (network front, ${name})`,
+      },
     });
-    expect(await call('DELETE', '/networks/front')).toEqual(inUse(`service ${json.ID}`));
+    expect(await call('DELETE', '/networks/front')).toEqual(inUse(`service ${json.ID}`, 'service web'));
     settle();
     const stored = store.view().get('services', json.ID);
     const object = aTask({ id: 't1', ...(stored && { service: stored }), state: 'new' });
@@ -353,7 +361,7 @@ describe('services', () => {
     // One that ends is waited for, but not for ever.
     const inVain = await waiting('/networks/front');
     await clock.advance(60_000);
-    expect(await inVain.answer).toEqual(inUse('task t1'));
+    expect(await inVain.answer).toEqual(inUse('task t1', 'task web.1'));
     const removal = await waiting('/networks/front');
     await clock.advance(1_000);
     expect(removal.isAnswered()).toBe(false);

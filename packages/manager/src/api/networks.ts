@@ -14,8 +14,10 @@ import {
   parseDurationMs,
   parseJson,
   predefinedNetworks,
+  type Service,
   type ServiceSpec,
   subnetUse,
+  type Task,
   vxlanIdOption,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
@@ -138,9 +140,11 @@ async function removed(manager: ManagerAccess, reference: string, isPatient: boo
   const user = userOf(view, network);
   if (user?.isLeaving && isPatient) return false;
   if (user) {
+    const names = [`network ${network.Spec.Name}`, ...(user.name === undefined ? [] : [user.name])];
     throw new ClusterError(
       'failed-precondition',
-      `rpc error: code = FailedPrecondition desc = network ${network.ID} is in use by ${user.what}`,
+      // Clients know Docker's words; the names behind them are for people.
+      `rpc error: code = FailedPrecondition desc = network ${network.ID} is in use by ${user.what} (${names.join(', ')})`,
     );
   }
   await manager.propose([{ op: 'remove', table: 'networks', id: network.ID }]);
@@ -192,6 +196,8 @@ function networkNamed(view: View, target: string): Network {
 interface NetworkUser {
   /** `service ID` or `task ID`. */
   readonly what: string;
+  /** What people call it, when that is something else. */
+  readonly name?: string;
   /** No service asks for the network any more: this is a rest of one that did. */
   readonly isLeaving: boolean;
 }
@@ -202,28 +208,34 @@ function userOf(view: View, network: Network): NetworkUser | undefined {
   const service = view
     .list('services')
     .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
-  if (service) return { what: `service ${service.ID}`, isLeaving: false };
-  const what = isLocalNetwork(network) ? attachedTo(view, ID) : holderOn(view, ID);
-  return what === undefined ? undefined : { what, isLeaving: true };
+  if (service) return { ...asUser(service), isLeaving: false };
+  const holder = isLocalNetwork(network) ? attachedTo(view, ID) : holderOn(view, ID);
+  return holder && { ...asUser(holder), isLeaving: true };
+}
+
+function asUser(holder: Service | Task): Pick<NetworkUser, 'what' | 'name'> {
+  if (!('ServiceID' in holder)) return { what: `service ${holder.ID}`, name: `service ${holder.Spec.Name}` };
+  const { ID, Slot, NodeID, ServiceAnnotations } = holder;
+  return { what: `task ${ID}`, name: `task ${ServiceAnnotations.Name}.${Slot ?? NodeID}` };
 }
 
 /** Nobody has addresses there that the managers know of. */
-function attachedTo(view: View, networkId: string): string | undefined {
-  const task = view
+function attachedTo(view: View, networkId: string): Task | undefined {
+  return view
     .list('tasks')
     .find(
       ({ Status, NetworksAttachments }) =>
         !isTerminal(Status.State) && NetworksAttachments?.some(({ Network }) => Network.ID === networkId),
     );
-  return task && `task ${task.ID}`;
 }
 
-function holderOn(view: View, networkId: string): string | undefined {
+function holderOn(view: View, networkId: string): Service | Task | undefined {
   for (const { holders } of view.addressesOf(networkId).values()) {
     for (const { kind, id } of holders) {
-      if (kind === 'service') return `service ${id}`;
+      const service = kind === 'service' ? view.get('services', id) : undefined;
+      if (service) return service;
       const task = kind === 'task' ? view.get('tasks', id) : undefined;
-      if (task && !isTerminal(task.Status.State)) return `task ${id}`;
+      if (task && !isTerminal(task.Status.State)) return task;
     }
   }
   return undefined;

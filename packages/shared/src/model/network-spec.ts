@@ -12,6 +12,9 @@ import { checkName } from './validate.ts';
 const invalid = (message: string) => new ClusterError('invalid-argument', message);
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
 
+/** Of the network that every swarm has for published ports. */
+const ingressName = 'ingress';
+
 type IpamConfig = NonNullable<NonNullable<Network['Spec']['IPAMOptions']>['Configs']>[number];
 
 /** Checks a normalised request. Throws ClusterError; changes nothing. */
@@ -20,6 +23,13 @@ export function completeNetworkSpec(request: NetworkCreateRequest): Network['Spe
   if (name === '') throw invalid('rpc error: code = InvalidArgument desc = meta: name must be provided');
   if (isPredefinedNetwork(name)) {
     throw new ClusterError('permission-denied', `operation is not permitted on predefined ${name} network`);
+  }
+  // It has been there since the cluster is, though it is no object of the store's: published ports are the nodes' work.
+  if (name === ingressName) {
+    throw new ClusterError(
+      'already-exists',
+      `network with name ${name} already exists: it is the cluster's own, by which ports are published; choose another name`,
+    );
   }
   checkName(name);
   const local = localDriverOf(request);
