@@ -1,6 +1,5 @@
 import type { Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Host } from './host.ts';
 import { Lab, noLab } from './lab.ts';
 import { run } from './run.ts';
 import { bridgeNamespace, markOf } from './state.ts';
@@ -38,27 +37,11 @@ describe.skipIf(missing)(`encrypted networks${missing ? ` (skipped: ${missing} i
     await Lab.remove(name);
   }, 60_000);
 
-  const ctl = (...args: string[]) => lab.host(1).ctl(...args);
-  const tasksOf = async (service: string): Promise<Task[]> => {
-    const tasks = await lab.host(1).api.get<Task[]>('/tasks', { filters: JSON.stringify({ service: [service] }) });
-    return tasks.filter(({ Status, DesiredState }) => Status.State === 'running' && DesiredState === 'running');
-  };
+  const ctl = (...args: string[]) => lab.ctl(...args);
+  const tasksOf = (service: string) => lab.tasksOf(service);
   const addressOf = (task: Task) => task.NetworksAttachments?.[0]?.Addresses[0]?.split('/')[0] ?? '';
 
-  async function hostOf(task: Task): Promise<Host> {
-    for (const host of lab.hosts) if ((await lab.nodeOf(host.number))?.ID === task.NodeID) return host;
-    throw new Error(`task ${task.ID} is on no host of the lab`);
-  }
-
-  /** Runs in a task's container; what it said. */
-  async function inside(task: Task, ...command: string[]): Promise<string> {
-    const { engine } = await hostOf(task);
-    const container = engine.docker.getContainer(task.Status.ContainerStatus?.ContainerID ?? '');
-    const exec = await container.exec({ Cmd: command, AttachStdout: true, AttachStderr: true, Tty: true });
-    let out = '';
-    for await (const chunk of await exec.start({ Tty: true })) out += String(chunk);
-    return out.replaceAll('\r', '');
-  }
+  const inside = async (task: Task, ...command: string[]) => (await lab.inside(task, ...command)).out;
 
   /** The task that answers there; undefined when nobody does. */
   const get = async (task: Task, where: string) => {
@@ -118,7 +101,7 @@ describe.skipIf(missing)(`encrypted networks${missing ? ` (skipped: ${missing} i
     });
     expect(await pinging).toContain('250 packets transmitted, 250 packets received');
     // A session that is made anew is made with it.
-    const host = await hostOf(b);
+    const host = await lab.hostOf(b);
     await host.exec('sh', '-c', 'kill -9 $(pidof wireguard-go)');
     await lab.eventually('they reach each other again', async () => (await get(a, addressOf(b))) === b.ID);
     expect((await seen()).plain).toBe(0);
@@ -126,7 +109,7 @@ describe.skipIf(missing)(`encrypted networks${missing ? ` (skipped: ${missing} i
 
   test('a restarted daemon leaves it as it is, and a host that was off comes back', async () => {
     const [a, b] = (await tasksOf('web')) as [Task, Task];
-    const host = await hostOf(a);
+    const host = await lab.hostOf(a);
     const pid = async () => (await host.exec('pidof', 'wireguard-go')).out;
     const before = await pid();
     await host.daemon.kill();

@@ -7,7 +7,7 @@ import type { Machine } from './machine.ts';
 // What people do with a cluster on an ordinary day, on five hosts, side by side: each case has services and ports of its own.
 
 const missing = noLab();
-const name = `e${process.pid}`;
+const name = `v${process.pid}`;
 
 describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is missing)` : ''}`, () => {
   let lab: Lab;
@@ -19,7 +19,8 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
     await Lab.remove(name);
   }, 60_000);
 
-  const ctl = (...args: string[]) => lab.host(1).ctl(...args);
+  const ctl = (...args: string[]) => lab.ctl(...args);
+  const tasksOf = (service: string) => lab.tasksOf(service);
   /** What is made is not watched for as long as usual. */
   const create = (service: string, flags: string, image = 'web:1') =>
     ctl('service', 'create', '--name', service, '--update-monitor', '200ms', ...flags.split(' '), image);
@@ -28,18 +29,8 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
   async function allTasks(service: string): Promise<Task[]> {
     return lab.host(1).api.get<Task[]>('/tasks', { filters: JSON.stringify({ service: [service] }) });
   }
-  /** In the order of their slots. */
-  const tasksOf = async (service: string): Promise<Task[]> =>
-    (await allTasks(service))
-      .filter((task) => task.Status.State === 'running' && task.DesiredState === 'running')
-      .sort((a, b) => (a.Slot ?? 0) - (b.Slot ?? 0));
   const addressesOf = (tasks: readonly Task[]) =>
     tasks.map((task) => task.NetworksAttachments?.[0]?.Addresses[0]?.split('/')[0] ?? '');
-
-  async function hostOf(task: Task): Promise<Host> {
-    for (const host of lab.hosts) if ((await lab.nodeOf(host.number))?.ID === task.NodeID) return host;
-    throw new Error(`task ${task.ID} is on no host of the lab`);
-  }
 
   async function docker(machine: Host, ...args: string[]): Promise<string> {
     const { code, out, err } = await machine.exec('docker', ...args);
@@ -47,9 +38,12 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
     return out.trim();
   }
   const containerOf = (task: Task) => task.Status.ContainerStatus?.ContainerID ?? '';
-  /** Runs in a task's container, wherever that is; what it says. */
-  const inside = async (task: Task, ...command: string[]) =>
-    docker(await hostOf(task), 'exec', containerOf(task), ...command);
+  /** Runs in a task's container; what it says. */
+  async function inside(task: Task, ...command: string[]): Promise<string> {
+    const { code, out } = await lab.inside(task, ...command);
+    if (code !== 0) throw new Error(`${command.join(' ')} in task ${task.ID}: exit ${code}: ${out}`);
+    return out.trim();
+  }
 
   /** What answers at `http://…`; empty when nobody does. */
   async function get(from: Machine, where: string): Promise<string> {
@@ -178,7 +172,7 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
 
     await lab.client.exec('ip', 'addr', 'add', '192.168.50.254/24', 'dev', 'eth0');
     const tasks = await tasksOf('wired');
-    const hosts = await Promise.all(tasks.map(hostOf));
+    const hosts = await Promise.all(tasks.map((task) => lab.hostOf(task)));
     const own = (task: Task, host: Host) =>
       docker(host, 'inspect', '-f', '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}', containerOf(task));
     const addresses = await Promise.all(tasks.map((task, i) => own(task, hosts[i]!)));
@@ -204,7 +198,7 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
     await ctl('service', 'update', '--image', 'web:2', 'steady');
     expect(addressesOf(await tasksOf('steady'))).toEqual(before);
     const [first] = await tasksOf('steady');
-    const host = await hostOf(first!);
+    const host = await lab.hostOf(first!);
     await ctl('service', 'update', '--detach', '--constraint-add', `node.hostname!=${host.name}`, 'steady');
     await lab.eventually('it has left the host', async () => {
       const nodes = (await tasksOf('steady')).map(({ NodeID }) => NodeID);

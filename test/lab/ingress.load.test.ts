@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Service, Task } from '@swarmctl/shared/model';
+import type { Service } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Host } from './host.ts';
 import { Lab, noLab } from './lab.ts';
@@ -58,12 +58,6 @@ describe.skipIf(missing)(`traffic through three hosts${missing ? ` (skipped: ${m
         nodes.filter(({ ManagerStatus }) => ManagerStatus?.Reachability === 'reachable').length === 3
       );
     });
-  const hostOf = async ({ NodeID }: Task) => {
-    const node = (await lab.nodes()).find(({ ID }) => ID === NodeID);
-    const host = lab.hosts.find((one) => one.name === node?.Description?.Hostname);
-    if (!host) throw new Error(`node ${NodeID} is not of this lab`);
-    return host;
-  };
   const leader = async () => {
     const id = (await lab.nodes()).find(({ ManagerStatus }) => ManagerStatus?.Leader)?.Description?.Hostname;
     const host = lab.hosts.find((one) => one.name === id);
@@ -244,7 +238,7 @@ describe.skipIf(missing)(`traffic through three hosts${missing ? ` (skipped: ${m
     const [victim] = await running('sick');
     if (!victim) throw new Error('no task runs');
     const id = victim.Status.ContainerStatus?.ContainerID ?? '';
-    const host = await hostOf(victim);
+    const host = await lab.hostOf(victim);
     const { NetworkSettings } = await host.engine.docker.getContainer(id).inspect();
     const sickAt = Date.now();
     await host.exec(

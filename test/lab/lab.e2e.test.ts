@@ -1,6 +1,5 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Lab, noLab } from './lab.ts';
 import type { Machine } from './machine.ts';
@@ -34,10 +33,7 @@ describe.skipIf(missing)(`a lab of three hosts${missing ? ` (skipped: ${missing}
   const reaches = async (from: Machine, addr: string) =>
     (await from.exec('busybox', 'ping', '-c', '1', '-W', '1', addr)).code === 0;
   const stateOf = async (number: number) => (await lab.nodeOf(number))?.Status.State;
-  const running = async () =>
-    (await lab.host(1).api.get<Task[]>('/tasks', { filters: JSON.stringify({ service: ['web'] }) })).filter(
-      (task) => task.Status.State === 'running' && task.DesiredState === 'running',
-    );
+  const running = () => lab.tasksOf('web');
 
   test('each host has its name, addresses, processes and engine', async () => {
     for (const host of lab.hosts) {
@@ -55,7 +51,7 @@ describe.skipIf(missing)(`a lab of three hosts${missing ? ` (skipped: ${missing}
 
   test('a published service answers the client on every host', async () => {
     const flags = ['--publish', '8080:8080', '--env', 'TASK_ID={{.Task.ID}}'];
-    await lab.host(1).ctl('service', 'create', '--name', 'web', '--replicas', '3', ...flags, 'web:1');
+    await lab.ctl('service', 'create', '--name', 'web', '--replicas', '3', ...flags, 'web:1');
     const tasks = await running();
     expect(new Set(tasks.map((task) => task.NodeID)).size).toBe(3);
     for (const host of lab.hosts) {

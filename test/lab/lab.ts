@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import type { Node } from '@swarmctl/shared/model';
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import type { Node, Task } from '@swarmctl/shared/model';
 import { Host } from './host.ts';
 import { Machine } from './machine.ts';
 import { type Cut, Network } from './network.ts';
@@ -142,6 +144,42 @@ export class Lab {
   async nodeOf(number: number): Promise<ShownNode | undefined> {
     const { name } = this.host(number);
     return (await this.nodes()).find((node) => node.Description?.Hostname === name);
+  }
+
+  /** Runs `swarmctl` against the first manager; rejects when it fails. */
+  ctl(...args: string[]): Promise<string> {
+    return this.host(1).ctl(...args);
+  }
+
+  /** Those of a service that run and are to, in the order of their slots. */
+  async tasksOf(service: string): Promise<Task[]> {
+    const filters = JSON.stringify({ service: [service] });
+    const tasks = await this.host(1).api.get<Task[]>('/tasks', { filters });
+    return tasks
+      .filter(({ Status, DesiredState }) => Status.State === 'running' && DesiredState === 'running')
+      .sort((a, b) => (a.Slot ?? 0) - (b.Slot ?? 0));
+  }
+
+  /** Where a task is. */
+  async hostOf({ ID, NodeID }: Task): Promise<Host> {
+    const node = (await this.nodes()).find((one) => one.ID === NodeID);
+    const host = this.hosts.find(({ name }) => name === node?.Description?.Hostname);
+    if (!host) throw new Error(`task ${ID} is on no host of the lab`);
+    return host;
+  }
+
+  /** Runs a program in a task's container, wherever that is. `out`: all that it said. */
+  async inside(task: Task, ...command: string[]): Promise<{ readonly code: number; readonly out: string }> {
+    const { engine } = await this.hostOf(task);
+    const container = engine.docker.getContainer(task.Status.ContainerStatus?.ContainerID ?? '');
+    const exec = await container.exec({ Cmd: command, AttachStdout: true, AttachStderr: true });
+    const stream = await exec.start({});
+    const said = new PassThrough();
+    engine.docker.modem.demuxStream(stream, said, said);
+    stream.once('close', () => said.end());
+    const out = await text(said);
+    const { ExitCode } = await exec.inspect();
+    return { code: ExitCode ?? -1, out };
   }
 
   async status(): Promise<HostStatus[]> {

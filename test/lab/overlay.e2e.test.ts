@@ -1,6 +1,5 @@
 import { macOf, type Task } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Host } from './host.ts';
 import { Lab, noLab } from './lab.ts';
 
 // Overlay networks over three hosts: services reach each other by name and virtual address wherever they run, and what changes is followed at once.
@@ -19,32 +18,11 @@ describe.skipIf(missing)(`overlay networks${missing ? ` (skipped: ${missing} is 
     await Lab.remove(name);
   }, 60_000);
 
-  const tasksOf = async (service: string): Promise<Task[]> => {
-    const filters = JSON.stringify({ service: [service] });
-    const tasks = await lab.host(1).api.get<Task[]>('/tasks', { filters });
-    return tasks.filter((task) => task.Status.State === 'running' && task.DesiredState === 'running');
-  };
-  const ctl = (...args: string[]) => lab.host(1).ctl(...args);
+  const ctl = (...args: string[]) => lab.ctl(...args);
+  const tasksOf = (service: string) => lab.tasksOf(service);
   const addressOf = (task: Task) => task.NetworksAttachments?.[0]?.Addresses[0]?.split('/')[0] ?? '';
 
-  /** Runs in a task's container, wherever that is. */
-  async function inside(task: Task, ...command: string[]): Promise<{ code: number; out: string }> {
-    const host = await hostOf(task);
-    const id = task.Status.ContainerStatus?.ContainerID ?? '';
-    const exec = await host.engine.docker
-      .getContainer(id)
-      .exec({ Cmd: command, AttachStdout: true, AttachStderr: true, Tty: true });
-    const stream = await exec.start({ Tty: true });
-    let out = '';
-    for await (const chunk of stream) out += String(chunk);
-    const { ExitCode } = await exec.inspect();
-    return { code: ExitCode ?? -1, out: out.replaceAll('\r', '') };
-  }
-
-  async function hostOf(task: Task): Promise<Host> {
-    for (const host of lab.hosts) if ((await lab.nodeOf(host.number))?.ID === task.NodeID) return host;
-    throw new Error(`task ${task.ID} is on no host of the lab`);
-  }
+  const inside = (task: Task, ...command: string[]) => lab.inside(task, ...command);
 
   /** The task that answers there; undefined when nobody does. */
   const get = async (task: Task, where: string) => {
@@ -95,7 +73,7 @@ describe.skipIf(missing)(`overlay networks${missing ? ` (skipped: ${missing} is 
       `while [ ! -e /tmp/stop ]; do timeout 5 busybox wget -q -O - ${url} | grep ^task= || echo task=none; done >/tmp/answers`,
       'rm /tmp/asking',
     ].join('\n');
-    const engine = (await hostOf(client)).engine.docker;
+    const engine = (await lab.hostOf(client)).engine.docker;
     const container = engine.getContainer(client.Status.ContainerStatus?.ContainerID ?? '');
     await (await container.exec({ Cmd: ['sh', '-c', script] })).start({ Detach: true });
     return {
@@ -171,7 +149,7 @@ describe.skipIf(missing)(`overlay networks${missing ? ` (skipped: ${missing} is 
 
   test('a restarted daemon leaves it all as it is', async () => {
     const [client] = await tasksOf('client');
-    const host = await hostOf(client!);
+    const host = await lab.hostOf(client!);
     await host.daemon.kill();
     await host.daemon.start();
     await lab.eventually('it answers', () =>
