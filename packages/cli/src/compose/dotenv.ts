@@ -18,6 +18,8 @@ const escapes: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', '
 export function parseDotenv(text: string, options: DotenvOptions, problems: Problems): Map<string, string> {
   const found = new Map<string, string>();
   const lookup: Lookup = (name) => options.lookup(name) ?? found.get(name);
+  const missing = (variable: string, at: Place, name: string) =>
+    problems.warn(at, [name], `the variable ${variable} is not set, and counts as empty`);
   const lines = text.replace(/^\uFEFF/, '').split(/\r?\n/);
   for (let i = 0; i < lines.length; i++) {
     const line = lines[i] ?? '';
@@ -56,10 +58,6 @@ export function parseDotenv(text: string, options: DotenvOptions, problems: Prob
     }
   }
   return found;
-
-  function missing(variable: string, at: Place, name: string): void {
-    problems.warn(at, [name], `the variable ${variable} is not set, and counts as empty`);
-  }
 }
 
 function filled(value: string, isQuoted: boolean, lookup: Lookup, missing: (name: string) => void): string {

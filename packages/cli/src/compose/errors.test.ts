@@ -37,8 +37,14 @@ describe('a key of a service', () => {
       'deploy: {update_config: {max_failure_ratio: 2}}',
       "4:49: services.web.deploy.update_config.max_failure_ratio: expected a number from 0 to 1, not '2'",
     ],
-    ['deploy: {placement: {constraints: [node.role]}}', '2:3: services.web: '],
-    ['deploy: {labels: {swarmctl.drain-timout: 5s}}', "2:3: services.web: unknown label 'swarmctl.drain-timout'"],
+    [
+      'deploy: {placement: {constraints: [node.role]}}',
+      '4:40: services.web.deploy.placement.constraints[0]: constraint expected one operator from ==, !=',
+    ],
+    [
+      'deploy: {labels: {swarmctl.drain-timout: 5s}}',
+      "4:46: services.web.deploy.labels.swarmctl.drain-timout: unknown label 'swarmctl.drain-timout'",
+    ],
     ['scale: 2\ndeploy: {replicas: 3}', '4:12: services.web.scale: it is 2, and deploy.replicas is 3'],
     ['image: [a]', '4:5: Map keys must be unique'],
     ['ports: ["80:80:80:80"]', '4:13: services.web.ports[0]: expected a port such as 80'],

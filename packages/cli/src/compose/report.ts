@@ -7,8 +7,8 @@ import type { Path } from './tree.ts';
 export interface Report {
   error(path: Path, message: string): void;
   warn(path: Path, message: string): void;
-  /** Runs a check of what is to be sent; what it throws is an error at `path`. */
-  checked<T>(path: Path, check: () => T): T | undefined;
+  /** Runs a check of what is to be sent; what it throws is an error at `path`, or at the label that it is about, which stands under `labels`. */
+  checked<T>(path: Path, check: () => T, labels?: Path): T | undefined;
 }
 
 export function reportOf({ problems, at }: Pick<Project, 'problems' | 'at'>): Report {
@@ -16,12 +16,16 @@ export function reportOf({ problems, at }: Pick<Project, 'problems' | 'at'>): Re
   return {
     error,
     warn: (path, message) => problems.warn(at(path), path, message),
-    checked: (path, check) => {
+    checked: (path, check, labels = [...path, 'labels']) => {
       try {
         return check();
       } catch (failure) {
         if (!isClusterError(failure)) throw failure;
-        error(path, failure.message.replace(/^rpc error: code = \w+ desc = /, ''));
+        const { label } = failure.data as { readonly label?: string };
+        error(
+          label === undefined ? path : [...labels, label],
+          failure.message.replace(/^rpc error: code = \w+ desc = /, ''),
+        );
         return undefined;
       }
     },

@@ -1,4 +1,4 @@
-import { completeServiceSpec, type ServiceSpec, type TaskSpec } from '@swarmctl/shared/model';
+import { completeServiceSpec, parseConstraints, type ServiceSpec, type TaskSpec } from '@swarmctl/shared/model';
 import { type BuildContext, containerSpec, defined } from './container-spec.ts';
 import type { Deploy, Rolling } from './deploy-shape.ts';
 import type { ComposeNetwork } from './file-shape.ts';
@@ -40,7 +40,9 @@ export function serviceSpec(key: string, service: ComposeService, context: Build
     RollbackConfig: rolling(deploy.rollback_config),
     EndpointSpec: defined({ Mode: deploy.endpoint_mode, Ports: ports.length > 0 ? [...ports] : undefined }),
   });
-  if (!context.project.problems.hasErrors) report.checked(path, () => completeServiceSpec(spec));
+  if (!context.project.problems.hasErrors) {
+    report.checked(path, () => completeServiceSpec(spec), [...path, 'deploy', 'labels']);
+  }
   return spec;
 }
 
@@ -110,6 +112,9 @@ function placement(
   const [os, architecture, variant] = platform?.split('/') ?? [];
   if (platform !== undefined && (!os || !architecture || variant)) {
     report.error([...path, 'platform'], `expected one such as linux/amd64, not '${platform}'`);
+  }
+  for (const [i, constraint] of (given.constraints ?? []).entries()) {
+    report.checked([...path, 'deploy', 'placement', 'constraints', i], () => parseConstraints([constraint]));
   }
   const spec = defined({
     Constraints: given.constraints && [...given.constraints],

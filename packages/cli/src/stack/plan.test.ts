@@ -142,7 +142,10 @@ test('the newest version is used; of labels that differ, it alone is told', () =
 
 test('what the files no longer have is removed when asked, services first', () => {
   const current = currentOf({
-    services: [stored(), { ...stored(), ID: 'o1', Spec: { ...stored().Spec, Name: 's_old' }, Endpoint: { Spec: {} } }],
+    services: [
+      stored(),
+      { ...stored(), ID: 'o1', Spec: { ...stored().Spec, Name: 's_old', EndpointSpec: {} }, Endpoint: { Spec: {} } },
+    ],
     networks: [network(), network({ Id: 'n2', Name: 's_old' }), network({ Id: 'n3', Name: 'other', Labels: null })],
     secrets: [
       secret('s_pass'),
@@ -219,6 +222,20 @@ test.each<[string, Current, string, string[]]>([
   ],
 ])('%s', (_, current, given, messages) => {
   expect(problems(current, given)).toEqual(messages.map((message) => expect.stringContaining(message)));
+});
+
+test('a port goes from one service to another, the first of which then gives it up first', () => {
+  const moved = `services:\n  lb: {image: "lb:1", ports: ["80:80"], networks: [front]}\n${text.slice('services:\n'.length).replace('    ports: ["80:80"]\n', '')}`;
+  const plan = planOf(stackOf(moved), currentOf(), { prune: false });
+  expect(plan.services.map(({ service }) => service.key)).toEqual(['web', 'lb']);
+  expect(
+    problems(currentOf(), moved.replace('networks: [front]\n', 'networks: [front]\n    ports: ["80:80"]\n')),
+  ).toEqual(['c.yaml:6:5: services.web.ports: port 80/tcp is published by service s_lb already']);
+  const old = { ...stored(), ID: 'o1', Spec: { ...stored().Spec, Name: 's_old' } };
+  expect(problems(currentOf({ services: [old] }))).toHaveLength(1);
+  expect(planOf(stackOf(), currentOf({ services: [old] }), { prune: true }).removals).toMatchObject([
+    { name: 's_old' },
+  ]);
 });
 
 test('a secret of several versions is external by its name', () => {

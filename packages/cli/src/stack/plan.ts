@@ -1,27 +1,17 @@
 import {
-  completeNetworkSpec,
   completeServiceSpec,
   insertDefaults,
-  isPredefinedNetwork,
   type PayloadKind,
   type Service,
   type ServiceSpec,
-  vxlanIdOption,
 } from '@swarmctl/shared/model';
 import { imageLabel } from '../compose/names.ts';
 import { Problems } from '../compose/problems.ts';
 import type { Stack, StackNetwork, StackPayload, StackService } from '../compose/stack.ts';
-import {
-  baseOf,
-  type Current,
-  isOf,
-  keyOf,
-  newestOf,
-  ownLabels,
-  type ShownNetwork,
-  type StoredPayload,
-} from './current.ts';
+import { baseOf, type Current, isOf, keyOf, newestOf, ownLabels, type StoredPayload } from './current.ts';
 import { type Difference, differences } from './diff.ts';
+import { type Fail, isNewNetwork, taken } from './plan-networks.ts';
+import { checkPorts, portsFirst } from './plan-ports.ts';
 
 // What is to be done so that a cluster has what a stack asks for. Pure: what cannot be had is an error before anything is written.
 
@@ -60,80 +50,13 @@ export interface Plan {
 export function planOf(stack: Stack, current: Current, { prune }: { readonly prune: boolean }): Plan {
   const problems = new Problems();
   const fail = (path: StackService['path'], message: string) => problems.error(stack.at(path), path, message);
-  const networks = stack.networks.filter((network) => isNew(network, stack, current, fail));
+  const networks = stack.networks.filter((network) => isNewNetwork(network, stack, current, fail));
   const payloads = stack.payloads.flatMap((payload) => payloadPlan(payload, stack, current, fail) ?? []);
+  const removals = prune ? leftovers(stack, current) : [];
+  checkPorts(stack, current, removals, fail);
   const services = stack.services.map((service) => servicePlan(service, stack, current, payloads, fail));
   problems.throwIfAny('failed-precondition');
-  return { networks, payloads, services, removals: prune ? leftovers(stack, current) : [] };
-}
-
-type Fail = (path: StackService['path'], message: string) => void;
-
-const taken = (what: string, name: string) =>
-  `there is a ${what} ${name} already, which is not of this stack; say external: true to use it, or give another name`;
-
-// --- networks ---
-
-function isNew({ name, request, path }: StackNetwork, stack: Stack, current: Current, fail: Fail): boolean {
-  const there = current.networks.find((one) => one.Name === name || (!request && one.Id === name));
-  if (!request) {
-    if (!there)
-      fail(path, `there is no network ${name}, which is external; make it by "swarmctl network create ${name}"`);
-    else if (there.Scope !== 'swarm' && !isPredefinedNetwork(name)) {
-      fail(path, `the network ${name} belongs to one engine: it should have the scope swarm`);
-    }
-    return false;
-  }
-  if (!there) return true;
-  if (!isOf(there.Labels, stack.name)) fail(path, taken('network', name));
-  else {
-    const [first] = differences(settingsOf(there, request), wantedSettings(request));
-    if (first) {
-      const what = `${first.path} is ${shown(first.before)}, not ${shown(first.after)}`;
-      fail(
-        path,
-        `the network ${name} is there with other settings (${what}), and a network cannot be changed; remove the stack first, or give it another name`,
-      );
-    }
-  }
-  return false;
-}
-
-const shown = (value: unknown): string => (value === undefined ? 'not set' : JSON.stringify(value));
-
-type Request = NonNullable<StackNetwork['request']>;
-
-/** What can be compared: the rest is the cluster's choice. */
-const wantedSettings = (request: Request) => {
-  const spec = completeNetworkSpec(request);
-  return {
-    Driver: spec.DriverConfiguration?.Name,
-    Options: spec.DriverConfiguration?.Options,
-    Internal: spec.Internal ?? false,
-    Attachable: spec.Attachable ?? false,
-    EnableIPv6: spec.IPv6Enabled ?? false,
-    Labels: spec.Labels,
-    IPAM: spec.IPAMOptions?.Configs,
-  };
-};
-
-function settingsOf(shown: ShownNetwork, request: Request) {
-  const asked = completeNetworkSpec(request);
-  const { [vxlanIdOption]: number, ...options } = shown.Options ?? {};
-  const asksNumber = asked.DriverConfiguration?.Options?.[vxlanIdOption] !== undefined;
-  const configs = asked.IPAMOptions?.Configs?.map((config) => {
-    const there = shown.IPAM.Config?.find(({ Subnet }) => Subnet === config.Subnet);
-    return Object.fromEntries(Object.keys(config).map((key) => [key, there?.[key as keyof typeof config]]));
-  });
-  return {
-    Driver: shown.Driver,
-    Options: { ...options, ...(asksNumber && { [vxlanIdOption]: number }) },
-    Internal: shown.Internal,
-    Attachable: shown.Attachable,
-    EnableIPv6: shown.EnableIPv6,
-    Labels: shown.Labels,
-    IPAM: configs,
-  };
+  return { networks, payloads, services: portsFirst(services), removals };
 }
 
 // --- secrets and configs ---
@@ -167,8 +90,6 @@ function servicePlan(
   fail: Fail,
 ): ServicePlan {
   const stored = current.services.find(({ Spec }) => Spec.Name === service.name);
-  const conflict = portTaken(service, stored, current);
-  if (conflict) fail([...service.path, 'ports'], conflict);
   if (!stored) return { service, differences: [] };
   if (!isOf(stored.Spec.Labels, stack.name)) fail(service.path, taken('service', service.name));
   const [before, after] = [modeOf(stored.Spec), modeOf(service.spec)];
@@ -242,28 +163,6 @@ const modeOf = ({ Mode }: ServiceSpec): string => {
   if (Mode?.GlobalJob) return 'global-job';
   return Mode?.Global ? 'global' : 'replicated';
 };
-
-/** Ports of HTTP, and those that answer on some addresses alone, may be several services'; the managers look closer. */
-function portTaken({ spec }: StackService, stored: Service | undefined, current: Current): string | undefined {
-  for (const port of spec.EndpointSpec?.Ports ?? []) {
-    if (port.PublishMode === 'host' || !port.PublishedPort) continue;
-    const other = current.services.find(
-      (service) =>
-        service.ID !== stored?.ID &&
-        service.Endpoint.Ports?.some(
-          (one) =>
-            one.PublishMode !== 'host' &&
-            one.PublishedPort === port.PublishedPort &&
-            (one.Protocol || 'tcp') === (port.Protocol || 'tcp'),
-        ) &&
-        ![spec.Labels, service.Spec.Labels].some((labels) =>
-          Object.keys(labels ?? {}).some((key) => /^swarmctl\.(http\.route|ingress\.address)/.test(key)),
-        ),
-    );
-    if (other) return `port ${port.PublishedPort}/${port.Protocol} is published by service ${other.Spec.Name} already`;
-  }
-  return undefined;
-}
 
 // --- what is no longer asked for ---
 
