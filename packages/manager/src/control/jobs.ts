@@ -15,7 +15,7 @@ import type { View } from '../store/types.ts';
 import { changesPerDecision } from './change-size.ts';
 import { suitsGlobal, takesTasks } from './fit.ts';
 import { nodeMoved } from './marks.ts';
-import { restartAllowed, restartsAfter } from './restart-policy.ts';
+import { restartAllowed, restartDelayMs, restartsAfter } from './restart-policy.ts';
 import { newTask, type Place } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
 import { isLiving, isStopped, isWanted, leaving, placeName, unitsOf } from './unit.ts';
@@ -163,9 +163,7 @@ class JobDecision {
     if (this.#whenFree(place) === 'waiting') return 'waiting';
     this.#set(ended, { DesiredState: 'shutdown' });
     // One that failed while it only got ready is followed no sooner than it would have started.
-    const StartAt = leaving(this.#view, ended)
-      ? now
-      : Math.max(now, ended.StartAt ?? now) + restartPolicyOf(ended.Spec).delayMs;
+    const StartAt = leaving(this.#view, ended) ? now : Math.max(now, ended.StartAt ?? now) + restartDelayMs(ended);
     this.#create(place, { Restarts: restartsAfter(ended, now), ...(StartAt > now && { StartAt }) });
     return 'busy';
   }

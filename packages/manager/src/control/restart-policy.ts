@@ -12,10 +12,22 @@ export function restartAllowed(ended: Task, now: number): boolean {
   return counted < maxAttempts;
 }
 
+/** From the second rejection in a row on, the wait doubles up to the worst: what stands in the way on a node stands there longer than a moment. */
+const firstRejectedMs = 5_000;
+const worstRejectedMs = 60_000;
+
+/** How long (ms) the task that follows this one waits: what the policy says, and longer the more often in a row no start was possible. */
+export function restartDelayMs(ended: Task): number {
+  const { delayMs } = restartPolicyOf(ended.Spec);
+  const before = ended.Status.State === 'rejected' ? (ended.Restarts?.rejected ?? 0) : 0;
+  return before === 0 ? delayMs : Math.max(delayMs, Math.min(firstRejectedMs * 2 ** before, worstRejectedMs));
+}
+
 /** What the task that follows this one carries on, so that a new leader knows it. */
 export function restartsAfter(ended: Task, now: number): NonNullable<Task['Restarts']> {
   const { windowMs, maxAttempts } = restartPolicyOf(ended.Spec);
-  const before = ended.Restarts ?? { count: 0, times: [] };
+  const before: NonNullable<Task['Restarts']> = ended.Restarts ?? { count: 0, times: [] };
   const times = windowMs > 0 && maxAttempts > 0 ? [...before.times, now].slice(-maxAttempts) : [];
-  return { count: before.count + 1, times };
+  const rejected = ended.Status.State === 'rejected' && { rejected: (before.rejected ?? 0) + 1 };
+  return { count: before.count + 1, times, ...rejected };
 }

@@ -10,7 +10,7 @@ import {
   type TaskWords,
 } from '../../../../test/kit/index.ts';
 import { decide, describeTasks, envAt, report, settleState } from '../../../../test/sim/control/decide.ts';
-import { restartAllowed } from './restart-policy.ts';
+import { restartAllowed, restartDelayMs, restartsAfter } from './restart-policy.ts';
 import { restartSupervisor } from './supervisor.ts';
 import { unitKey } from './unit.ts';
 
@@ -78,6 +78,12 @@ describe('a copy that ended', () => {
     ],
     ['rejected', {}, { state: 'rejected' }, [shut('t1'), 'new web:1 s-v1 ready +5000 restarts 1']],
     [
+      'rejected again',
+      { restart: { Delay: 0 } },
+      { state: 'rejected', set: { Restarts: { count: 3, times: [], rejected: 2 } } },
+      [shut('t1'), 'new web:1 s-v1 ready +20000 restarts 4'],
+    ],
+    [
       'no delay on a drained node',
       {},
       { state: 'failed', node: 'drained' },
@@ -91,6 +97,30 @@ describe('a copy that ended', () => {
     const early = unit({}, [{ state: 'rejected', desired: 'ready', set: { StartAt: builtAt + 3000 } }]);
     expect(outcome(early)).toEqual({ said: [], wakeAt: builtAt + 3000 });
     expect(outcome(early, builtAt + 3000).said).toEqual([shut('t1'), 'new web:1 s-v1 ready +5000 restarts 1']);
+  });
+
+  it('waits longer the more often in a row it was rejected, and carries on how often', () => {
+    const service = aService({});
+    const waits: number[] = [];
+    let task = aTask({ service, node: 'n1', state: 'rejected' });
+    for (let i = 0; i < 7; i++) {
+      waits.push(restartDelayMs(task));
+      task = { ...task, Restarts: restartsAfter(task, builtAt) };
+    }
+    expect(waits).toEqual([5_000, 10_000, 20_000, 40_000, 60_000, 60_000, 60_000]);
+    // One that ran has cleared the way.
+    const failed: Task = { ...task, Status: { ...task.Status, State: 'failed' } };
+    expect(restartDelayMs(failed)).toBe(5_000);
+    expect(restartsAfter(failed, builtAt)).toEqual({ count: 8, times: [] });
+  });
+
+  it('does not wait less than its policy says', () => {
+    const words = { restart: { Delay: 90 * second } };
+    const set = { Restarts: { count: 2, times: [], rejected: 2 } };
+    expect(outcome(unit(words, [{ state: 'rejected', set }])).said).toEqual([
+      shut('t1'),
+      'new web:1 s-v1 ready +90000 restarts 3',
+    ]);
   });
 
   it('counts attempts within the window alone', () => {

@@ -14,7 +14,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import { allUnits, nodeMoved, unitKeyOf, unitsOfNode } from './marks.ts';
-import { restartAllowed, restartsAfter } from './restart-policy.ts';
+import { restartAllowed, restartDelayMs, restartsAfter } from './restart-policy.ts';
 import { isPaused, isUpdating, newTask, sameTask } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
 import {
@@ -176,7 +176,7 @@ class UnitDecision {
 
   #restart(ended: Task): void {
     const { now } = this.#env;
-    const wait = leaving(this.#view, ended) ? 0 : restartPolicyOf(ended.Spec).delayMs;
+    const wait = leaving(this.#view, ended) ? 0 : restartDelayMs(ended);
     const id = this.#create(ended, wait > 0 || this.#waits() ? 'ready' : 'running', {
       Restarts: restartsAfter(ended, now),
       ...(wait > 0 && { StartAt: now + wait }),

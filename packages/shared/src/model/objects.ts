@@ -218,8 +218,8 @@ export interface Task extends Meta {
   readonly Ports?: readonly PortConfig[];
   /** Writer: the task allocator, new -> pending. Addresses as `10.0.1.5/24`. */
   readonly NetworksAttachments?: readonly NetworkAttachment[];
-  /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. */
-  readonly Restarts?: { readonly count: number; readonly times: readonly number[] };
+  /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. `rejected`: so many before this one in a row. */
+  readonly Restarts?: { readonly count: number; readonly times: readonly number[]; readonly rejected?: number };
   /** Ours: desired `ready` becomes `running` at this time (ms): the restart delay. */
   readonly StartAt?: number;
   /** Ours: stop this task only when that one (start-first replacement) is up. */
