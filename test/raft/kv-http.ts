@@ -54,6 +54,8 @@ class Exchange {
   readonly #handler: HttpHandler;
   #pending: Buffer = Buffer.alloc(0);
   #head: Head | undefined;
+  /** A client says mostly the same again. */
+  #lastHead: { readonly text: string; readonly head: Head } | undefined;
   #answering = false;
 
   constructor(socket: Socket, handler: HttpHandler) {
@@ -89,11 +91,13 @@ class Exchange {
       if (this.#pending.length > maxHeadBytes) this.#refuse(400);
       return undefined;
     }
-    const head = parseHead(this.#pending.toString('latin1', 0, end));
+    const text = this.#pending.toString('latin1', 0, end);
+    const head = this.#lastHead?.text === text ? this.#lastHead.head : parseHead(text);
     if (typeof head === 'number') {
       this.#refuse(head);
       return undefined;
     }
+    this.#lastHead = { text, head };
     this.#pending = this.#pending.subarray(end + 4);
     return head;
   }

@@ -39,9 +39,12 @@ export class Applier {
     this.term = at.term;
   }
 
+  /** Soon, behind what the caller has begun: others wait for messages and writes. */
   push(message: Message): void {
     this.#queue.push(message);
-    if (!this.#scheduled) this.#run();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => this.#run());
   }
 
   /** Resolves when nothing waits to be applied. */

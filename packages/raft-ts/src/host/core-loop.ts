@@ -48,6 +48,7 @@ export class CoreLoop {
   #commit: number;
   #changed = false;
   #scheduled = false;
+  #flushing = false;
   #ticks = 0;
   #inTurn = false;
   #stopTicks: () => void = () => {};
@@ -294,13 +295,26 @@ export class CoreLoop {
         else this.transport.send(m);
       }
     });
+    // Acknowledgements: a leader's client waits for them. What else was just written goes along.
+    this.#flushSoon();
     this.soon();
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.transport.flush();
+    });
   }
 
   #applied(bytes: number): void {
     if (this.removed) this.#rejectAll(removed());
     if (!this.#appends.installing) this.snapshotter.applied(this.applier.index, bytes);
-    this.soon();
+    // Whoever asked for another membership may do anything once it is told that it has it: the others must be on their way to it.
+    if (this.#changed) this.#turn();
+    else this.soon();
   }
 
   #becomeRemoved(): void {

@@ -56,6 +56,13 @@ describe('three members', () => {
     expect(back.machine.values).toEqual(leader.machine.values);
   });
 
+  it('elect another leader when the first goes as soon as it has made one of them a member', async () => {
+    cluster = await TestCluster.withMembers(3);
+    cluster.isolate(1);
+    const { node } = await cluster.leader([2, 3]);
+    expect((await node.propose(bytes('x'))).result).toBe('applied x');
+  });
+
   it('do not hear one whose disk was wiped under its old id, and tell it', async () => {
     cluster = await TestCluster.withMembers(3);
     const leader = await cluster.leader();

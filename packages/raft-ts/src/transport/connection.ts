@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import { encodeFrame, type Frame, FrameDecoder, type FrameKind } from './frames.ts';
+import { type Frame, FrameDecoder } from './frames.ts';
 
 // One stream that carries frames both ways. What cannot be read closes it.
 
@@ -49,9 +49,8 @@ export class Connection {
   }
 
   /** Gathers until `flush`. */
-  send(kind: FrameKind, body: Uint8Array): void {
+  send(frame: Buffer): void {
     if (!this.#open) return;
-    const frame = encodeFrame(kind, body);
     this.#unsent.push(frame);
     this.#unsentBytes += frame.length;
   }

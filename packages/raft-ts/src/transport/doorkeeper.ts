@@ -1,6 +1,6 @@
 import type { Channel } from '../host/types.ts';
 import type { Connection } from './connection.ts';
-import { type Frame, frameKind } from './frames.ts';
+import { encodeFrame, type Frame, frameKind } from './frames.ts';
 import { checkHello, encodeHello, type Introduction, otherLog } from './hello.ts';
 
 // Lets nothing of a stream in before the peer has said who it is, and has the log that it is known by.
@@ -26,7 +26,7 @@ export class Doorkeeper {
 
   greet(connection: Connection): void {
     const { peer, channel } = this.#env;
-    connection.send(frameKind.hello, encodeHello(this.#env, peer, channel));
+    connection.send(encodeFrame(frameKind.hello, encodeHello(this.#env, peer, channel)));
   }
 
   /** What it throws closes the connection. `greets`: the peer's hello is to be answered. */
@@ -53,7 +53,7 @@ export class Doorkeeper {
 
   #checked(known: boolean, connection: Connection): void {
     if (!known) {
-      connection.send(frameKind.otherLog, new Uint8Array(0));
+      connection.send(encodeFrame(frameKind.otherLog, new Uint8Array(0)));
       connection.finish(otherLog(this.#env.peer));
       return;
     }

@@ -1,4 +1,4 @@
-import { DecodeError } from '../wal/bytes.ts';
+import { ByteWriter, DecodeError } from '../wal/bytes.ts';
 
 // Frames on a stream: their length (u32), one byte for the kind, the body.
 
@@ -28,12 +28,16 @@ export interface Frame {
 
 const headBytes = 5;
 
-export function encodeFrame(kind: FrameKind, body: Uint8Array): Buffer {
-  const frame = Buffer.allocUnsafe(headBytes + body.length);
-  frame.writeUInt32LE(body.length, 0);
-  frame[4] = kind;
-  frame.set(body, headBytes);
-  return frame;
+export const encodeFrame = (kind: FrameKind, body: Uint8Array): Buffer =>
+  endFrame(beginFrame(kind, body.length).raw(body));
+
+/** The body is written behind it, of about so many bytes. */
+export const beginFrame = (kind: FrameKind, bodyBytes: number): ByteWriter =>
+  new ByteWriter(headBytes + bodyBytes).u32(0).u8(kind);
+
+export function endFrame(frame: ByteWriter): Buffer {
+  frame.patchU32(0, frame.length - headBytes);
+  return frame.take();
 }
 
 /** Cuts what arrives into frames. Throws `DecodeError` on a frame beyond the cap, before anything is set aside for it. */

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Channel } from '../host/types.ts';
 import { Connection } from './connection.ts';
 import { Doorkeeper } from './doorkeeper.ts';
-import { type Frame, type FrameKind, frameKind } from './frames.ts';
+import { encodeFrame, type Frame, frameKind } from './frames.ts';
 import type { Introduction } from './hello.ts';
 
 // One channel to one peer: a stream that this member opened, or one that the peer did, whichever is there. Both carry
@@ -36,6 +36,8 @@ export interface LaneLimits {
   readonly maxBackoffTicks: number;
 }
 
+export const ping = encodeFrame(frameKind.ping, new Uint8Array(0));
+
 /** Until the peer has said who it is. */
 interface Dialing {
   readonly abort: AbortController;
@@ -50,7 +52,7 @@ export class Lane {
   /** Accepted, and not known yet to be meant for this lane. */
   readonly #ungreeted = new Set<Connection>();
   #dialing: Dialing | undefined;
-  #queue: { kind: FrameKind; body: Uint8Array }[] = [];
+  #queue: Buffer[] = [];
   #failures = 0;
   #notBefore = 0;
   #pingAt = 0;
@@ -66,19 +68,19 @@ export class Lane {
   }
 
   /** Frames go out with the next `flush`; false when this one was dropped. */
-  send(kind: FrameKind, body: Uint8Array): boolean {
+  send(frame: Buffer): boolean {
     const { limits } = this.#env;
     if (this.#state !== 'open') return false;
     const connection = this.connection;
     if (connection !== undefined) {
       if (connection.backlog > limits.maxBacklogBytes) return false;
-      connection.send(kind, body);
+      connection.send(frame);
       return true;
     }
     if (this.#dialing === undefined && !this.#dial()) return false;
     // The newest say most: an old heartbeat or vote is worth nothing.
     if (this.#queue.length >= limits.maxQueued) this.#queue.shift();
-    this.#queue.push({ kind, body });
+    this.#queue.push(frame);
     return true;
   }
 
@@ -111,7 +113,7 @@ export class Lane {
     if (now() < this.#pingAt) return;
     this.#pingAt = now() + limits.pingTicks;
     for (const connection of [this.#dialed, this.#accepted]) {
-      connection?.send(frameKind.ping, new Uint8Array(0));
+      connection?.send(ping);
       connection?.flush();
     }
   }
@@ -170,7 +172,7 @@ export class Lane {
   }
 
   #sendQueue(connection: Connection): void {
-    for (const { kind, body } of this.#queue.splice(0)) connection.send(kind, body);
+    for (const frame of this.#queue.splice(0)) connection.send(frame);
     connection.flush();
   }
 

@@ -1,4 +1,5 @@
-import { message } from '../core/message.ts';
+import { payloadsSize } from '../core/entry-size.ts';
+import { message, noBytes } from '../core/message.ts';
 import type { Entry, Message, MessageType } from '../core/types.ts';
 import { ByteReader, ByteWriter, DecodeError } from '../wal/bytes.ts';
 import { readEntry, writeEntry } from '../wal/entry-codec.ts';
@@ -24,10 +25,18 @@ const wireTypes: readonly MessageType[] = [
   'prop',
 ];
 
+/** What a message takes without entries and context, about; and an entry without its data. */
+const messageBytes = 64;
+const entryBytes = 24;
 const rejects = 1;
 const hasSnapshot = 2;
 
-export function encodeMessage(m: Message, out = new ByteWriter(64)): ByteWriter {
+/** Roughly the bytes a message takes. */
+export function messageSize({ context, entries }: Message): number {
+  return messageBytes + context.length + entries.length * entryBytes + payloadsSize(entries);
+}
+
+export function encodeMessage(m: Message, out = new ByteWriter(messageSize(m))): ByteWriter {
   const code = wireTypes.indexOf(m.type);
   if (code < 0) throw new TypeError(`a ${m.type} message is not for the wire`);
   out.u8(code).u8((m.reject ? rejects : 0) | (m.snapshot === undefined ? 0 : hasSnapshot));
@@ -60,13 +69,18 @@ export function decodeMessage(bytes: Uint8Array): Message {
     vote: input.varint(),
     rejectHint: input.varint(),
     reject: (flags & rejects) !== 0,
-    context: new Uint8Array(input.bytes()),
+    context: readContext(input),
     entries: readEntries(input),
     snapshot: (flags & hasSnapshot) === 0 ? undefined : readSnapshot(input),
   });
   input.end();
   check(m);
   return m;
+}
+
+function readContext(input: ByteReader): Uint8Array {
+  const context = input.bytes();
+  return context.length === 0 ? noBytes : new Uint8Array(context);
 }
 
 function readEntries(input: ByteReader): Entry[] {

@@ -5,10 +5,10 @@ import type { SnapshotFileReader } from '../wal/snapshot-file.ts';
 import type { SnapshotHeader } from '../wal/snapshot-header.ts';
 import type { IncomingSnapshot, UnnamedSnapshot } from '../wal/snapshot-store.ts';
 import type { Connection } from './connection.ts';
-import { type Frame, frameKind } from './frames.ts';
+import { beginFrame, encodeFrame, endFrame, type Frame, frameKind } from './frames.ts';
 import type { Introduction } from './hello.ts';
-import { Lane, type LaneLimits } from './lane.ts';
-import { decodeMessage, encodeMessage } from './message-codec.ts';
+import { Lane, type LaneLimits, ping } from './lane.ts';
+import { decodeMessage, encodeMessage, messageSize } from './message-codec.ts';
 import { receiveSnapshot, sendSnapshot } from './snapshot-transfer.ts';
 
 // Messages to and from the other members: heartbeats, votes and reads on one stream, appends on another, each snapshot
@@ -53,7 +53,7 @@ interface Transfer {
   movedAt: number;
 }
 
-const none = new Uint8Array(0);
+const removed = encodeFrame(frameKind.removed, new Uint8Array(0));
 
 /** So long may the news that entries are committed wait for others that go the same way: half of all messages are nothing else. */
 const newsDelayMs = 2;
@@ -120,7 +120,8 @@ export class Transport {
   #send(m: Message): void {
     const isAppend = m.type === 'app' || m.type === 'app-resp';
     const peer = this.#peer(m.to);
-    const sent = (isAppend ? peer.append : peer.control).send(frameKind.message, encodeMessage(m).take());
+    const frame = endFrame(encodeMessage(m, beginFrame(frameKind.message, messageSize(m))));
+    const sent = (isAppend ? peer.append : peer.control).send(frame);
     // Not at once: the core must not be stepped while its messages are being sent.
     if (!sent && m.type === 'app') queueMicrotask(() => this.#env.events.unreachable(m.to));
   }
@@ -150,7 +151,7 @@ export class Transport {
 
   /** Says something to a member that may have news for this one. */
   probe(peer: number): void {
-    if (!this.#closed) this.#peer(peer).control.send(frameKind.ping, none);
+    if (!this.#closed) this.#peer(peer).control.send(ping);
   }
 
   /** Ticks since anything came from the peer. */
@@ -175,7 +176,7 @@ export class Transport {
     this.#tell(id);
     this.#peers.delete(id);
     for (const lane of [control, append]) {
-      lane.send(frameKind.removed, none);
+      lane.send(removed);
       lane.leave();
       this.#leaving.set(lane, this.#now + this.#ticks(4_000));
     }
@@ -310,7 +311,7 @@ export class Transport {
   /** What it throws closes the connection. */
   #frame(from: number, { kind, body }: Frame, connection: Connection): void {
     if (this.#env.isRemoved(from)) {
-      connection.send(frameKind.removed, none);
+      connection.send(removed);
       connection.finish();
       return;
     }

@@ -47,7 +47,8 @@ export function encodeRecord(
   payload: Uint8Array,
   chain: Chain,
 ): { readonly bytes: Buffer; readonly crc: number } {
-  const bytes = Buffer.alloc(recordSize(payload.length));
+  const content = headerBytes + payload.length;
+  const bytes = Buffer.allocUnsafe(recordSize(payload.length));
   bytes.writeUInt32LE(payload.length, 0);
   bytes.writeUInt16LE(magic, 4);
   bytes[6] = types.indexOf(type) + 1;
@@ -55,7 +56,8 @@ export function encodeRecord(
   bytes.writeUInt32LE(chain.sequence >>> 0, 8);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, 12)), 12);
   bytes.set(payload, headerBytes);
-  const crc = crc32(bytes.subarray(0, headerBytes + payload.length), chain.crc);
+  bytes.fill(0, content, bytes.length - trailerBytes);
+  const crc = crc32(bytes.subarray(0, content), chain.crc);
   bytes.writeUInt32LE(crc, bytes.length - trailerBytes);
   bytes[bytes.length - 1] = endMark;
   return { bytes, crc };
