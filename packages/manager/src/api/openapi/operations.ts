@@ -61,7 +61,7 @@ const payload = (kind: 'secret' | 'config'): Readonly<Record<string, Operation>>
   },
   [`POST /${kind}s/{id}/rotate`]: {
     summary: `Make a new version of a ${kind}, and roll the services that use it (not in Docker)`,
-    query: { 'dry-run': 'boolean' },
+    query: { roll: 'boolean', dryRun: 'boolean' },
     body: 'PayloadSpec',
     success: 201,
     refusals: [404, 409],
