@@ -99,6 +99,12 @@ describe('swarmctl', () => {
       'invalid argument "never" for "--restart-condition": expected one of none, on-failure, any',
       125,
     ],
+    [
+      ['network', 'create', '--scope', 'world', 'net'],
+      'invalid argument "world" for "--scope": expected one of swarm, local',
+      125,
+    ],
+    [['service', 'logs', '--tail', 'few', 'web'], 'invalid argument "few" for "--tail": expected a whole number', 125],
     [['service', 'update', 'x', '--image'], 'flag needs an argument: --image', 125],
     [['service', 'scale', 'x=many'], "invalid replicas in 'x=many': expected a whole number", 125],
     [

@@ -3,6 +3,7 @@ import { isWithinRange, type NetworkCreateRequest, parseIpRange, runsLow } from 
 import { isNotFound } from '../client.ts';
 import { renderInspect, renderList } from '../output.ts';
 import { apiFilters, explain, forEach, type Shell, shortId } from '../runtime.ts';
+import { oneOf } from '../units.ts';
 import { type Args, type Command, listOptions } from './types.ts';
 
 // swarmctl network: create, ls, inspect, rm.
@@ -69,7 +70,7 @@ async function create(args: Args, shell: Shell): Promise<void> {
   const request: NetworkCreateRequest = {
     Name: args.text('network') ?? '',
     Driver: args.text('driver') ?? 'overlay',
-    Scope: args.text('scope') ?? 'swarm',
+    Scope: oneOf('scope', args.text('scope') ?? 'swarm', ['swarm', 'local']),
     Internal: args.flag('internal'),
     Attachable: args.flag('attachable'),
     ...(args.flag('config-only') && { ConfigOnly: true }),

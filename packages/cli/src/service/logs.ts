@@ -4,10 +4,13 @@ import { parseDurationMs } from '@swarmctl/shared/model';
 import { isNotFound } from '../client.ts';
 import type { Args } from '../commands/types.ts';
 import type { Shell } from '../runtime.ts';
+import { uint } from '../units.ts';
 
 // `service logs`: the multiplexed stream taken apart, each line with the task that wrote it.
 
 export async function printLogs(args: Args, shell: Shell): Promise<void> {
+  const tail = args.text('tail') ?? 'all';
+  if (tail !== 'all') uint('tail', tail);
   const client = shell.client();
   const reference = args.text('service') ?? '';
   const { path, tty } = await target(shell, reference);
@@ -22,7 +25,7 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
       details: raw ? undefined : 1,
       follow: args.flag('follow') ? 1 : undefined,
       timestamps: args.flag('timestamps') ? 1 : undefined,
-      tail: args.text('tail') ?? 'all',
+      tail,
       since: since === undefined ? undefined : sinceOf(since, shell.clock.now()),
     },
     shell.signal,
