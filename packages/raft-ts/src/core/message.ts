@@ -42,6 +42,7 @@ export function messageFrom(given: MessageFields, from: number, term: number): M
     context: given.context ?? noBytes,
     responses: given.responses ?? noMessages,
   };
+  if (given.known !== undefined) return { ...made, known: given.known };
   return given.snapshot === undefined ? made : { ...made, snapshot: given.snapshot };
 }
 

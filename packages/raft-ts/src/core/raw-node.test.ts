@@ -306,6 +306,46 @@ describe('membership', () => {
     expect(c.members.get(4)!.confState).toEqual(voters(1, 2, 4));
   });
 
+  describe('that lost its leader just after a joint configuration was left', () => {
+    // By what member 3 has applied, 1 and 4 vote still; they have longer logs, and may not stand.
+    const joint: ConfState = { ...voters(2, 3), votersOutgoing: [1, 2, 3, 4], autoLeave: true };
+    const leave = { type: 'conf-change-v2', term: 1, index: 2, data: new Uint8Array(0) } as const;
+    const standing = (entry: Entry): { c: TestCluster; asked: number[] } => {
+      const c = new TestCluster();
+      const asked: number[] = [];
+      c.add(3, joint).storage.append([entry]);
+      c.drop = (m) => {
+        if (m.type === 'pre-vote' || m.type === 'vote') asked.push(m.to);
+        return true;
+      };
+      c.members.get(3)!.storage.setHardState({ term: 1, vote: 0, commit: 1 });
+      const { storage } = c.members.get(3)!;
+      c.members.set(3, {
+        ...c.members.get(3)!,
+        node: new RawNode({ id: 3, electionTick: 10, heartbeatTick: 1, storage, random: () => 0, applied: 1 }),
+      });
+      return { c, asked };
+    };
+
+    test.each<[string, Entry, Message['known'], number[]]>([
+      ['learns from a refusal who votes now', leave, { index: 2, term: 1 }, [2]],
+      ['learns nothing of another entry', leave, { index: 2, term: 2 }, [1, 2, 4]],
+      ['learns nothing of an entry that it does not have', leave, { index: 3, term: 1 }, [1, 2, 4]],
+      ['leaves what decides nothing to its leader', { ...leave, type: 'normal' }, { index: 2, term: 1 }, [1, 2, 4]],
+    ])('%s', (_, entry, known, next) => {
+      const { c, asked } = standing(entry);
+      c.elect(3);
+      expect(asked.splice(0).sort()).toEqual([1, 2, 4]);
+      const { term } = c.node(3).status();
+      c.node(3).step(message({ type: 'vote-resp', from: 1, to: 3, term, reject: true, known }));
+      c.settle();
+      c.node(3).step(message({ type: 'vote-resp', from: 4, to: 3, term, reject: true }));
+      c.settle();
+      c.elect(3);
+      expect(asked.sort()).toEqual(next);
+    });
+  });
+
   test('a removed leader steps down if asked to', () => {
     const c = cluster(3, { stepDownOnRemoval: true });
     c.elect(1);

@@ -100,6 +100,8 @@ export interface Message {
   readonly rejectHint: number;
   /** Read-index request context, or 'campaign-transfer' marker. */
   readonly context: Uint8Array;
+  /** With votes and requests for them: an entry that the sender knows to be committed. Not in etcd/raft; see `learnCommit`. */
+  readonly known?: { readonly index: number; readonly term: number };
   /** Messages to deliver once the storage thread is done (asynchronous storage writes). */
   readonly responses: readonly Message[];
 }

@@ -10,6 +10,7 @@ const messages: Message[] = [
   message({ type: 'heartbeat', to: 2, from: 1, term: 3, commit: 2 ** 52, context: text('ctx') }),
   message({ type: 'app-resp', to: 2, from: 1, term: 3, index: 9, reject: true, rejectHint: 7, logTerm: 2 }),
   message({ type: 'vote', to: 2, from: 1, term: 3, index: 9, logTerm: 2, context: text('CampaignTransfer') }),
+  message({ type: 'pre-vote-resp', to: 2, from: 1, term: 3, reject: true, known: { index: 2 ** 40, term: 2 } }),
   message({
     type: 'app',
     to: 2,

@@ -30,6 +30,7 @@ const messageBytes = 64;
 const entryBytes = 24;
 const rejects = 1;
 const hasSnapshot = 2;
+const hasKnown = 4;
 
 /** Roughly the bytes a message takes. */
 export function messageSize({ context, entries }: Message): number {
@@ -39,7 +40,9 @@ export function messageSize({ context, entries }: Message): number {
 export function encodeMessage(m: Message, out = new ByteWriter(messageSize(m))): ByteWriter {
   const code = wireTypes.indexOf(m.type);
   if (code < 0) throw new TypeError(`a ${m.type} message is not for the wire`);
-  out.u8(code).u8((m.reject ? rejects : 0) | (m.snapshot === undefined ? 0 : hasSnapshot));
+  const flags =
+    (m.reject ? rejects : 0) | (m.snapshot === undefined ? 0 : hasSnapshot) | (m.known === undefined ? 0 : hasKnown);
+  out.u8(code).u8(flags);
   out.varint(m.to).varint(m.from).varint(m.term).varint(m.logTerm).varint(m.index);
   out.varint(m.commit).varint(m.vote).varint(m.rejectHint).bytes(m.context);
   out.varint(m.entries.length);
@@ -49,6 +52,7 @@ export function encodeMessage(m: Message, out = new ByteWriter(messageSize(m))):
     out.varint(index).varint(term);
     writeConfState(out, confState);
   }
+  if (m.known !== undefined) out.varint(m.known.index).varint(m.known.term);
   return out;
 }
 
@@ -72,6 +76,7 @@ export function decodeMessage(bytes: Uint8Array): Message {
     context: readContext(input),
     entries: readEntries(input),
     snapshot: (flags & hasSnapshot) === 0 ? undefined : readSnapshot(input),
+    known: (flags & hasKnown) === 0 ? undefined : { index: input.varint(), term: input.varint() },
   });
   input.end();
   check(m);

@@ -27,14 +27,27 @@ export function hup(r: Raft, kind: Campaign): void {
   }
 }
 
-function hasUnappliedConfChange(r: Raft): boolean {
-  for (let lo = r.log.applied + 1; lo <= r.log.committed; ) {
-    const page = r.log.slice(lo, r.log.committed + 1, r.log.maxApplyingSize);
+const hasUnappliedConfChange = (r: Raft): boolean => hasConfChange(r, r.log.applied, r.log.committed);
+
+/** Among the entries behind `after`, up to `last`. */
+function hasConfChange(r: Raft, after: number, last: number): boolean {
+  for (let lo = after + 1; lo <= last; ) {
+    const page = r.log.slice(lo, last + 1, r.log.maxApplyingSize);
     if (page === undefined) return panic(`unapplied entries from ${lo} are compacted`);
     if (page.some((entry) => entry.type !== 'normal')) return true;
     lo += page.length;
   }
   return false;
+}
+
+/**
+ * Takes from a vote, or a request for one, what is committed, when that decides who votes. A configuration holds from when it is applied, so members that lost
+ * their leader just after it committed one may each wait for votes that by the others' configuration are none, for ever: a removed
+ * member with a longer log refuses, and may not stand itself. (As `commit` of vote messages in TiKV's raft-rs.)
+ */
+export function learnCommit(r: Raft, known: Message['known']): void {
+  if (known === undefined || r.role === 'leader' || known.index <= r.log.committed || !r.log.matchTerm(known)) return;
+  if (hasConfChange(r, r.log.committed, known.index)) r.log.commitTo(known.index);
 }
 
 /** Asks all voters, itself included: its own vote counts once it is durable. */

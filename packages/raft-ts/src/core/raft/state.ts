@@ -113,7 +113,11 @@ export class Raft {
       // Forwarded proposals and reads have no term: they are good whatever the term when they arrive.
       if (type !== 'prop' && type !== 'read-index') term = this.term;
     }
-    const sent = messageFrom(outgoing, outgoing.from || this.id, term);
+    const sent = messageFrom(
+      electoral ? { ...outgoing, known: this.#known() } : outgoing,
+      outgoing.from || this.id,
+      term,
+    );
     // Votes and acknowledgements speak of durable state, so they wait for it.
     if (type === 'app-resp' || type === 'vote-resp' || type === 'pre-vote-resp') {
       this.messagesAfterAppend.push(sent);
@@ -121,6 +125,12 @@ export class Raft {
       if (sent.to === this.id) panic(`message should not be self-addressed when sending ${messageName(type)}`);
       this.messages.push(sent);
     }
+  }
+
+  #known(): Message['known'] {
+    const index = this.log.committed;
+    const term = this.log.term(index);
+    return index === 0 || term === undefined ? undefined : { index, term };
   }
 
   #reset(term: number): void {

@@ -3,7 +3,7 @@ import { entriesSize, payloadsSize } from '../entry-size.ts';
 import { isTransferMarker, message, noBytes } from '../message.ts';
 import type { Message, Snapshot, StepResult } from '../types.ts';
 import { stepCandidate } from './candidate.ts';
-import { castVote, describeRequest, hup } from './election.ts';
+import { castVote, describeRequest, hup, learnCommit } from './election.ts';
 import { stepFollower } from './follower.ts';
 import { stepLeader } from './leader.ts';
 import type { Raft } from './state.ts';
@@ -18,6 +18,7 @@ export function step(r: Raft, m: Message): StepResult {
     answerLowerTerm(r, m);
     return 'ok';
   }
+  learnCommit(r, m.known);
   switch (m.type) {
     case 'hup':
       hup(r, r.config.preVote ? 'pre-election' : 'election');
