@@ -5,6 +5,7 @@ import type { LocalAccess, ManagerAccess } from '../../packages/manager/src/api/
 import { createApi } from '../../packages/manager/src/api/server.ts';
 import { networkConflict } from '../../packages/manager/src/control/allocator/networks.ts';
 import { portConflict } from '../../packages/manager/src/control/allocator/ports.ts';
+import { nodesForHandMade } from '../../packages/manager/src/scheduler/index.ts';
 import type { Store } from '../../packages/manager/src/store/store.ts';
 
 // The API of a manager that leads alone, over a store of the test's own.
@@ -63,6 +64,10 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     portConflict,
     networkConflict,
     logs: async function* () {},
+    openEngine: async () => {
+      throw new ClusterError('unavailable', 'the node is away');
+    },
+    nodesForHandMade,
     dialLeader: async () => {
       throw new Error('nobody leads');
     },

@@ -9,7 +9,7 @@ import {
   parseAddress,
   type Random,
 } from '@swarmctl/shared/kit';
-import type { Peer } from '@swarmctl/shared/wire';
+import type { EngineWanted, Peer } from '@swarmctl/shared/wire';
 import type { Link, LinkStream } from '@swarmctl/worker';
 import { defaultPort } from './config.ts';
 import { firstToAnswer } from './first-to-answer.ts';
@@ -46,6 +46,22 @@ export class DirectLink implements Link {
       signal,
     });
     return new FrameStream(socket);
+  }
+
+  /** A stream to the manager that asked for one of the engine protocol. */
+  async openEngine({ ticket, manager }: EngineWanted, signal: AbortSignal): Promise<Awaited<ReturnType<typeof dial>>> {
+    const { identity, clock } = this.#modules;
+    const socket = await dial({
+      ...parseAddress(manager.addr, 'manager address', defaultPort),
+      protocol: 'engine',
+      identity: identity(),
+      expect: { nodeId: manager.nodeId },
+      clock,
+      timeoutMs: dialTimeoutMs,
+      signal,
+    });
+    socket.write(ticket);
+    return socket;
   }
 
   async #dial({ addr, nodeId }: Peer, signal: AbortSignal): Promise<Awaited<ReturnType<typeof dial>>> {

@@ -52,7 +52,11 @@ async function runDaemon(config: DaemonConfig, input: ConfigInput): Promise<void
     ...modules,
     startManager,
     startWorker,
-    serveApi: (socket) => void api.server.emit('connection', socket),
+    serveApi: (socket) => {
+      // A client of attach or exec ends its input, and reads on.
+      socket.allowHalfOpen = true;
+      api.server.emit('connection', socket);
+    },
     onFatal: fatal,
   });
   const api = await createApi({ ...modules, local: node, version, log: log.child({ module: 'api' }) });

@@ -27,6 +27,8 @@ export async function serveSocket(path: string, http: HttpServer, group?: string
   const open = new Set<Socket>();
   const server = createServer((socket) => {
     open.add(socket);
+    // A client of attach or exec ends its input, and reads on.
+    socket.allowHalfOpen = true;
     socket.once('close', () => open.delete(socket));
     http.emit('connection', socket);
   });

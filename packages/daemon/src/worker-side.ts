@@ -13,6 +13,8 @@ import {
   createTaskMounts,
   describeIngress,
   type Ingress,
+  EngineDoor,
+  engineAddress,
   type KernelMesh,
   type NodeNetworks,
   NodeTunnel,
@@ -87,6 +89,11 @@ export function workerOf(
   const { link, clock, random, newId, log } = modules;
   const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
+  const door = new EngineDoor(
+    { engine: config.runtime === 'docker' ? engineAddress(config.dockerHost) : undefined },
+    { clock, log: log.child({ module: 'engine-door' }) },
+  );
+  const closing = new AbortController();
   const agent = new Agent(
     {
       nodeId,
@@ -113,6 +120,11 @@ export function workerOf(
         removed: modules.onRemoved,
         tlsInfo: () => tlsInfo,
         engineLabels: () => labels,
+        engineWanted: (wanted) =>
+          void link.openEngine(wanted, closing.signal).then(
+            (stream) => door.accept(stream),
+            (error) => log.warn({ manager: wanted.manager.addr, error: messageOf(error) }, 'cannot let a manager in'),
+          ),
         ingress: () => describeIngress(ingress),
         mesh: () => mesh?.describe(),
         tunnel: () => tunnel?.describe(),
@@ -128,6 +140,8 @@ export function workerOf(
   const close = async (how: { readonly keep: boolean }) => {
     if (closed) return;
     closed = true;
+    closing.abort(new Error('the node stops'));
+    door.close();
     await ingress.close(how);
     await mesh?.close(how);
     await networks?.close();

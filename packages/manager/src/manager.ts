@@ -19,11 +19,11 @@ import { networkConflict } from './control/allocator/networks.ts';
 import { portConflict } from './control/allocator/ports.ts';
 import { standardControllers } from './control/controllers.ts';
 import { ControlLoop } from './control/loop.ts';
-import { certificateSecrets, Dispatcher, redirectDispatch } from './dispatcher/index.ts';
+import { certificateSecrets, Dispatcher, EngineStreams, redirectDispatch } from './dispatcher/index.ts';
 import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerProtocol, StartManager } from './manager-types.ts';
 import { encodePreamble, readPreamble } from './raft-streams.ts';
 import { runRoles } from './roles.ts';
-import { scheduler } from './scheduler/index.ts';
+import { nodesForHandMade, scheduler } from './scheduler/index.ts';
 import { clusterErrorOf, RaftProposer } from './store/proposer.ts';
 import { StoreStateMachine } from './store/state-machine.ts';
 import { Store } from './store/store.ts';
@@ -51,6 +51,7 @@ export class Manager implements ManagerHandle {
   readonly proposer: RaftProposer;
   readonly #modules: ManagerModules;
   readonly #join: JoinServer;
+  readonly #engines: EngineStreams;
   #dispatcher: Dispatcher | undefined;
   #term: { readonly abort: AbortController; readonly done: Promise<void>; readonly raftTerm: number } | undefined;
   #ready = false;
@@ -73,6 +74,12 @@ export class Manager implements ManagerHandle {
       {},
       { manager: this, clock: modules.clock, newId: modules.newId, log: modules.log.child({ module: 'join' }) },
     );
+    this.#engines = new EngineStreams({
+      tell: (nodeId, message) => this.#dispatcher?.tell(nodeId, message) === true,
+      self: { nodeId: options.nodeId, addr: options.addr },
+      newId: modules.newId,
+      clock: modules.clock,
+    });
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -183,6 +190,11 @@ export class Manager implements ManagerHandle {
 
   networkConflict = networkConflict;
 
+  nodesForHandMade = nodesForHandMade;
+
+  openEngine(nodeId: string): Promise<Duplex> {
+    return this.#engines.open(nodeId);
+  }
   logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
     if (!this.#dispatcher) throw new ClusterError('no-leader', 'this manager does not lead');
     return this.#dispatcher.subscribeLogs(taskIds, options, signal);
@@ -222,6 +234,7 @@ export class Manager implements ManagerHandle {
     if (protocol === 'join') this.#join.accept(socket, peer);
     else if (!peer || this.#stopped) socket.destroy();
     else if (protocol === 'raft') this.#acceptRaft(peer.nodeId, socket);
+    else if (protocol === 'engine') this.#engines.accept(peer.nodeId, socket);
     else this.#acceptDispatch(peer.nodeId, socket);
   }
 

@@ -1,4 +1,5 @@
 export * from './agent/index.ts';
+export * from './engine-door/index.ts';
 export * from './network/index.ts';
 export * from './runtime/index.ts';
 export * from './secrets/index.ts';

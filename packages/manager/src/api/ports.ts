@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { InitRequest, JoinRequest, Network, Service, StoreChange } from '@swarmctl/shared/model';
+import type { InitRequest, JoinRequest, Network, Node, Service, StoreChange } from '@swarmctl/shared/model';
 import type { LogLine, LogOptions, Peer } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 
@@ -7,6 +7,18 @@ import type { View } from '../store/types.ts';
 
 /** A line of a task's log, or a notice such as a node being away. */
 export type LogEntry = LogLine | { readonly notice: string };
+
+/** What a container that no service asks for wants of its node. */
+export interface HandMade {
+  /** As of services: `node.hostname==one`. */
+  readonly constraints: readonly string[];
+  readonly logDriver?: string | undefined;
+  readonly volumeDriver?: string | undefined;
+  /** Containers by hand that run on a node already; tasks are counted in the view. */
+  readonly others: (nodeId: string) => number;
+  /** Other nodes do not come into question. */
+  readonly among: (nodeId: string) => boolean;
+}
 
 export interface ManagerAccess {
   isLeader(): boolean;
@@ -24,6 +36,10 @@ export interface ManagerAccess {
   networkConflict(view: View, spec: Network['Spec']): string | undefined;
   /** Leader only. */
   logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
+  /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */
+  openEngine(nodeId: string): Promise<Duplex>;
+  /** Nodes that may have a container made by hand, the best first; if there is none, why. */
+  nodesForHandMade(view: View, wish: HandMade): { readonly nodes: readonly Node[]; readonly why: string };
   /** An authenticated stream to the leader's API; `here` when this manager turns out to lead. */
   dialLeader(signal: AbortSignal): Promise<Duplex | 'here'>;
 }

@@ -10,7 +10,7 @@ import {
   type Task,
   wantsLife,
 } from '@swarmctl/shared/model';
-import type { LogOptions } from '@swarmctl/shared/wire';
+import type { LogOptions, ManagerMessage } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { IngressTracker, isServing } from './ingress-table.ts';
 import { LogHub } from './log-hub.ts';
@@ -102,6 +102,13 @@ export class Dispatcher {
     const { clock, newId } = this.#modules;
     const { helloMs } = this.#settings;
     this.#streams.add(new Session({ id: newId(), nodeId, helloMs }, stream, { clock, events: this.#events }));
+  }
+
+  /** False: the node is away. */
+  tell(nodeId: string, message: ManagerMessage): boolean {
+    const session = this.#openSession(nodeId);
+    session?.send(message);
+    return session !== undefined;
   }
 
   /** Lines of the tasks as they come from their nodes; a node that is away gives a notice. */

@@ -1,1 +1,2 @@
+export { type HandMade, nodesForHandMade } from './by-hand.ts';
 export { scheduler } from './scheduler.ts';

@@ -19,16 +19,16 @@ const nodes: Record<string, KnownNode> = {
 };
 const state = (behind = false): AuthorityState => ({ clusterId: 'c', node: (id) => nodes[id], behind });
 
-const protocols: Protocol2377[] = ['raft', 'dispatch', 'join', 'api'];
+const protocols: Protocol2377[] = ['raft', 'dispatch', 'join', 'api', 'engine'];
 
 describe('authorise', () => {
   test.each([
     ['nobody', undefined, 'join'],
-    ['a worker', peer('worker'), 'dispatch join'],
-    ['a worker with a certificate of a manager', peer('worker', 'manager'), 'dispatch join'],
-    ['a manager', peer('manager', 'manager'), 'raft dispatch join api'],
-    ['a new manager that still has its certificate of a worker', peer('promoted'), 'raft dispatch join api'],
-    ['a demoted manager that the group has not let go', peer('demoted', 'manager'), 'raft dispatch join'],
+    ['a worker', peer('worker'), 'dispatch join engine'],
+    ['a worker with a certificate of a manager', peer('worker', 'manager'), 'dispatch join engine'],
+    ['a manager', peer('manager', 'manager'), 'raft dispatch join api engine'],
+    ['a new manager that still has its certificate of a worker', peer('promoted'), 'raft dispatch join api engine'],
+    ['a demoted manager that the group has not let go', peer('demoted', 'manager'), 'raft dispatch join engine'],
     ['a node that was removed', peer('gone', 'manager'), ''],
     ['a node of another cluster', peer('manager', 'manager', 'other'), ''],
   ])('lets %s speak only what it may', (_, one, allowed) => {
@@ -36,8 +36,8 @@ describe('authorise', () => {
   });
 
   test.each([
-    ['an unknown manager', peer('new', 'manager'), 'raft dispatch join'],
-    ['an unknown worker', peer('new'), 'dispatch join'],
+    ['an unknown manager', peer('new', 'manager'), 'raft dispatch join engine'],
+    ['an unknown worker', peer('new'), 'dispatch join engine'],
     ['a node of another cluster', peer('new', 'manager', 'other'), ''],
   ])('a manager that is behind lets %s speak', (_, one, allowed) => {
     expect(protocols.filter((protocol) => !authorise(protocol, one, state(true))).join(' ')).toBe(allowed);

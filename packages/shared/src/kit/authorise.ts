@@ -43,6 +43,7 @@ export function authorise(
   switch (protocol) {
     case 'join':
     case 'dispatch':
+    case 'engine':
       return known || state.behind ? undefined : refuse('unknown-node', `node ${peer.nodeId} is not in the swarm`);
     case 'raft': {
       if (known?.role === 'manager' || known?.member) return undefined;

@@ -5,6 +5,7 @@ export * from './clock.ts';
 export * from './config-file.ts';
 export * from './errors.ts';
 export * from './frames.ts';
+export * from './http-relay.ts';
 export * from './join-token.ts';
 export * from './log.ts';
 export * from './pki.ts';

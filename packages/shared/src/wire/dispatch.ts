@@ -11,6 +11,7 @@ import type {
   TaskEndpoint,
   TaskStatus,
 } from '../model/index.ts';
+import type { EngineWanted } from './engine.ts';
 
 export type { ClientAddress, HttpOptions, ProxyOptions };
 
@@ -250,6 +251,7 @@ export type ManagerMessage =
   /** Answers each heartbeat, so that an agent notices a manager that has gone without a word. */
   | { readonly type: 'heartbeat-ack' }
   | { readonly type: 'managers'; readonly managers: readonly Peer[] }
+  | EngineWanted
   /** The role that the state gives this node; the daemon renews its certificate and starts or stops its manager. */
   | { readonly type: 'role'; readonly role: NodeRole }
   | {

@@ -1,2 +1,3 @@
 export * from './dispatch.ts';
+export * from './engine.ts';
 export * from './join.ts';

@@ -45,5 +45,6 @@ export const alpn = {
   dispatch: 'swarm-dispatch/1',
   join: 'swarm-join/1',
   api: 'swarm-api/1',
+  engine: 'swarm-engine/1',
 } as const;
 export type Protocol2377 = keyof typeof alpn;

@@ -321,6 +321,9 @@ export class Agent {
       case 'certificate':
         hooks?.certificate?.(message.certificate, message.ca);
         break;
+      case 'engine-wanted':
+        hooks?.engineWanted?.(message);
+        break;
       case 'logs-subscribe':
         this.#logs.subscribe(message.subscription, message.taskIds, message.options);
         break;

@@ -1,6 +1,6 @@
 import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
 import type { NodeDescription, NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
-import type { Peer, TunnelView } from '@swarmctl/shared/wire';
+import type { EngineWanted, Peer, TunnelView } from '@swarmctl/shared/wire';
 import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
@@ -34,6 +34,8 @@ export interface AgentHooks {
   /** The node is not in the cluster any more. The agent has ended its link; its tasks still run until `purge`. */
   removed?(reason: string): void;
   certificate?(certificate: string, ca: string): void;
+  /** A manager asks for a stream to this node's engine. */
+  engineWanted?(wanted: EngineWanted): void;
   tlsInfo?(): TlsInfo | undefined;
   /** What it says of its ingress. */
   ingress?(): NodeDescription['Ingress'] | undefined;

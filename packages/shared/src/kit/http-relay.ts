@@ -1,0 +1,175 @@
+import { request as httpRequest, type IncomingMessage, type RequestOptions, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { ClusterError } from './errors.ts';
+
+// Passes HTTP requests on as they come: bodies stream both ways, a slow end slows the other, and one that goes takes the other along. After an upgrade
+// each direction ends by itself, as the Docker Engine API wants it of attach and exec: `echo x | docker exec -i c cat`.
+
+/** What is said where the other end gave no answer. */
+export interface RelayRefusal {
+  readonly status: number;
+  readonly message: string;
+}
+
+export interface RelayOptions {
+  /** Where to, and with what path; members of the request that came are the default. */
+  readonly to: RequestOptions;
+  /** Instead of the body that comes. */
+  readonly body?: Buffer | undefined;
+  readonly refuse: (error: Error) => RelayRefusal;
+  /** Headers of ours on the answer. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** The status and headers came. */
+  readonly onAnswer?: ((answer: IncomingMessage) => void) | undefined;
+}
+
+/** Of one connection, not of the request (RFC 9110, 7.6.1). The framing of a body is kept: it says that there is one. */
+const ofConnection = ['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'upgrade', 'expect'];
+
+export function withoutConnection<T extends object>(headers: T, ...more: readonly string[]): T {
+  const dropped = new Set([...ofConnection, ...more]);
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !dropped.has(name.toLowerCase()))) as T;
+}
+
+/** Never throws; what fails is said in the answer, or cuts it off. */
+export function relayRequest(request: IncomingMessage, response: ServerResponse, options: RelayOptions): void {
+  const { to, body, refuse, onAnswer } = options;
+  const framing = body ? { 'content-length': String(body.length) } : {};
+  const given = withoutConnection(request.headers, ...(body ? ['transfer-encoding', 'content-length'] : []));
+  const outgoing = httpRequest({ method: request.method, path: request.url, headers: { ...given, ...framing }, ...to });
+  response.once('close', () => outgoing.destroy());
+  let answered = false;
+  outgoing.once('response', (answer) => {
+    answered = true;
+    onAnswer?.(answer);
+    const headers = withoutConnection(answer.headers, 'transfer-encoding');
+    response.writeHead(answer.statusCode ?? 502, { ...headers, ...options.headers });
+    response.flushHeaders();
+    answer.once('error', () => response.destroy());
+    answer.pipe(response);
+  });
+  outgoing.on('error', (error) => {
+    // An answer that has begun tells of its own end.
+    if (answered || response.destroyed) return;
+    const { status, message } = refuse(error);
+    const text = `${JSON.stringify({ message })}\n`;
+    response
+      .writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) })
+      .end(text);
+  });
+  if (body) outgoing.end(body);
+  else request.pipe(outgoing);
+}
+
+/**
+ * The same for a request that asks for another protocol on its connection: `socket` and `head` are those of the server's `upgrade` event. A body of
+ * `Content-Length` bytes may still be on its way. Never throws.
+ */
+export function relayUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer, options: RelayOptions): void {
+  socket.on('error', () => socket.destroy());
+  readBody(request, socket, head).then(
+    (body) => passUpgrade(request, socket, body, options),
+    (error: Error) => refuseUpgrade(socket, { status: 400, message: error.message }),
+  );
+}
+
+const maxUpgradeBodyBytes = 1024 * 1024;
+
+/** Reads exactly the body; what follows stays in the stream. */
+function readBody(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<Buffer> {
+  if (head.length > 0) socket.unshift(head);
+  const length = Number(request.headers['content-length'] ?? 0);
+  if (request.headers['transfer-encoding'] !== undefined || !(length <= maxUpgradeBodyBytes)) {
+    const most = `at most ${maxUpgradeBodyBytes} bytes`;
+    return Promise.reject(
+      new ClusterError('invalid-argument', `a body with an upgrade needs a Content-Length, ${most}`),
+    );
+  }
+  if (length === 0) return Promise.resolve(Buffer.alloc(0));
+  return new Promise((resolve, reject) => {
+    const attempt = () => {
+      const body = socket.read(length) as Buffer | null;
+      // At the end of the stream `read` gives what is left.
+      if (body && body.length === length) done(() => resolve(body));
+      else if (body) onEnd();
+    };
+    const onEnd = () =>
+      done(() => reject(new ClusterError('invalid-argument', `the body ended before its ${length} bytes`)));
+    const done = (settle: () => void) => {
+      socket.off('readable', attempt);
+      socket.off('end', onEnd);
+      socket.off('close', onEnd);
+      settle();
+    };
+    socket.on('readable', attempt);
+    socket.once('end', onEnd);
+    socket.once('close', onEnd);
+    attempt();
+  });
+}
+
+function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, options: RelayOptions): void {
+  const { to, refuse, onAnswer } = options;
+  const protocol = { connection: 'Upgrade', upgrade: request.headers.upgrade ?? 'tcp' };
+  const headers = { ...withoutConnection(request.headers, 'content-length'), 'content-length': String(body.length) };
+  const outgoing = httpRequest({
+    ...{ method: request.method, path: request.url },
+    ...to,
+    headers: { ...headers, ...(to.headers as Record<string, string> | undefined), ...protocol },
+  });
+  const onGone = () => outgoing.destroy();
+  socket.once('close', onGone);
+  let answered = false;
+  outgoing.once('upgrade', (answer, there, first) => {
+    answered = true;
+    socket.off('close', onGone);
+    onAnswer?.(answer);
+    if (first.length > 0) there.unshift(first);
+    socket.write(headOf(answer, { ...answer.headers, ...options.headers }));
+    join(socket, there);
+  });
+  outgoing.once('response', (answer) => {
+    answered = true;
+    onAnswer?.(answer);
+    const plain = withoutConnection(answer.headers, 'transfer-encoding');
+    socket.write(headOf(answer, { ...plain, ...options.headers, connection: 'close' }));
+    answer.once('error', () => socket.destroy());
+    answer.pipe(socket);
+  });
+  outgoing.on('error', (error) => {
+    if (!answered && !socket.destroyed) refuseUpgrade(socket, refuse(error));
+  });
+  outgoing.end(body);
+}
+
+function headOf(answer: IncomingMessage, headers: Readonly<Record<string, string | string[] | undefined>>): string {
+  const lines = Object.entries(headers).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value ?? '']).map((one) => `${name}: ${one}`),
+  );
+  return `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n${lines.join('\r\n')}\r\n\r\n`;
+}
+
+/** Answers a request for an upgrade, and ends its connection. */
+export function refuseUpgrade(socket: Duplex, { status, message }: RelayRefusal): void {
+  const text = `${JSON.stringify({ message })}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
+  );
+}
+
+/** Each direction ends by itself; one end that is gone takes the other along, once that has got all that was said. */
+function join(a: Duplex, b: Duplex): void {
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    from.allowHalfOpen = true;
+    from.on('error', () => from.destroy());
+    from.pipe(to);
+    from.once('close', () => {
+      if (!from.readableEnded) to.destroy();
+      else if (to.writableFinished) to.destroy();
+      else to.once('finish', () => to.destroy());
+    });
+  }
+}

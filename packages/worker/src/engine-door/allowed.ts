@@ -1,0 +1,33 @@
+// What a manager may ask of a node's engine: containers, images and volumes, nothing that changes the engine itself or its networks. Paths are without
+// a version. A container is named by its whole id: whoever asks has looked it up.
+
+const container = '/containers/[0-9a-f]{64}';
+const exec = '/exec/[0-9a-f]{64}';
+
+const paths: Readonly<Record<string, readonly string[]>> = {
+  HEAD: ['/_ping', `${container}/archive`],
+  GET: [
+    ...['/_ping', '/info', '/version', '/system/df'],
+    ...['/containers/json', `${container}/(?:json|top|logs|changes|export|stats|archive)`],
+    `${exec}/json`,
+    ...['/images/json', '/images/get', '/images/.+/(?:json|history|get)'],
+    ...['/volumes', '/volumes/[^/]+'],
+  ],
+  POST: [
+    ...[
+      '/containers/create',
+      `${container}/(?:start|stop|restart|kill|pause|unpause|wait|rename|update|resize|attach|exec)`,
+    ],
+    `${exec}/(?:start|resize)`,
+    ...['/images/create', '/images/prune', '/images/.+/(?:tag|push)'],
+    ...['/volumes/create', '/volumes/prune', '/build/prune'],
+  ],
+  PUT: [`${container}/archive`],
+  DELETE: [container, '/images/.+', '/volumes/[^/]+'],
+};
+
+const allowed = new Map(Object.entries(paths).map(([method, some]) => [method, new RegExp(`^(?:${some.join('|')})$`)]));
+
+/** `path` without query. One that an engine might read as another path is never allowed. */
+export const isAllowed = (method: string, path: string): boolean =>
+  allowed.get(method)?.test(path) === true && !/\/\.{0,2}(?:\/|$)|%2e|%2f|\\/i.test(path);
