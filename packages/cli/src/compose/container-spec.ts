@@ -1,4 +1,5 @@
 import type { ContainerSpec, Mount, SecretReference } from '@swarmctl/shared/model';
+import { capabilities } from './capabilities.ts';
 import { environmentOf, labelsOfFiles } from './environment.ts';
 import { help, type Project } from './load.ts';
 import { mountSpec, tmpfsOptions } from './mount-spec.ts';
@@ -55,8 +56,7 @@ export function containerSpec(key: string, service: ComposeService, context: Bui
       ),
     ),
     Sysctls: service.sysctls && labelsOf(service.sysctls),
-    CapabilityAdd: service.cap_add && [...service.cap_add],
-    CapabilityDrop: service.cap_drop && [...service.cap_drop],
+    ...capabilities(service),
     Ulimits: ulimits(service),
     OomScoreAdj: service.oom_score_adj,
   });

@@ -103,14 +103,16 @@ export const hostAddress = (given: string): string | undefined => {
   return bare === 'host-gateway' || parseIp(bare) ? bare : undefined;
 };
 
-const logging: Shape<{ readonly driver?: string; readonly options?: Readonly<Record<string, string>> }> = {
-  ...fieldsOf({ driver: text, options: mapOf(anyText) }),
+const loggingFields = fieldsOf({ driver: text, options: mapOf(anyText) });
+
+const logging: typeof loggingFields = {
+  ...loggingFields,
   // Another driver has other options.
   merge: (base, over) => {
     const driverOf = (tree: Tree) => (tree.kind === 'map' ? tree.entries.get('driver')?.value : undefined);
     const [before, after] = [driverOf(base), driverOf(over)];
     const isSame = !before || !after || toPlain(before) === toPlain(after);
-    return isSame ? fieldsOf({ driver: text, options: mapOf(anyText) }).merge(base, over) : over;
+    return isSame ? loggingFields.merge(base, over) : over;
   },
 };
 

@@ -90,11 +90,15 @@ describe('the container', () => {
     [
       'cap_add: [NET_ADMIN]\ncap_drop: [ALL]\nsysctls: [net.core.somaxconn=9]\noom_score_adj: -5',
       {
-        CapabilityAdd: ['NET_ADMIN'],
+        CapabilityAdd: ['CAP_NET_ADMIN'],
         CapabilityDrop: ['ALL'],
         Sysctls: { 'net.core.somaxconn': '9' },
         OomScoreAdj: -5,
       },
+    ],
+    [
+      'cap_add: [sys_time, CAP_NET_RAW, net_raw]\ncap_drop: [NET_RAW, chown]',
+      { CapabilityAdd: ['CAP_NET_RAW', 'CAP_SYS_TIME'], CapabilityDrop: ['CAP_CHOWN'] },
     ],
     [
       'ulimits: {nproc: 5, nofile: {soft: 1, hard: 2}}',
