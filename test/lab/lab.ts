@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Node, Task } from '@swarmctl/shared/model';
 import { Host } from './host.ts';
 import { Machine } from './machine.ts';
@@ -16,6 +17,9 @@ export type { LabOptions } from './state.ts';
 export type ShownNode = Node & {
   readonly ManagerStatus?: { readonly Leader?: boolean; readonly Reachability: string };
 };
+
+/** Longer than an election takes on a busy machine. */
+const electionMs = 15_000;
 
 export interface HostStatus {
   readonly name: string;
@@ -131,19 +135,23 @@ export class Lab {
     await remove(this.name);
   }
 
-  /** What the first manager that answers with a leader says. */
-  async nodes(): Promise<ShownNode[]> {
-    for (const { api, daemon } of this.managers) {
-      if (daemon.pid === undefined) continue;
-      const nodes = await within(api.get<ShownNode[]>('/nodes'), 2_000);
-      if (nodes) return nodes;
-    }
+  /** What the first manager that answers with a leader says; while there is none, for so long others are asked again. */
+  async nodes(patienceMs = 0): Promise<ShownNode[]> {
+    const end = performance.now() + patienceMs;
+    do {
+      for (const { api, daemon } of this.managers) {
+        if (daemon.pid === undefined) continue;
+        const nodes = await within(api.get<ShownNode[]>('/nodes'), 2_000);
+        if (nodes) return nodes;
+      }
+      if (performance.now() < end) await sleep(100);
+    } while (performance.now() < end);
     throw new Error('no manager answers');
   }
 
   async nodeOf(number: number): Promise<ShownNode | undefined> {
     const { name } = this.host(number);
-    return (await this.nodes()).find((node) => node.Description?.Hostname === name);
+    return (await this.nodes(electionMs)).find((node) => node.Description?.Hostname === name);
   }
 
   /** Runs `swarmctl` against the first manager; rejects when it fails. */
@@ -162,7 +170,7 @@ export class Lab {
 
   /** Where a task is. */
   async hostOf({ ID, NodeID }: Task): Promise<Host> {
-    const node = (await this.nodes()).find((one) => one.ID === NodeID);
+    const node = (await this.nodes(electionMs)).find((one) => one.ID === NodeID);
     const host = this.hosts.find(({ name }) => name === node?.Description?.Hostname);
     if (!host) throw new Error(`task ${ID} is on no host of the lab`);
     return host;
