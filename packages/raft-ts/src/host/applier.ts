@@ -73,7 +73,7 @@ export class Applier {
     }
     if (this.#queue.length === 0) {
       this.#wakeIdle();
-    } else if (!this.#stopped) {
+    } else if (!this.#stopped && !this.#scheduled) {
       this.#scheduled = true;
       this.#env.clock.soon(() => this.#run());
     }

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { nodeFileSystem, type OpenMode, readAll } from './file-system.ts';
+import { nodeFileSystem, type OpenMode, readAll, zeroFill } from './file-system.ts';
+import { MemoryFileSystem } from './memory-file-system.ts';
 
 // What Node says of a path it says itself; of an open file it does not say which one it is.
 
@@ -38,4 +39,20 @@ test('a file closes once writes that were begun are done, and takes no more', as
   expect(done).toEqual(['written', 'written', 'closed']);
   const content = await readAll(nodeFileSystem, path);
   expect(content.equals(Buffer.alloc(2 * half, 1))).toBe(true);
+});
+
+test('zeros are written in pieces, to the end, with a sync now and then', async () => {
+  const disk = new MemoryFileSystem();
+  const operations: string[] = [];
+  disk.fault = (operation) => operations.push(operation);
+  const file = await disk.open('file', 'create');
+  await file.write(Buffer.alloc(10, 1), 0);
+  await zeroFill(file, 5, 5 + (4 << 20) + 100);
+  expect(operations.slice(2)).toEqual([
+    ...[...Array(32).fill('write'), 'datasync'],
+    ...[...Array(32).fill('write'), 'datasync'],
+    ...['write', 'datasync'],
+  ]);
+  const content = await readAll(disk, 'file');
+  expect(content.equals(Buffer.concat([Buffer.alloc(5, 1), Buffer.alloc((4 << 20) + 100)]))).toBe(true);
 });

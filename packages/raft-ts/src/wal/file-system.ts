@@ -176,15 +176,22 @@ export async function readAll(fileSystem: FileSystem, path: string): Promise<Buf
   }
 }
 
-const zeros = Buffer.alloc(2 << 20);
+const pieceBytes = 64 << 10;
+/** Between two syncs; also what is written at once to a file that writes through, where each write is a sync. */
+export const syncBytes = 2 << 20;
+const zeros = Buffer.alloc(syncBytes);
 
 /**
- * Zeros from `from` to `to`, really written, so that later syncs find no metadata to change. Synced piece by piece, so
- * that the disk never has much to do when another file waits for its sync.
+ * Zeros from `from` to `to`, really written, so that later syncs find no metadata to change. Synced now and then, so
+ * that the disk never has much to do when another file waits for its sync. In small pieces, since Linux caches a file
+ * in pieces as large as it was written in, and a short write goes through all blocks of the one that it changes.
  */
-export async function zeroFill(file: File, from: number, to: number): Promise<void> {
-  for (let at = from; at < to; at += zeros.length) {
-    await file.write(zeros.subarray(0, Math.min(zeros.length, to - at)), at);
+export async function zeroFill(file: File, from: number, to: number, piece: number = pieceBytes): Promise<void> {
+  for (let at = from; at < to; at += syncBytes) {
+    const end = Math.min(to, at + syncBytes);
+    for (let next = at; next < end; next += piece) {
+      await file.write(zeros.subarray(0, Math.min(piece, end - next)), next);
+    }
     await file.datasync();
   }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Sealer } from '../host/types.ts';
 import { type Extent, extentPath, missingFrom } from './extent.ts';
-import { type File, type FileSystem, readAll, zeroFill } from './file-system.ts';
+import { type File, type FileSystem, readAll, syncBytes, zeroFill } from './file-system.ts';
 import { decodeItems, encodeItems, type LogItem } from './log-items.ts';
 import { LogState } from './log-state.ts';
 import { type Chain, encodeRecord, type LogRecord, readRecord, recordSize } from './record.ts';
@@ -100,7 +100,7 @@ export async function beginSegment(
   const needed = head.bytes.length + madeSlack + room;
   const bytes = needed <= prepared.bytes ? prepared.bytes : Math.ceil(needed / pageBytes) * pageBytes;
   if (bytes > prepared.bytes) {
-    await zeroFill(file, prepared.bytes, bytes);
+    await zeroFill(file, prepared.bytes, bytes, syncBytes);
     await file.sync();
     head = headFor(bytes);
   }

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { HardState } from '../core/types.ts';
 import type { Sealer } from '../host/types.ts';
 import { type Extent, ExtentFile, extentPath, type LogIdentity } from './extent.ts';
-import { type FileSystem, zeroFill } from './file-system.ts';
+import { type FileSystem, syncBytes, zeroFill } from './file-system.ts';
 import { encodeItems, itemSize, type LogId, type LogItem } from './log-items.ts';
 import type { LogState } from './log-state.ts';
 import { type Chain, encodeRecord, recordSize } from './record.ts';
@@ -128,7 +128,7 @@ export class Wal {
       await file.write(unsettled.bytes, unsettled.offset);
       await file.datasync();
       if (torn) {
-        await zeroFill(file, offset, bytes);
+        await zeroFill(file, offset, bytes, syncBytes);
         await file.sync();
       }
       await extent!.write({ last: segment.sequence, sequence: chain.sequence, keyId: sealer.keyId });
