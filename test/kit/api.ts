@@ -3,7 +3,7 @@ import type { StoreChange } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { LocalAccess, ManagerAccess } from '../../packages/manager/src/api/ports.ts';
 import { createApi } from '../../packages/manager/src/api/server.ts';
-import { networkConflict } from '../../packages/manager/src/control/allocator/networks.ts';
+import { networkConflict, networkWarning } from '../../packages/manager/src/control/allocator/networks.ts';
 import { portConflict } from '../../packages/manager/src/control/allocator/ports.ts';
 import { nodesForHandMade } from '../../packages/manager/src/scheduler/index.ts';
 import type { Store } from '../../packages/manager/src/store/store.ts';
@@ -63,6 +63,7 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     raftStatus: () => ({ leader: true, reachable: true }),
     portConflict,
     networkConflict,
+    networkWarning,
     logs: async function* () {},
     openEngine: async () => {
       throw new ClusterError('unavailable', 'the node is away');

@@ -4,6 +4,7 @@ import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
 import { parseIp, type RuntimeName } from '@swarmctl/shared/model';
 import {
   Agent,
+  createDockerGuests,
   createDockerNetworks,
   createDockerRuntime,
   createIngress,
@@ -12,6 +13,7 @@ import {
   createProcessRuntime,
   createTaskMounts,
   describeIngress,
+  fewProblems,
   type Ingress,
   EngineDoor,
   engineAddress,
@@ -128,12 +130,15 @@ export function workerOf(
         ingress: () => describeIngress(ingress),
         mesh: () => mesh?.describe(),
         tunnel: () => tunnel?.describe(),
+        guests: () => networks?.guests(),
+        networkProblems: () => networks && fewProblems(networks.problems()),
         tunnels: (view) => tunnel?.apply(view),
       },
     },
   );
   mesh?.onDescribe(() => agent.redescribe());
   tunnel?.onDescribe(() => agent.redescribe());
+  networks?.onChange(() => agent.redescribe());
   const ended = agent.run(new AbortController().signal);
   ended.catch((error) => modules.onFatal(new Error(`the agent failed: ${messageOf(error)}`, { cause: error })));
   let closed = false;
@@ -196,13 +201,15 @@ function networksOf(
   const { clock, random, log } = modules;
   if (!hasNetworks(options, ingress)) return undefined;
   const node = { nodeId, clusterId, hostname: config.hostname, addr };
+  const engine = { dockerHost: config.dockerHost };
+  const common = { clock, log: log.child({ module: 'networks' }) };
   return createNetworks(
     { nodeId, dataPathAddr: config.dataPathAddr ?? addr },
     {
-      engine: createDockerNetworks({ dockerHost: config.dockerHost }, node),
-      clock,
+      engine: createDockerNetworks(engine, node),
+      guestEngine: createDockerGuests(engine, node, common),
       random,
-      log: log.child({ module: 'networks' }),
+      ...common,
       ...given,
     },
   );

@@ -15,7 +15,7 @@ import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft
 import type { LogEntry } from './api/ports.ts';
 import { certify } from './ca/certify.ts';
 import { JoinServer } from './ca/join-server.ts';
-import { networkConflict } from './control/allocator/networks.ts';
+import { networkConflict, networkWarning } from './control/allocator/networks.ts';
 import { portConflict } from './control/allocator/ports.ts';
 import { standardControllers } from './control/controllers.ts';
 import { ControlLoop } from './control/loop.ts';
@@ -189,6 +189,7 @@ export class Manager implements ManagerHandle {
   portConflict = portConflict;
 
   networkConflict = networkConflict;
+  networkWarning = networkWarning;
 
   nodesForHandMade = nodesForHandMade;
 

@@ -161,7 +161,7 @@ export const networkCommands: readonly Command[] = [
         })
         .option('attachable', {
           type: 'boolean',
-          describe: 'As Docker marks it; attaching containers by hand is not supported yet',
+          describe: "For containers made by hand too, with 'docker run --network' on any node",
         })
         .option('internal', { type: 'boolean', describe: 'No way out' })
         .option('ipv6', { type: 'boolean', describe: 'IPv6 as well' })

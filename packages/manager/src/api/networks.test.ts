@@ -2,7 +2,7 @@ import { ManualClock } from '@swarmctl/shared/kit';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { aCluster, aNode, aStore, aTask } from '../../../../test/kit/index.ts';
-import { settleState } from '../../../../test/sim/control/decide.ts';
+import { apply, settleState } from '../../../../test/sim/control/decide.ts';
 import { endpointAllocator } from '../control/allocator/endpoints.ts';
 import { networkAllocator } from '../control/allocator/networks.ts';
 import { taskAllocator } from '../control/allocator/tasks.ts';
@@ -55,8 +55,8 @@ const wanted = (Name: string, more: object = {}) => ({
 });
 const create = async (name: string, more: object = {}): Promise<string> => {
   const { status, json } = await call('POST', '/v1.41/networks/create', wanted(name, more));
-  const Warning = 'Attachable' in more ? expect.stringContaining('by hand is not supported yet') : '';
-  expect([status, json]).toEqual([201, { Id: expect.any(String), Warning }]);
+
+  expect([status, json]).toEqual([201, { Id: expect.any(String), Warning: '' }]);
   return json.Id;
 };
 const service = (Name: string, Networks: object[], more: object = {}) => ({
@@ -97,6 +97,32 @@ test('a network is made, shown and removed as Docker does', async () => {
   }
   expect(await call('DELETE', '/networks/net1')).toEqual({ status: 204, json: undefined });
   expect(await call('GET', `/networks/${id}`)).toEqual({ status: 404, json: { message: `network ${id} not found` } });
+});
+
+test('containers made by hand are shown, and keep the network', async () => {
+  const id = await create('open', { Attachable: true });
+  settle();
+  const [node] = store.view().list('nodes');
+  if (!node?.Description) throw new Error('no node');
+  const guest = { NetworkID: id, ContainerID: 'c1', Name: 'palm', Names: ['palm'], MAC: '02:42:0a:00:00:81' };
+  const Guests = [{ ...guest, Addresses: ['10.0.0.129'] }];
+  const say = (description: object) =>
+    apply(store, [
+      { op: 'update', table: 'networks', id, set: { Blocks: { [node.ID]: ['10.0.0.128/28'] } } },
+      { op: 'update', table: 'nodes', id: node.ID, set: { Description: { ...node.Description!, ...description } } },
+    ]);
+  say({ Guests, Hostname: 'beach' });
+  const { json } = await call('GET', '/networks/open');
+  const shown = { Name: 'palm', EndpointID: '', MacAddress: guest.MAC, IPv4Address: '10.0.0.129/24', IPv6Address: '' };
+  expect(json.Containers).toEqual({ c1: shown });
+  expect(json.Status.IPAM.Subnets['10.0.0.0/24'].IPsInUse).toBe(2);
+  const refused = await call('DELETE', '/networks/open');
+  expect([refused.status, refused.json.message]).toEqual([
+    400,
+    expect.stringContaining('is in use by container palm on node beach (network open)'),
+  ]);
+  say({ Hostname: 'beach' });
+  expect((await call('DELETE', '/networks/open')).status).toBe(204);
 });
 
 test('what a network asks for is kept and shown', async () => {

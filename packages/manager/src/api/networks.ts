@@ -4,6 +4,7 @@ import {
   checkNetworkDrivers,
   completeNetworkSpec,
   fromTimestamp,
+  isInRanges,
   isLocalNetwork,
   isPredefinedNetwork,
   isTerminal,
@@ -21,6 +22,7 @@ import {
   vxlanIdOption,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
+import { guestsOn } from '../store/guests.ts';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
 import type { ManagerAccess } from './ports.ts';
@@ -29,8 +31,6 @@ import type { Turns } from './turns.ts';
 import { minorOf, networkAsOf, networkShownTo } from './version.ts';
 
 // Networks: the cluster's overlay networks, those that each engine makes by itself, and the three that every engine has.
-
-const attachableWarning = 'attaching containers to networks by hand is not supported yet: services alone can be on it';
 
 /** How long a removal waits for tasks of services that are gone or left the network: `docker stack rm` asks for it right behind theirs. */
 const leavingMs = 60_000;
@@ -60,7 +60,12 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const network = findNetwork(view, id);
     const status = showStatus(view, network);
     const use = flag(request.query, 'verbose') && showUse(view, network);
-    return networkShownTo(minorOf(request), { ...showNetwork(network), ...status, ...use });
+    return networkShownTo(minorOf(request), {
+      ...showNetwork(network),
+      ...showGuests(view, network),
+      ...status,
+      ...use,
+    });
   });
 
   app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
@@ -74,7 +79,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     }
     const manager = await leading(context);
     const id = context.newId();
-    await turns.take(async () => {
+    const Warning = await turns.take(async () => {
       const view = manager.view();
       if (view.networkByName(spec.Name)) {
         throw new ClusterError('already-exists', `network with name ${spec.Name} already exists`);
@@ -85,8 +90,9 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       }
       const object = { ID: id, Spec: spec, IPAM: { Configs: [] }, Gateways: {} };
       await manager.propose([{ op: 'create', table: 'networks', object }]);
+      return manager.networkWarning(view, spec) ?? '';
     });
-    return reply.status(201).send({ Id: id, Warning: spec.Attachable ? attachableWarning : '' });
+    return reply.status(201).send({ Id: id, Warning });
   });
 
   app.delete<{ Params: { id: string } }>('/networks/:id', { config: { leaderOnly: true } }, async (request, reply) => {
@@ -128,7 +134,10 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
 
   for (const verb of ['connect', 'disconnect']) {
     app.post(`/networks/:id/${verb}`, async () => {
-      throw new ClusterError('unimplemented', 'attaching containers to networks by hand is not supported yet');
+      throw new ClusterError(
+        'unimplemented',
+        `containers are their engines' own: ask the engine of the container's node, docker -H unix:///var/run/docker.sock network ${verb}`,
+      );
     });
   }
 }
@@ -194,7 +203,7 @@ function networkNamed(view: View, target: string): Network {
 }
 
 interface NetworkUser {
-  /** `service ID` or `task ID`. */
+  /** `service ID`, `task ID`, `container NAME on node HOSTNAME`. */
   readonly what: string;
   /** What people call it, when that is something else. */
   readonly name?: string;
@@ -209,6 +218,8 @@ function userOf(view: View, network: Network): NetworkUser | undefined {
     .list('services')
     .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
   if (service) return { ...asUser(service), isLeaving: false };
+  const [guest] = guestsOn(view, network);
+  if (guest) return { what: `container ${guest.Name} on node ${hostnameOf(view, guest.nodeId)}`, isLeaving: false };
   const holder = isLocalNetwork(network) ? attachedTo(view, ID) : holderOn(view, ID);
   return holder && { ...asUser(holder), isLeaving: true };
 }
@@ -218,6 +229,8 @@ function asUser(holder: Service | Task): Pick<NetworkUser, 'what' | 'name'> {
   const { ID, Slot, NodeID, ServiceAnnotations } = holder;
   return { what: `task ${ID}`, name: `task ${ServiceAnnotations.Name}.${Slot ?? NodeID}` };
 }
+
+const hostnameOf = (view: View, nodeId: string): string => view.get('nodes', nodeId)?.Description?.Hostname ?? nodeId;
 
 /** Nobody has addresses there that the managers know of. */
 function attachedTo(view: View, networkId: string): Task | undefined {
@@ -306,9 +319,28 @@ function showPredefined(name: PredefinedNetwork, scope = 'local') {
   };
 }
 
+/** The containers made by hand, on all nodes, as an engine shows its own; none: as it is shown without. */
+function showGuests(view: View, network: Network) {
+  const guests = guestsOn(view, network);
+  if (guests.length === 0) return {};
+  const shown = guests.map(({ ContainerID, Name, MAC, Addresses }) => {
+    const [v4, v6] = [4, 6].map((family) => withPrefix(network, Addresses, family as 4 | 6));
+    return [ContainerID, { Name, EndpointID: '', MacAddress: MAC, IPv4Address: v4, IPv6Address: v6 }] as const;
+  });
+  return { Containers: Object.fromEntries(shown) };
+}
+
+/** `10.0.1.130/24`; empty without one of the family. */
+function withPrefix({ IPAM }: Network, addresses: readonly string[], family: 4 | 6): string {
+  const address = addresses.find((one) => one.includes(':') === (family === 6));
+  const { Subnet } = IPAM.Configs.find((one) => address && isInRanges([one.Subnet], address)) ?? {};
+  return address && Subnet ? `${address}/${Subnet.split('/')[1]}` : '';
+}
+
 /** How full its subnets are, as engines say it since API 1.52. */
 function showStatus(view: View, network: Network) {
-  const use = subnetUse(network, view.addressesOf(network.ID).values());
+  const guests = guestsOn(view, network).flatMap(({ Addresses }) => Addresses.map((address) => ({ address })));
+  const use = subnetUse(network, [...view.addressesOf(network.ID).values(), ...guests]);
   if (use.size === 0) return {};
   const subnets = [...use].map(([subnet, { used, free }]) => [subnet, { IPsInUse: used, DynamicIPsAvailable: free }]);
   return { Status: { IPAM: { Subnets: Object.fromEntries(subnets) } } };

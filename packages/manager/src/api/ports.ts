@@ -34,6 +34,8 @@ export interface ManagerAccess {
   portConflict(view: View, spec: Service['Spec'], selfId?: string): string | undefined;
   /** The message to refuse a network with whose subnets or number cannot be had. */
   networkConflict(view: View, spec: Network['Spec']): string | undefined;
+  /** What its maker should know of a network that can be had. */
+  networkWarning(view: View, spec: Network['Spec']): string | undefined;
   /** Leader only. */
   logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
   /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */

@@ -146,6 +146,7 @@ export function showNode(node: Node, manager: ManagerAccess) {
           Engine: description.Engine,
           TLSInfo: description.TLSInfo ?? {},
           ...(description.Ingress && { Ingress: description.Ingress }),
+          ...(description.NetworkProblems && { NetworkProblems: description.NetworkProblems }),
         }
       : { Platform: {}, Resources: {}, Engine: {}, TLSInfo: {} },
     Status: node.Status,

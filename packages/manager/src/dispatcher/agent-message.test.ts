@@ -28,6 +28,15 @@ const meshed = (mesh: object) => ({
   ...hello,
   description: { ...description, Mesh: { up: true, dataPathAddr: '10.0.0.1', ...mesh } },
 });
+const guest = {
+  NetworkID: 'n',
+  ContainerID: 'c',
+  Name: 'palm',
+  Names: ['palm', 'tree'],
+  Addresses: ['10.0.1.130', 'fd00::8000:1'],
+  MAC: '02:42:0a:00:01:82',
+};
+const guests = (...Guests: object[]) => ({ ...hello, description: { ...description, Guests } });
 const line = { taskId: 't', stream: 'stdout', time: 't', line: new Uint8Array(1) };
 
 describe('right', () => {
@@ -43,6 +52,8 @@ describe('right', () => {
     ['a mesh', meshed({})],
     ['an end of the tunnels', tunnelled({})],
     ['a mesh that is down', meshed({ up: false, dataPathAddr: 'fd00::1', why: 'no such device' })],
+    ['containers made by hand', guests(guest, { ...guest, ContainerID: 'd' })],
+    ['problems of networks', { ...hello, description: { ...description, NetworkProblems: ['network n: taken'] } }],
     ['describe', { type: 'describe', description, addr: 'host.example' }],
     ['logs', { type: 'logs', subscription: 's', lines: [line] }],
     ['logs-end', { type: 'logs-end', subscription: 's', error: 'gone' }],
@@ -58,6 +69,9 @@ test('what is not known is left out', () => {
 
 describe('wrong', () => {
   test.each<[string, unknown]>([
+    ['a guest without an address', guests({ ...guest, Addresses: ['10.0.1'] })],
+    ['a guest’s hardware', guests({ ...guest, MAC: '02:42; flush' })],
+    ['a guest’s names', guests({ ...guest, Names: [7] })],
     ['nothing', undefined],
     ['a number', 7],
     ['a list', []],

@@ -1,5 +1,7 @@
 import { ClusterError, encode } from '@swarmctl/shared/kit';
 import {
+  formatIp,
+  type Guest,
   isTaskState,
   type NodeDescription,
   type PortConfig,
@@ -132,7 +134,30 @@ function description(value: unknown): NodeDescription {
     ...(from['Ingress'] !== undefined && { Ingress: ingress(from['Ingress']) }),
     ...(from['Mesh'] !== undefined && { Mesh: mesh(from['Mesh']) }),
     ...(from['Tunnel'] !== undefined && { Tunnel: tunnel(from['Tunnel']) }),
+    ...(from['Guests'] !== undefined && { Guests: list(from, 'Guests', guest) }),
+    ...(from['NetworkProblems'] !== undefined && {
+      NetworkProblems: list(from, 'NetworkProblems', (problem) => text({ problem }, 'problem', longText)),
+    }),
   };
+}
+
+function guest(value: unknown): Guest {
+  const from = fields(value, 'guest');
+  const MAC = text(from, 'MAC');
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(MAC)) bad('MAC is not a hardware address');
+  return {
+    NetworkID: text(from, 'NetworkID'),
+    ContainerID: text(from, 'ContainerID'),
+    Name: text(from, 'Name'),
+    Names: list(from, 'Names', (name) => text({ name }, 'name')),
+    Addresses: list(from, 'Addresses', canonicalIp),
+    MAC,
+  };
+}
+
+function canonicalIp(value: unknown): string {
+  const parsed = typeof value === 'string' ? parseIp(value) : undefined;
+  return parsed ? formatIp(parsed) : bad('an address of a guest is not an IP address');
 }
 
 function ingress(value: unknown): NonNullable<NodeDescription['Ingress']> {

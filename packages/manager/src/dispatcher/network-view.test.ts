@@ -1,5 +1,14 @@
 import { below, seededRandom } from '@swarmctl/shared/kit';
-import type { Network, NetworkAttachment, Node, Service, StoreChange, Task, TaskState } from '@swarmctl/shared/model';
+import type {
+  Guest,
+  Network,
+  NetworkAttachment,
+  Node,
+  Service,
+  StoreChange,
+  Task,
+  TaskState,
+} from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { describe, expect, test } from 'vitest';
 import {
@@ -91,6 +100,82 @@ test('a node sees its own address, who is elsewhere, and the names', () => {
   ]);
   // Without a task there, whatever address it still has.
   expect(shownTo('n3', store)).toBeUndefined();
+});
+
+describe('an attachable network', () => {
+  const Blocks = { n1: ['10.0.1.128/28', 'fd00:1::8000:0/120'], n2: ['10.0.1.144/28', 'fd00:1::8000:100/120'] };
+  const Gateways = { n1: ['10.0.1.128', 'fd00:1::8000:0'], n2: ['10.0.1.144', 'fd00:1::8000:100'] };
+  const open = net({ Gateways, Blocks, Spec: { ...net().Spec, Attachable: true } });
+  const guest = (name: string, addr: string, more: Partial<Guest> = {}): Guest => ({
+    ...{ NetworkID: 'net', ContainerID: `c-${name}`, Name: name, Names: [name], Addresses: [addr] },
+    MAC: `0a:00:00:00:00:${addr.split('.')[3]?.slice(-2)}`,
+    ...more,
+  });
+  const hosting = (index: number, ...Guests: Guest[]): Node => {
+    const node = nodes[index] as Node;
+    return { ...node, Description: { ...node.Description!, Guests } };
+  };
+  const storeOf = (own: readonly Node[]) =>
+    aStore({ nodes: own, networks: [open], services: [web], tasks: [task('t1', 2, { slot: 1 })] });
+
+  test('is shown to all that have a block, whether they have tasks or not', () => {
+    const store = storeOf(nodes);
+    expect(shownTo('n2', store)).toMatchObject({
+      attachable: true,
+      subnets: [
+        { subnet: '10.0.1.0/24', gateway: '10.0.1.144', block: '10.0.1.144/28' },
+        { subnet: 'fd00:1::/64', gateway: 'fd00:1::8000:100', block: 'fd00:1::8000:100/120' },
+      ],
+    });
+    expect(shownTo('n3', store)).toBeUndefined();
+  });
+
+  test('has guests as neighbours, and by name', () => {
+    const store = storeOf([
+      nodes[0] as Node,
+      hosting(1, guest('palm', '10.0.1.145', { Names: ['palm', 'Tree', 'web'] })),
+    ]);
+    const shown = shownTo('n1', store);
+    expect(shown?.far).toContainEqual({ addr: '10.0.1.145', mac: '0a:00:00:00:00:45', nodeAddr: '192.168.0.2' });
+    const tasks = [{ taskId: 'c-palm', addr: '10.0.1.145' }];
+    // A service's name stays its own.
+    expect(shown?.names.slice(1)).toEqual([
+      { name: 'palm', tasks },
+      { name: 'tree', tasks },
+    ]);
+    expect(shownTo('n2', store)?.far.map(({ addr }) => addr)).not.toContain('10.0.1.145');
+  });
+
+  test('has no guest of another network, of another’s block, of another’s hardware, or of a node that is down', () => {
+    const good = guest('palm', '10.0.1.145');
+    const bad = [
+      guest('other', '10.0.1.146', { NetworkID: 'another' }),
+      guest('thief', '10.0.1.130'),
+      guest('task', '10.0.1.2'),
+      guest('double', '10.0.1.147', { MAC: good.MAC }),
+    ];
+    const names = (own: readonly Node[]) => shownTo('n1', storeOf(own))?.names.map(({ name }) => name);
+    expect(names([nodes[0] as Node, hosting(1, good, ...bad)])).toEqual(['web', 'palm']);
+    const down = { ...hosting(1, good), Status: { ...(nodes[1] as Node).Status, State: 'down' as const } };
+    expect(names([nodes[0] as Node, down])).toEqual(['web']);
+  });
+
+  test('follows its guests', () => {
+    const store = storeOf(nodes);
+    const tracker = new NetworkTracker();
+    tracker.touchAll(store.view());
+    tracker.refresh(store.view());
+    const { Description } = hosting(1, guest('palm', '10.0.1.145'));
+    const before = store.view().get('nodes', 'n2') as Node;
+    store.apply(7, {
+      now: builtAt,
+      changes: [{ op: 'update', table: 'nodes', id: 'n2', set: { Description: Description! } }],
+    });
+    const after = store.view().get('nodes', 'n2') as Node;
+    tracker.touch({ table: 'nodes', op: 'update', id: 'n2', index: 7, before, after }, store.view());
+    tracker.refresh(store.view());
+    expect(tracker.views('n1')[0]?.names.map(({ name }) => name)).toEqual(['web', 'palm']);
+  });
 });
 
 test('of an encrypted network, packets go inside the tunnels, and to nobody who has no end of them', () => {

@@ -5,6 +5,7 @@ import {
   bareAddress,
   hasVirtualAddress,
   isAllocated,
+  isAttachable,
   isEncrypted,
   isTerminal,
   isUp,
@@ -20,6 +21,7 @@ import {
   wantsLife,
 } from '@swarmctl/shared/model';
 import type { NetworkName, NetworkView } from '@swarmctl/shared/wire';
+import { type GuestHere, guestsOn } from '../store/guests.ts';
 import type { View } from '../store/types.ts';
 import { dataPathPort } from './peers.ts';
 import { insideAddress } from './tunnel-view.ts';
@@ -29,10 +31,14 @@ import { insideAddress } from './tunnel-view.ts';
 
 /** A network as all its nodes know it, before each of them leaves itself out. */
 interface Whole {
-  readonly common: Pick<NetworkView, 'id' | 'name' | 'vni' | 'port' | 'encrypted' | 'internal' | 'names'>;
+  readonly common: Pick<
+    NetworkView,
+    'id' | 'name' | 'vni' | 'port' | 'encrypted' | 'internal' | 'attachable' | 'names'
+  >;
   readonly subnets: readonly string[];
-  /** The nodes with tasks there: their own addresses, one of each subnet. */
+  /** The nodes with tasks there, or blocks: their own addresses, one of each subnet. */
   readonly gateways: Readonly<Record<string, readonly string[]>>;
+  readonly blocks: NonNullable<Network['Blocks']>;
   /** Who is where, by node. */
   readonly places: ReadonlyMap<string, NetworkView['far']>;
 }
@@ -42,7 +48,8 @@ export function wholeNetwork(view: View, network: Network): Whole | undefined {
   if (!isAllocated(network)) return undefined;
   const tasks = tasksOn(view, network.ID);
   const placed = tasks.filter((task) => isPlaced(task));
-  const nodeIds = [...new Set(placed.flatMap(({ NodeID }) => NodeID ?? []))].sort();
+  const blocks = network.Blocks ?? {};
+  const nodeIds = [...new Set([...placed.flatMap(({ NodeID }) => NodeID ?? []), ...Object.keys(blocks)])].sort();
   const gateways = Object.fromEntries(
     nodeIds.flatMap((id) => {
       const addresses = network.Gateways[id];
@@ -50,6 +57,7 @@ export function wholeNetwork(view: View, network: Network): Whole | undefined {
     }),
   );
   if (Object.keys(gateways).length === 0) return undefined;
+  const guests = guestsOn(view, network);
   return {
     common: {
       id: network.ID,
@@ -58,11 +66,13 @@ export function wholeNetwork(view: View, network: Network): Whole | undefined {
       port: dataPathPort(view),
       encrypted: isEncrypted(network),
       internal: network.Spec.Internal ?? false,
-      names: namesOn(view, network.ID, tasks),
+      ...(isAttachable(network) && { attachable: true as const }),
+      names: withGuests(namesOn(view, network.ID, tasks), guests),
     },
     subnets: network.IPAM.Configs.map(({ Subnet }) => Subnet),
     gateways,
-    places: placesOf(view, network, gateways, placed),
+    blocks,
+    places: placesOf(view, network, { gateways, tasks: placed, guests }),
   };
 }
 
@@ -72,7 +82,10 @@ export function viewOf(whole: Whole, nodeId: string): NetworkView | undefined {
   if (!own) return undefined;
   return {
     ...whole.common,
-    subnets: whole.subnets.map((subnet, i) => ({ subnet, gateway: own[i] ?? '' })),
+    subnets: whole.subnets.map((subnet, i) => {
+      const block = whole.blocks[nodeId]?.[i];
+      return { subnet, gateway: own[i] ?? '', ...(block !== undefined && { block }) };
+    }),
     far: [...whole.places].flatMap(([id, places]) => (id === nodeId ? [] : places)),
   };
 }
@@ -100,18 +113,24 @@ const reachable = (view: View, nodeId: string | undefined): Node | undefined => 
   return node?.Status.State === 'down' ? undefined : node;
 };
 
-function placesOf(view: View, network: Network, gateways: Whole['gateways'], tasks: readonly Task[]): Whole['places'] {
+interface OnNetwork {
+  readonly gateways: Whole['gateways'];
+  readonly tasks: readonly Task[];
+  readonly guests: readonly GuestHere[];
+}
+
+function placesOf(view: View, network: Network, { gateways, tasks, guests }: OnNetwork): Whole['places'] {
   const encrypted = isEncrypted(network);
   const byAddress = new Map<string, { readonly nodeId: string; readonly place: NetworkView['far'][number] }>();
-  const put = (nodeId: string, addresses: readonly string[]) => {
+  const put = (nodeId: string, addresses: readonly string[], mac = macOf(addresses[0] ?? '')) => {
     const node = reachable(view, nodeId);
     if (!node) return;
     // Of an encrypted network nothing is sent to a node that cannot decrypt.
     const nodeAddr = encrypted ? insideAddress(node) : node.Description?.Mesh?.dataPathAddr || node.Status.Addr;
     if (nodeAddr === undefined) return;
-    const mac = macOf(addresses[0] ?? '');
     for (const addr of addresses) byAddress.set(addr, { nodeId, place: { addr, mac, nodeAddr } });
   };
+  for (const { nodeId, Addresses, MAC } of guests) put(nodeId, Addresses, MAC);
   for (const [nodeId, addresses] of Object.entries(gateways)) put(nodeId, addresses);
   // One that is to live goes before one that a lost node came back with.
   for (const wanted of [false, true]) {
@@ -154,6 +173,20 @@ function namesOn(view: View, networkId: string, tasks: readonly Task[]): Network
     }
   }
   return [...own, ...aliases];
+}
+
+/** Services' names go before. */
+function withGuests(names: readonly NetworkName[], guests: readonly GuestHere[]): NetworkName[] {
+  const taken = new Set(names.map(({ name }) => name.toLowerCase()));
+  const byName = new Map<string, NetworkName['tasks'][number][]>();
+  for (const { ContainerID: taskId, Names, Addresses } of guests) {
+    for (const name of new Set(Names.map((one) => one.toLowerCase()))) {
+      if (taken.has(name)) continue;
+      const tasks = byName.get(name) ?? [];
+      byName.set(name, [...tasks, ...Addresses.map((addr) => ({ taskId, addr }))]);
+    }
+  }
+  return [...names, ...[...byName].map(([name, tasks]) => ({ name, tasks }))];
 }
 
 /** One, or with virtual addresses one of each: its family's tasks are behind it. */
@@ -215,7 +248,7 @@ function settled(before: Whole, after: Whole): Whole {
   const kept = <T>(old: T, fresh: T): T => (isDeepStrictEqual(old, fresh) ? old : fresh);
   const names = kept(before.common.names, after.common.names);
   const places = new Map([...after.places].map(([id, group]) => [id, kept(before.places.get(id) ?? [], group)]));
-  const rest = ({ common: { names: _, ...common }, subnets, gateways }: Whole) => ({ common, subnets, gateways });
+  const rest = ({ common: { names: _, ...common }, places: __, ...others }: Whole) => ({ common, ...others });
   const isSame =
     names === before.common.names && samePlaces(before.places, places) && isDeepStrictEqual(rest(before), rest(after));
   return isSame ? before : { ...after, common: { ...after.common, names }, places };
@@ -381,6 +414,7 @@ const nodeMatters = (before: Node | undefined, after: Node | undefined): boolean
   before?.Status.State !== after?.Status.State ||
   before?.Status.Addr !== after?.Status.Addr ||
   before?.Description?.Mesh?.dataPathAddr !== after?.Description?.Mesh?.dataPathAddr ||
-  insideAddressOf(before) !== insideAddressOf(after);
+  insideAddressOf(before) !== insideAddressOf(after) ||
+  before?.Description?.Guests !== after?.Description?.Guests;
 
 const insideAddressOf = (node: Node | undefined): string | undefined => node && insideAddress(node);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { formatIp, formatIpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
+import { formatIp, formatIpRange, isInRanges, isWithinRange, parseIp, parseIpRange } from './ip.ts';
 
 describe('addresses', () => {
   test.each([
@@ -52,4 +52,14 @@ describe('ranges', () => {
     const ranges = [parseIpRange(inner), parseIpRange(outer)] as const;
     expect(ranges[0] && ranges[1] && isWithinRange(ranges[0], ranges[1])).toBe(expected);
   });
+});
+
+test.each([
+  [['10.0.1.128/28'], '10.0.1.143', true],
+  [['10.0.1.128/28'], '10.0.1.144', false],
+  [['10.0.1.128/28', 'fd00::8000:0/120'], 'fd00::8000:ff', true],
+  [['10.0.1.128/28'], 'fd00::1', false],
+  [['10.0.1.128/28'], 'nonsense', false],
+])('whether %j has %s', (ranges, address, expected) => {
+  expect(isInRanges(ranges, address)).toBe(expected);
 });

@@ -66,3 +66,12 @@ export const formatIpRange = ({ family, first, prefix }: IpRange): string =>
 
 export const isWithinRange = (inner: IpRange, outer: IpRange): boolean =>
   inner.family === outer.family && inner.first >= outer.first && inner.last <= outer.last;
+
+/** Whether the address lies in one of the ranges. */
+export function isInRanges(ranges: readonly string[], address: string): boolean {
+  const ip = parseIpRange(address);
+  return ranges.some((text) => {
+    const range = parseIpRange(text);
+    return ip !== undefined && range !== undefined && isWithinRange(ip, range);
+  });
+}

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { addressUse, bareAddress, isEncrypted, macOf, poolsOf, runsLow, subnetUse } from './networks.ts';
+import { parseIp } from './ip.ts';
+import { addressUse, bareAddress, isAttachable, isEncrypted, macOf, poolsOf, runsLow, subnetUse } from './networks.ts';
 import type { Network } from './objects.ts';
 
 const network = (Configs: Network['IPAM']['Configs'], Spec: Partial<Network['Spec']> = {}): Network => ({
@@ -25,6 +26,24 @@ test('pools leave out what is nobody’s', () => {
   expect(spans).toEqual([6, 3]);
   const Spec = { IPAMOptions: { Configs: [{ Subnet: '10.0.1.0/29', IPRange: '10.0.1.4/30' }] } };
   expect(poolsOf(network([small], Spec)).map(({ first, last }) => [first & 255n, last & 255n])).toEqual([[4n, 6n]]);
+});
+
+test('pools of an attachable network end before what is for blocks', () => {
+  const wide = { Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' };
+  const ipv6 = { Subnet: 'fd00::/64', Gateway: 'fd00::1' };
+  const attachable = network([wide, ipv6], { Attachable: true });
+  expect(poolsOf(attachable).map(({ last, blocks }) => [last, blocks?.first, blocks?.last])).toEqual(
+    [
+      ['10.0.1.127', '10.0.1.128', '10.0.1.255'],
+      ['fd00::7fff:ffff', 'fd00::8000:0', 'fd00::ffff:ffff'],
+    ].map((row) => row.map((addr) => parseIp(addr)?.value)),
+  );
+  // Whoever has an address there counts for the whole, and not for the pool.
+  const held = ['10.0.1.2', '10.0.1.128', '10.0.1.130'].map((address) => ({ address }));
+  expect(addressUse(attachable, held)).toMatchObject({ used: 2, of: 127 });
+  expect(subnetUse(attachable, held).get('10.0.1.0/24')).toEqual({ used: 4, free: 250 });
+  const local = network([wide], { Attachable: true, DriverConfiguration: { Name: 'bridge' } });
+  expect([isAttachable(attachable), isAttachable(local), isAttachable(network([]))]).toEqual([true, false, false]);
 });
 
 test('use counts IPv4 and the reserved gateway', () => {

@@ -1,5 +1,5 @@
-import { parseIp, parseIpRange } from './ip.ts';
-import type { Network, Service } from './objects.ts';
+import { type IpRange, parseIp, parseIpRange } from './ip.ts';
+import type { Network, NodeDescription, Service } from './objects.ts';
 
 // What follows from a network's spec and allocation alone: which addresses it can give, to whom, and how they look elsewhere.
 
@@ -26,6 +26,14 @@ export const vxlanIdOption = 'com.docker.network.driver.overlay.vxlanid_list';
 export const isEncrypted = (network: Pick<Network, 'Spec'>): boolean =>
   (network.Spec.DriverConfiguration?.Options?.['encrypted'] ?? 'false') !== 'false';
 
+/** Containers that no service made may be on it. */
+export const isAttachable = (network: Pick<Network, 'Spec'>): boolean =>
+  network.Spec.Attachable === true && !isLocalNetwork(network);
+
+/** The node carries overlay networks, as far as the managers can tell: it has an engine, and may change its kernel's network. */
+export const hasOverlays = ({ Runtimes, Ingress }: Pick<NodeDescription, 'Runtimes' | 'Ingress'>): boolean =>
+  Runtimes.includes('docker') && Ingress?.Kind === 'nftables';
+
 /** The service has a virtual address on each of its overlay networks. */
 export const hasVirtualAddress = (service: Pick<Service, 'Spec'>): boolean =>
   service.Spec.EndpointSpec?.Mode !== 'dnsrr';
@@ -43,7 +51,7 @@ export const macOf = (ipv4: string): string =>
     .map((part) => Number(part).toString(16).padStart(2, '0'))
     .join(':')}`;
 
-/** The addresses of one of a network's configs that may be given away. */
+/** The addresses of one of a network's configs that may be given to tasks, services and nodes. */
 export interface AddressPool {
   readonly subnet: string;
   readonly family: 4 | 6;
@@ -52,6 +60,8 @@ export interface AddressPool {
   readonly last: bigint;
   /** Within or without; never given. */
   readonly gateway: bigint;
+  /** Behind them, on an attachable network: what nodes get their blocks from. */
+  readonly blocks?: IpRange;
 }
 
 export const poolsOf = (network: Network): readonly AddressPool[] =>
@@ -59,22 +69,40 @@ export const poolsOf = (network: Network): readonly AddressPool[] =>
     const subnet = parseIpRange(Subnet);
     const gateway = parseIp(Gateway);
     if (!subnet || !gateway) return [];
-    const range = parseIpRange(
-      network.Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange || Subnet,
-    );
+    const range =
+      parseIpRange(network.Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange || Subnet) ??
+      subnet;
+    const blocks = isAttachable(network) ? upperHalf(range) : undefined;
     // The subnet's own number, and its broadcast address, are nobody's.
     const [low, high] = [subnet.first + 1n, subnet.family === 4 ? subnet.last - 1n : subnet.last];
+    const last = blocks ? blocks.first - 1n : range.last;
     return [
       {
         subnet: Subnet,
         family: subnet.family,
         prefix: subnet.prefix,
-        first: range && range.first > low ? range.first : low,
-        last: range && range.last < high ? range.last : high,
+        first: range.first > low ? range.first : low,
+        last: last < high ? last : high,
         gateway: gateway.value,
+        ...(blocks && { blocks }),
       },
     ];
   });
+
+/** Of IPv6: of the first 2^32 addresses, which is as far as engines count well. Undefined of a single address. */
+function upperHalf({ family, prefix, first }: IpRange): IpRange | undefined {
+  const bits = family === 4 ? 32 : 128;
+  const half = Math.max(prefix, bits - 32) + 1;
+  if (half > bits) return undefined;
+  const size = 1n << BigInt(bits - half);
+  return { family, prefix: half, first: first + size, last: first + 2n * size - 1n };
+}
+
+/** Whether the address is one that `pools` give. */
+export function isInPools(pools: readonly AddressPool[], address: string): boolean {
+  const ip = parseIp(address);
+  return pools.some(({ family, first, last }) => ip?.family === family && ip.value >= first && ip.value <= last);
+}
 
 const sizeOf = ({ first, last }: AddressPool): number => (last < first ? 0 : Number(last - first + 1n));
 
@@ -95,8 +123,10 @@ export function subnetUse(
 ): ReadonlyMap<string, { readonly used: number; readonly free: number }> {
   const values = held.flatMap(({ address }) => parseIp(address) ?? []);
   return new Map(
-    poolsOf(network).map(({ subnet, family, first, last, gateway }) => {
+    poolsOf(network).map(({ subnet, family, first, last: lastOfPool, gateway, blocks }) => {
       const range = parseIpRange(subnet);
+      const isEdge = family === 4 && blocks?.last === range?.last;
+      const last = blocks ? blocks.last - (isEdge ? 1n : 0n) : lastOfPool;
       const own = values.filter(
         (ip) => ip.family === family && range && ip.value >= range.first && ip.value <= range.last,
       );
@@ -115,7 +145,7 @@ export function addressUse(network: Network, held: readonly { readonly address: 
   const pools = poolsOf(network).filter(({ family }) => family === 4);
   const reserved = pools.filter(({ gateway, first, last }) => gateway >= first && gateway <= last).length;
   return {
-    used: held.filter(({ address }) => !address.includes(':')).length + reserved,
+    used: held.filter(({ address }) => isInPools(pools, address)).length + reserved,
     of: pools.reduce((sum, pool) => sum + sizeOf(pool), 0),
     subnets: pools.map(({ subnet }) => subnet).join(', '),
   };

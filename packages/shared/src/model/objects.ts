@@ -72,6 +72,23 @@ export interface NodeDescription {
     /** Where the other nodes send encrypted packets. */
     readonly dataPathAddr: string;
   };
+  /** Ours: the containers on attachable networks that no service made; not all when they are very many. */
+  readonly Guests?: readonly Guest[];
+  /** Ours: what its overlay networks do not do there as asked; not all when they are many. */
+  readonly NetworkProblems?: readonly string[];
+}
+
+/** A container on an attachable network that its user made, with the engine of its node. */
+export interface Guest {
+  readonly NetworkID: string;
+  readonly ContainerID: string;
+  readonly Name: string;
+  /** It and its aliases, by which it is found on the network. */
+  readonly Names: readonly string[];
+  /** Of the node's block; without a prefix, at most one of each family. */
+  readonly Addresses: readonly string[];
+  /** Lower case, with colons. */
+  readonly MAC: string;
 }
 
 export type RuntimeName = 'docker' | 'process';
@@ -248,6 +265,11 @@ export interface Network extends Meta {
   readonly IPAM: { readonly Configs: readonly { readonly Subnet: string; readonly Gateway: string }[] };
   /** Ours. Writer: the gateway allocator: each node's own addresses on this network, by node id: one of each config, in their order, no prefix. */
   readonly Gateways: Readonly<Record<string, readonly string[]>>;
+  /**
+   * Ours. Writer: the gateway allocator, on attachable networks: the ranges that each node's engine gives addresses from, by node id: one of each
+   * config, in their order. A node's gateways lie in them.
+   */
+  readonly Blocks?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** A secret or a config. Writer: the API, which changes the labels alone. */

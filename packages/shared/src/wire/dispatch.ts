@@ -121,7 +121,7 @@ export interface TunnelView {
   readonly peers: readonly TunnelPeer[];
 }
 
-/** An overlay network as one node that has tasks on it needs it. */
+/** An overlay network as one node needs it that has tasks on it, or may have guests. */
 export interface NetworkView {
   readonly id: string;
   readonly name: string;
@@ -130,9 +130,11 @@ export interface NetworkView {
   readonly port: number;
   readonly encrypted: boolean;
   readonly internal: boolean;
-  /** `gateway` is this node's own address there. */
-  readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
-  /** Tasks and gateways on other nodes; `nodeAddr` is inside of the tunnels where the network is encrypted. */
+  /** Containers made by hand may be on it. */
+  readonly attachable?: true;
+  /** `gateway` is this node's own address there; `block` what its engine gives such containers, where it has one. */
+  readonly subnets: readonly { readonly subnet: string; readonly gateway: string; readonly block?: string }[];
+  /** Tasks, guests and gateways on other nodes; `nodeAddr` is inside of the tunnels where the network is encrypted. */
   readonly far: readonly { readonly addr: string; readonly mac: string; readonly nodeAddr: string }[];
   /** What can be asked for by name, and who serves it. */
   readonly names: readonly NetworkName[];
@@ -142,6 +144,7 @@ export interface NetworkName {
   readonly name: string;
   /** Absent: the tasks' addresses are the answer. */
   readonly vip?: string;
+  /** `taskId` of a guest: its container's. */
   readonly tasks: readonly { readonly taskId: string; readonly slot?: number; readonly addr: string }[];
 }
 
@@ -238,7 +241,7 @@ export type ManagerMessage =
       readonly tunnel?: TunnelView;
       /** Those that changed, each whole; absent: none did. */
       readonly networks?: readonly NetworkView[];
-      /** Ids of networks that this node has no task on any more. */
+      /** Ids of networks that this node has no part in any more. */
       readonly removedNetworks?: readonly string[];
       /** Ids of the payloads that this node is to have, all of them came before; absent: as they were (in a full update: none). */
       readonly payloads?: readonly string[];

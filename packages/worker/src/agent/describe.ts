@@ -10,6 +10,10 @@ export interface Extras {
   mesh?(): NodeDescription['Mesh'] | undefined;
   /** The node's end of the tunnels of encrypted networks. */
   tunnel?(): NodeDescription['Tunnel'] | undefined;
+  /** The containers on its attachable networks that no service made. */
+  guests?(): NodeDescription['Guests'] | undefined;
+  /** What its overlay networks do not do as asked. */
+  networkProblems?(): NodeDescription['NetworkProblems'] | undefined;
   /** Of the engine; laid over those that the runtime tells of. */
   engineLabels?(): Readonly<Record<string, string>>;
 }
@@ -28,6 +32,8 @@ export async function describeNode(
   const Ingress = extras.ingress?.();
   const Mesh = extras.mesh?.();
   const Tunnel = extras.tunnel?.();
+  const Guests = extras.guests?.();
+  const NetworkProblems = extras.networkProblems?.();
   return {
     description: {
       Hostname: hostname,
@@ -39,6 +45,8 @@ export async function describeNode(
       ...(Ingress && { Ingress }),
       ...(Mesh && { Mesh }),
       ...(Tunnel && { Tunnel }),
+      ...(Guests && Guests.length > 0 && { Guests }),
+      ...(NetworkProblems && NetworkProblems.length > 0 && { NetworkProblems }),
     },
     reasons: described.flatMap(({ ready, reason }) => (ready ? [] : [reason ?? 'the runtime is not ready'])),
   };

@@ -43,6 +43,10 @@ export interface AgentHooks {
   mesh?(): NodeDescription['Mesh'] | undefined;
   /** What the node says of its end of the tunnels of encrypted networks; `redescribe` when it is another. */
   tunnel?(): NodeDescription['Tunnel'] | undefined;
+  /** The containers on its attachable networks that no service made; `redescribe` when they are others. */
+  guests?(): NodeDescription['Guests'] | undefined;
+  /** What its overlay networks do not do as asked. */
+  networkProblems?(): NodeDescription['NetworkProblems'] | undefined;
   /** What the managers say of the tunnels. It is in no journal. */
   tunnels?(view: TunnelView): void;
   /** `name=value` labels of the engine, as the daemon was given them. */

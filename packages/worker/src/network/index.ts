@@ -1,5 +1,6 @@
 export { createIngress, type IngressKind, type IngressModules } from './create.ts';
-export { describeIngress } from './describe-ingress.ts';
+export { describeIngress, fewProblems } from './describe-ingress.ts';
+export type { GuestEngine } from './guests/types.ts';
 export { openHttpIngress, type SecretSource } from './l7/open.ts';
 export { WithHttp } from './l7/with-http.ts';
 export { createMesh, KernelMesh, type MeshDescription, type MeshKind } from './mesh/index.ts';

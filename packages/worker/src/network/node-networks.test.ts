@@ -30,6 +30,7 @@ function setUp() {
       joined: note('joined'),
       detached: (taskId) => void note('detached')(taskId),
       problems: () => ['a bridge is missing'],
+      onTrouble: () => {},
       close: note('close'),
     },
     resolver: { set: () => done.push('names'), close: async () => {} },
@@ -38,6 +39,13 @@ function setUp() {
       ended: (taskId) => void note('ended')(taskId),
       apply: async () => {},
       problems: () => ['a rule is missing'],
+      close: async () => {},
+    },
+    guests: {
+      apply: () => done.push('guests'),
+      list: () => [],
+      onChange: () => () => {},
+      problems: () => ['a name is missing'],
       close: async () => {},
     },
   };
@@ -99,5 +107,5 @@ test('names are known before the networks are there, and problems are everybodyâ
   const { networks, done } = setUp();
   await networks.apply(new Map());
   expect(done[0]).toBe('names');
-  expect(networks.problems()).toEqual(['a bridge is missing', 'a rule is missing']);
+  expect(networks.problems()).toEqual(['a bridge is missing', 'a rule is missing', 'a name is missing']);
 });

@@ -1,7 +1,9 @@
 import type { Clock, Logger, Random } from '@swarmctl/shared/kit';
-import type { Task } from '@swarmctl/shared/model';
+import type { Guest, Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { NameResolver } from './dns/resolver.ts';
+import { NodeGuests } from './guests/guests.ts';
+import type { GuestEngine } from './guests/types.ts';
 import { NodeOverlay } from './overlay/overlay.ts';
 import type { OverlayEngine, OverlayTunnel } from './overlay/types.ts';
 import type { PathMtus } from './path-mtu.ts';
@@ -21,6 +23,10 @@ export interface TaskNetworks {
 }
 
 export interface NodeNetworks extends TaskNetworks {
+  /** The containers on its attachable networks that no service made. */
+  guests(): readonly Guest[];
+  /** Guests or problems may be others. */
+  onChange(listener: () => void): void;
   /** The whole wanted set, by network id. Resolves when it is in force; later calls replace earlier ones. */
   apply(views: ReadonlyMap<string, NetworkView>): Promise<void>;
   problems(): readonly string[];
@@ -35,6 +41,7 @@ export interface NodeNetworksOptions {
 
 export interface NodeNetworksModules {
   readonly engine: OverlayEngine;
+  readonly guestEngine: GuestEngine;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -48,7 +55,9 @@ export interface NodeNetworksModules {
 export function createNetworks(options: NodeNetworksOptions, modules: NodeNetworksModules): NodeNetworks {
   const resolver = new NameResolver(modules);
   const overlay = new NodeOverlay(options, { ...modules, resolver });
-  return new Networks({ overlay, resolver, vips: new ContainerVips(modules) });
+  const vips = new ContainerVips(modules);
+  const guests = new NodeGuests({ ...modules, engine: modules.guestEngine, overlay, resolver, vips });
+  return new Networks({ overlay, resolver, vips, guests });
 }
 
 /** The overlay network ids of a task. */
@@ -56,9 +65,10 @@ export const networkIdsOf = (task: Task): string[] =>
   (task.NetworksAttachments ?? []).filter(({ Addresses }) => Addresses.length > 0).map(({ Network }) => Network.ID);
 
 export interface NetworkParts {
-  readonly overlay: Pick<NodeOverlay, 'apply' | 'attach' | 'joined' | 'detached' | 'problems' | 'close'>;
+  readonly overlay: Pick<NodeOverlay, 'apply' | 'attach' | 'joined' | 'detached' | 'problems' | 'onTrouble' | 'close'>;
   readonly resolver: Pick<NameResolver, 'set' | 'close'>;
   readonly vips: Pick<ContainerVips, 'started' | 'ended' | 'apply' | 'problems' | 'close'>;
+  readonly guests: Pick<NodeGuests, 'apply' | 'list' | 'onChange' | 'problems' | 'close'>;
 }
 
 export class Networks implements NodeNetworks {
@@ -70,8 +80,9 @@ export class Networks implements NodeNetworks {
   }
 
   async apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
-    const { overlay, resolver, vips } = this.#parts;
+    const { overlay, resolver, vips, guests } = this.#parts;
     resolver.set(views);
+    guests.apply(views);
     await Promise.all([overlay.apply(views), vips.apply(views)]);
   }
 
@@ -98,11 +109,21 @@ export class Networks implements NodeNetworks {
   }
 
   problems(): readonly string[] {
-    return [...this.#parts.overlay.problems(), ...this.#parts.vips.problems()];
+    const { overlay, vips, guests } = this.#parts;
+    return [...overlay.problems(), ...vips.problems(), ...guests.problems()];
+  }
+
+  guests(): readonly Guest[] {
+    return this.#parts.guests.list();
+  }
+
+  onChange(listener: () => void): void {
+    this.#parts.guests.onChange(listener);
+    this.#parts.overlay.onTrouble(listener);
   }
 
   async close(): Promise<void> {
-    const { overlay, resolver, vips } = this.#parts;
-    await Promise.all([overlay.close(), resolver.close(), vips.close()]);
+    const { overlay, resolver, vips, guests } = this.#parts;
+    await Promise.all([overlay.close(), resolver.close(), vips.close(), guests.close()]);
   }
 }

@@ -1,11 +1,23 @@
-import { isTerminal, type Network, poolsOf, type StoreEvent, stateOrder, type Task } from '@swarmctl/shared/model';
+import {
+  isAllocated,
+  isAttachable,
+  isTerminal,
+  type Network,
+  type Node,
+  poolsOf,
+  type StoreEvent,
+  stateOrder,
+  type Task,
+} from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 import type { Controller, Key } from '../types.ts';
 import { mayFreeAddresses } from './attachments.ts';
+import { canHaveGuests, freeBlocks, gatewaysIn } from './blocks.ts';
 import { Rooms, type Rotation } from './rooms.ts';
 
 // The gateway allocator: each node that has tasks of a network has an address of its own there, one in each subnet. A node that has none any
-// more keeps it for a while, so that a task that comes and goes does not make the node's end of the network anew.
+// more keeps it for a while, so that a task that comes and goes does not make the node's end of the network anew. On an attachable network, each
+// node that can have containers there has one, and with it a block.
 
 const lingerMs = 60_000;
 
@@ -26,13 +38,16 @@ export function gatewayAllocator(rotation: Rotation): Controller {
       const network = view.get('networks', key);
       short.delete(key);
       if (!network) return { changes: [] };
-      const nodes = nodesOn(view, network);
+      const busy = nodesOn(view, network);
+      const hosts = hostsOf(view, network);
+      const isNeeded = (id: string) => busy.has(id) || (hosts.has(id) && network.Blocks?.[id] !== undefined);
       const Gateways: Record<string, readonly string[]> = {};
+      const Blocks: Record<string, readonly string[]> = {};
       let changed = false;
       let wakeAt: number | undefined;
       for (const [id, addresses] of Object.entries(network.Gateways)) {
         const idleKey = `${key} ${id}`;
-        if (nodes.has(id)) idle.delete(idleKey);
+        if (isNeeded(id)) idle.delete(idleKey);
         else {
           const until = (idle.get(idleKey) ?? env.now) + lingerMs;
           if (!view.get('nodes', id) || until <= env.now) {
@@ -44,9 +59,20 @@ export function gatewayAllocator(rotation: Rotation): Controller {
           wakeAt = Math.min(wakeAt ?? until, until);
         }
         Gateways[id] = addresses;
+        const blocks = network.Blocks?.[id];
+        if (blocks) Blocks[id] = blocks;
+      }
+      for (const id of hosts) {
+        if (Blocks[id]) continue;
+        const blocks = freeBlocks(network, hosts.size, Object.values(Blocks).flat(), view.addressesOf(key).values());
+        if (blocks) {
+          Blocks[id] = blocks;
+          Gateways[id] ??= gatewaysIn(blocks);
+          changed = true;
+        } else short.add(key);
       }
       const rooms = new Rooms(view, rotation);
-      for (const id of nodes) {
+      for (const id of busy) {
         if (Gateways[id]) continue;
         const addresses = gatewaysFor(network, rooms);
         if (addresses) {
@@ -57,8 +83,9 @@ export function gatewayAllocator(rotation: Rotation): Controller {
       const wake = wakeAt === undefined ? {} : { wakeAt };
       if (!changed) return { changes: [], ...wake };
       const version = network.Version.Index;
+      const set = { Gateways, ...(isAttachable(network) && { Blocks }) };
       return {
-        changes: [{ op: 'update', table: 'networks', id: key, version, set: { Gateways }, ifExists: true }],
+        changes: [{ op: 'update', table: 'networks', id: key, version, set, ifExists: true }],
         ...wake,
       };
     },
@@ -68,7 +95,8 @@ export function gatewayAllocator(rotation: Rotation): Controller {
 /** The networks on which a node came or went with this. */
 function concerned(event: StoreEvent, view: View): readonly Key[] {
   if (event.table === 'nodes') {
-    if (event.after) return [];
+    const { before, after } = event;
+    if (after) return hostingOf(before) === hostingOf(after) ? [] : attachable(view).map(({ ID }) => ID);
     return view.list('networks').flatMap(({ ID, Gateways }) => (Gateways[event.id] ? [ID] : []));
   }
   if (event.table === 'networks') {
@@ -83,6 +111,22 @@ function concerned(event: StoreEvent, view: View): readonly Key[] {
 
 const isOnNode = (task: Task): boolean =>
   task.NodeID !== undefined && stateOrder[task.Status.State] >= stateOrder.assigned && !isTerminal(task.Status.State);
+
+const attachable = (view: View): Network[] => view.list('networks').filter(isAttachable);
+
+/** What of a node decides whether it can have containers on attachable networks. */
+const hostingOf = (node: Node | undefined): string => {
+  const { Runtimes, Ingress, Tunnel } = node?.Description ?? {};
+  return [Runtimes?.join(), Ingress?.Kind, Tunnel !== undefined].join(' ');
+};
+
+/** The nodes that are to have a block. */
+const hostsOf = (view: View, network: Network): ReadonlySet<string> =>
+  new Set(
+    isAttachable(network) && isAllocated(network)
+      ? view.list('nodes').flatMap((node) => (canHaveGuests(network, node) ? [node.ID] : []))
+      : [],
+  );
 
 function nodesOn(view: View, network: Network): ReadonlySet<string> {
   const nodes = new Set<string>();

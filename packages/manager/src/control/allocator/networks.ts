@@ -4,6 +4,7 @@ import {
   formatIpRange,
   type IpRange,
   isAllocated,
+  isAttachable,
   isLocalNetwork,
   type Network,
   parseIp,
@@ -12,6 +13,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 import type { Controller, Key } from '../types.ts';
+import { canHaveGuests, mostBlocks } from './blocks.ts';
 
 // The network allocator: each overlay network gets a VXLAN number and its subnets, those that it asks for or else cut from the cluster's pools.
 
@@ -48,6 +50,26 @@ export function networkConflict(view: View, spec: Spec): string | undefined {
   }
   const allocation = allocateNetwork(view, { ID: '', Spec: spec });
   return allocation.ok ? undefined : allocation.conflict;
+}
+
+/** What its maker should know of a network that can be had. */
+export function networkWarning(view: View, spec: Spec): string | undefined {
+  const allocation = isAttachable({ Spec: spec }) ? allocateNetwork(view, { ID: '', Spec: spec }) : undefined;
+  if (!allocation?.ok) return undefined;
+  const network = {
+    ID: '',
+    Version: { Index: 0 },
+    CreatedAt: '',
+    UpdatedAt: '',
+    Spec: spec,
+    Gateways: {},
+    IPAM: allocation.IPAM,
+  };
+  const room = mostBlocks(network);
+  const nodes = view.list('nodes').filter((node) => canHaveGuests(network, node)).length;
+  if (room >= nodes) return undefined;
+  const subnets = allocation.IPAM.Configs.map(({ Subnet }) => Subnet).join(', ');
+  return `${subnets} has room for containers made by hand on ${room} nodes, and the cluster has ${nodes}: the others will not have the network for them; ask for a larger --subnet`;
 }
 
 /** The subnets that it asks for, with their gateways; or why one cannot be had. */

@@ -3,6 +3,7 @@ import {
   bareAddress,
   formatIp,
   hasStableAddress,
+  isInPools,
   isTerminal,
   type Network,
   parseIp,
@@ -142,7 +143,7 @@ export class Rooms {
     const count =
       held.size < size / 2
         ? held.size
-        : held.values().filter(({ address }) => !address.includes(':') && !this.isFree(network, address)).length;
+        : held.values().filter(({ address }) => isInPools(pools, address) && !this.isFree(network, address)).length;
     const own = [...this.#takenOf(network)].filter((address) => !address.includes(':')).length;
     const free = size - reserved - count - own;
     this.#free.set(network.ID, free);

@@ -33,6 +33,8 @@ export interface Client {
 export interface NodeResolver extends Resolver {
   attached(taskId: string, client: Client): void;
   detached(taskId: string): void;
+  /** The machine's resolvers that the engine has its containers ask: none that only the machine itself can ask. */
+  machines(): Promise<readonly string[]>;
 }
 
 export interface ResolverModules {
@@ -48,11 +50,13 @@ export interface ResolverModules {
 const mostForwarded = 1_024;
 const mostForwardedOfOne = 128;
 const longest = 65_535;
+const stub = '127.0.0.53';
 
 export class NameResolver implements NodeResolver {
   readonly #log: Logger;
   readonly #modules: ResolverModules;
   readonly #upstreams: () => Promise<readonly Upstream[]>;
+  readonly #behindStub: HostResolvers;
   readonly #servers = new Map<string, Map<string, Promise<DnsServer>>>();
   readonly #tasks = new Map<string, Client>();
   /** By `network address`. */
@@ -66,6 +70,7 @@ export class NameResolver implements NodeResolver {
     this.#modules = modules;
     this.#log = modules.log;
     const host = new HostResolvers(modules.clock);
+    this.#behindStub = new HostResolvers(modules.clock, '/run/systemd/resolve/resolv.conf');
     this.#upstreams = modules.upstreams ?? (() => host.list());
   }
 
@@ -110,6 +115,14 @@ export class NameResolver implements NodeResolver {
       const key = clientKey(networkId, addr);
       if (this.#clients.get(key) === client) this.#clients.delete(key);
     }
+  }
+
+  async machines(): Promise<readonly string[]> {
+    const addrs = (await this.#upstreams()).map(({ addr }) => addr);
+    // Of systemd's stub, the engine takes what is behind it.
+    const all =
+      addrs.length === 1 && addrs[0] === stub ? await this.#behindStub.list() : addrs.map((addr) => ({ addr }));
+    return all.map(({ addr }) => addr).filter((addr) => isIP(addr) !== 0 && !/^(127\.|::1$)/.test(addr));
   }
 
   async close(): Promise<void> {

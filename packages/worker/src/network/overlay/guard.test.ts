@@ -32,6 +32,24 @@ table inet t {
 `);
 });
 
+it('leads what containers made by hand ask the machine’s resolvers to the node’s own', () => {
+  const subnets = [
+    { subnet: '10.0.1.0/24', gateway: '10.0.1.128', block: '10.0.1.128/28' },
+    { subnet: 'fd00:1::/64', gateway: 'fd00:1::8000:0', block: 'fd00:1::8000:0/120' },
+  ];
+  const view = { id: 'netaaaaaaaaaaa', name: 'n', vni: 1, port: 4_789, encrypted: false, internal: false, names: [] };
+  const open = guarded({ ...view, subnets, far: [] });
+  const text = guardText('t', [open], ['192.0.2.53', '192.0.2.54', 'fd00::53']);
+  expect(text).toContain(`  chain c_names {
+    type nat hook prerouting priority -110; policy accept;
+    iifname "swbnetaaaaaaaaa" ip saddr 10.0.1.128/28 ip daddr { 192.0.2.53, 192.0.2.54 } meta l4proto { tcp, udp } th dport 53 dnat ip to 10.0.1.128
+    iifname "swbnetaaaaaaaaa" ip6 saddr fd00:1::8000:0/120 ip6 daddr { fd00::53 } meta l4proto { tcp, udp } th dport 53 dnat ip6 to fd00:1::8000:0
+  }
+`);
+  expect(guardText('t', [open])).not.toContain('c_names');
+  expect(guardText('t', [network(2, 4_789)], ['192.0.2.53'])).not.toContain('c_names');
+});
+
 it('is nothing without networks', () => {
   expect(guardText('t', [])).toBe('table inet t\ndelete table inet t\n');
 });

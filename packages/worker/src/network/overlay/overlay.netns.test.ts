@@ -23,11 +23,11 @@ class FakeEngine implements OverlayEngine {
     if (this.error) throw this.error;
     const mtu = this.networks.get(network.name)?.mtu ?? network.mtu;
     this.networks.set(network.name, { ...network, mtu });
-    return mtu;
+    return { name: network.knownAs ?? network.name, mtu };
   }
-  async remove(name: string) {
-    if (this.busy.has(name)) return false;
-    this.networks.delete(name);
+  async remove(bridge: string) {
+    if (this.busy.has(bridge)) return false;
+    for (const one of this.networks.values()) if (one.bridge === bridge) this.networks.delete(one.name);
     return true;
   }
   async list() {
@@ -74,6 +74,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
           listen: async (network, addr) => void names.push(`${network} ${addr}`),
           attached: (task, { addrs }) => void names.push(`${task} ${addrs.map(({ addr }) => addr).join()}`),
           detached: () => {},
+          machines: async () => [],
         },
       },
     );
@@ -211,7 +212,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     await overlay.apply(new Map());
     // A container has it still.
     expect(devices(space)).toEqual([bridge, port]);
-    engine.busy.add(`swarmd_${id}`);
+    engine.busy.add(bridge);
     overlay.detached('t1');
     await overlay.sweep();
     expect(engine.networks.size).toBe(1);
@@ -382,7 +383,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
       { nodeId: 'x', dataPathAddr: space.addr },
       {
         ...{ log: silentLogger, clock: realClock, engine: new FakeEngine(), run },
-        resolver: { listen: async () => {}, attached: () => {}, detached: () => {} },
+        resolver: { listen: async () => {}, attached: () => {}, detached: () => {}, machines: async () => [] },
       },
     );
     await overlay.apply(new Map());

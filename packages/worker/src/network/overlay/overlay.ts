@@ -58,6 +58,9 @@ interface Slot {
   mtuBefore?: number;
   /** What the engine gives containers; undefined: unknown. */
   mtuGiven?: number | undefined;
+  /** The engine's name of it, and why users cannot put containers there. */
+  engineName?: string;
+  closedToGuests?: string | undefined;
   error?: unknown;
   /** The engine is being asked to open it, or to close it. */
   work?: Promise<void> | undefined;
@@ -74,6 +77,7 @@ export class NodeOverlay implements Overlay {
   /** Network ids by task. */
   readonly #attached = new Map<string, readonly string[]>();
   readonly #listeners = new Set<() => void>();
+  readonly #troubled = new Set<() => void>();
   readonly #timers = new Map<string, Timer>();
   #views: ReadonlyMap<string, NetworkView> = new Map();
   readonly #versions = new Versions();
@@ -127,9 +131,9 @@ export class NodeOverlay implements Overlay {
       task.ID,
       attachments.map(({ id }) => id),
     );
-    const views: NetworkView[] = [];
+    const slots: Slot[] = [];
     try {
-      for (const { id } of attachments) views.push(await this.#opened(id));
+      for (const { id } of attachments) slots.push(await this.#opened(id));
     } catch (error) {
       this.#attached.delete(task.ID);
       throw error;
@@ -140,8 +144,10 @@ export class NodeOverlay implements Overlay {
       ...(nameservers && { nameservers }),
     });
     return {
-      networks: Object.fromEntries(attachments.map(({ id, addrs }) => [engineNetworkName(id), endpoint(addrs)])),
-      dns: views.map(({ subnets }) => dnsAddress(subnets)),
+      networks: Object.fromEntries(
+        attachments.map(({ id, addrs }, i) => [slots[i]?.engineName ?? engineNetworkName(id), endpoint(addrs)]),
+      ),
+      dns: slots.map(({ view }) => dnsAddress(view.subnets)),
     };
   }
 
@@ -151,7 +157,16 @@ export class NodeOverlay implements Overlay {
     const macs = attachments.map(
       ({ Network, Addresses }) => [Network.ID, macOf(firstVersion4(Addresses.map(bareAddress)))] as const,
     );
-    return this.#mtus.joined(task.ID, pid, new Map(macs));
+    return this.fit(task.ID, pid, new Map(macs));
+  }
+
+  /** A container runs with these hardware addresses, by network; resolves when its devices have the sizes of its networks. Never rejects. */
+  fit(id: string, pid: number, macs: ReadonlyMap<string, string>): Promise<void> {
+    return this.#mtus.joined(id, pid, macs);
+  }
+
+  unfit(id: string): void {
+    this.#mtus.left(id);
   }
 
   detached(taskId: string): void {
@@ -171,9 +186,15 @@ export class NodeOverlay implements Overlay {
 
   /** A sentence each. */
   problems(): readonly string[] {
-    return [...this.#slots.values()]
-      .filter(({ error }) => error !== undefined)
-      .map(({ view, error }) => `network ${view.name}: ${messageOf(error)}`);
+    return [...this.#slots.values()].flatMap(({ view, error, closedToGuests }) => {
+      const why = error === undefined ? closedToGuests : messageOf(error);
+      return why === undefined ? [] : [`network ${view.name}: ${why}`];
+    });
+  }
+
+  /** The problems may be others. */
+  onTrouble(listener: () => void): void {
+    this.#troubled.add(listener);
   }
 
   /** What is there stays, for the containers that use it, until the next daemon takes it over. */
@@ -187,7 +208,7 @@ export class NodeOverlay implements Overlay {
     this.#tell();
     await this.#work;
     await Promise.all([...this.#slots.values()].map(({ work }) => work));
-    if (this.#slots.size === 0) await this.#guard.apply([]).catch(() => undefined);
+    if (this.#slots.size === 0) await this.#guard.apply([], []).catch(() => undefined);
     await this.#leftovers;
   }
 
@@ -234,7 +255,9 @@ export class NodeOverlay implements Overlay {
   async #keepStrangersOut(): Promise<void> {
     const networks = [...this.#slots.values()].map(({ view }) => guarded(view));
     this.#unguarded = undefined;
-    await this.#guard.apply(networks, this.#isUnsure).catch((error) => {
+    const hasGuests = networks.some(({ asking }) => asking.length > 0);
+    const resolvers = hasGuests ? await this.#modules.resolver.machines() : [];
+    await this.#guard.apply(networks, resolvers, this.#isUnsure).catch((error) => {
       this.#unguarded = error;
       this.#modules.log.debug({ error: messageOf(error) }, 'no guard of overlay networks');
     });
@@ -373,13 +396,17 @@ export class NodeOverlay implements Overlay {
   async #open(slot: Slot): Promise<void> {
     const { view } = slot;
     const mtu = slot.kernel?.bridge?.mtu ?? 0;
-    slot.mtuGiven = await this.#modules.engine.ensure({
+    const ensured = await this.#modules.engine.ensure({
       name: engineNetworkName(slot.id),
+      ...(view.attachable && { knownAs: view.name }),
       bridge: bridgeName(slot.id),
       subnets: view.subnets,
       internal: view.internal,
       mtu: slot.mtuGiven ?? mtu,
     });
+    slot.mtuGiven = ensured.mtu;
+    slot.engineName = ensured.name;
+    this.#closeToGuests(slot, ensured.problem);
     await this.#mtus.set(slot.id, { bridge: bridgeName(slot.id), mtu, given: slot.mtuGiven });
     for (const { gateway } of view.subnets) await this.#modules.resolver.listen(slot.id, bareAddress(gateway));
     if (slot.error !== undefined) this.#modules.log.info({ network: view.name }, 'overlay network is all right again');
@@ -390,11 +417,19 @@ export class NodeOverlay implements Overlay {
     this.#tell();
   }
 
+  #closeToGuests(slot: Slot, problem: string | undefined): void {
+    if (problem === slot.closedToGuests) return;
+    slot.closedToGuests = problem;
+    if (problem !== undefined)
+      this.#modules.log.warn({ network: slot.view.name, problem }, 'no containers made by hand on a network');
+    for (const listener of this.#troubled) listener();
+  }
+
   async #remove(slot: Slot): Promise<void> {
     slot.isClosing = true;
     try {
       slot.isOpen = false;
-      if (!(await this.#modules.engine.remove(engineNetworkName(slot.id)))) {
+      if (!(await this.#modules.engine.remove(bridgeName(slot.id)))) {
         // A container is on it whose end is still to come.
         this.#retry();
         return;
@@ -414,14 +449,14 @@ export class NodeOverlay implements Overlay {
     }
   }
 
-  /** Its view, as soon as it is open. */
-  async #opened(id: string): Promise<NetworkView> {
+  /** As soon as it is open. */
+  async #opened(id: string): Promise<Slot> {
     const { clock } = this.#modules;
     const end = clock.monotonic() + unknownMs;
     for (;;) {
       if (this.#isClosed) throw closedError();
       const slot = this.#slots.get(id);
-      if (slot?.isOpen) return slot.view;
+      if (slot?.isOpen) return slot;
       if (slot?.error !== undefined) throw asClusterError(slot);
       if (!slot && clock.monotonic() >= end)
         throw new ClusterError('unavailable', `the managers have not told this node of network ${id} yet`);
@@ -460,9 +495,9 @@ export class NodeOverlay implements Overlay {
   async #removeLeftovers(kernel: Kernel): Promise<void> {
     const isWanted = (bridge: string) => [...this.#slots.keys()].some((id) => bridgeName(id) === bridge);
     const busy = new Set<string>();
-    for (const { name, bridge } of await this.#modules.engine.list()) {
+    for (const { bridge } of await this.#modules.engine.list()) {
       if (isWanted(bridge)) continue;
-      if (!(await this.#modules.engine.remove(name))) busy.add(bridge);
+      if (!(await this.#modules.engine.remove(bridge))) busy.add(bridge);
     }
     for (const device of kernel.devicesOf(this.#owner)) {
       const bridge = device.replace(/^swx/, 'swb');

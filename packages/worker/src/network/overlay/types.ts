@@ -1,4 +1,5 @@
 import type { Clock, Logger } from '@swarmctl/shared/kit';
+import type { NetworkView } from '@swarmctl/shared/wire';
 import type { RunCommand } from '../command.ts';
 import type { NodeResolver } from '../dns/resolver.ts';
 import type { PathMtus } from '../path-mtu.ts';
@@ -26,25 +27,34 @@ export interface OverlayModules {
 
 export type OverlayTunnel = Pick<NodeTunnel, 'device' | 'hold' | 'onChange'>;
 
-export type OverlayResolver = Pick<NodeResolver, 'listen' | 'attached' | 'detached'>;
+export type OverlayResolver = Pick<NodeResolver, 'listen' | 'attached' | 'detached' | 'machines'>;
 
 /** A network as the engine knows it, on a bridge that is there already. */
 export interface EngineNetwork {
   readonly name: string;
+  /** What users call it, who may put containers on it: the engine's name of it, unless that is another network's. */
+  readonly knownAs?: string;
   readonly bridge: string;
-  readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
+  /** `block`: what the engine gives of its own accord; absent: nothing. */
+  readonly subnets: NetworkView['subnets'];
   readonly internal: boolean;
   readonly mtu: number;
 }
 
+export interface EnsuredNetwork {
+  /** The engine's name of it. */
+  readonly name: string;
+  /** What containers get there: that of a network which was there already stays. */
+  readonly mtu: number;
+  /** Why users cannot put containers on it, where they should. Tasks can be there all the same. */
+  readonly problem?: string;
+}
+
 /** The engine's networks of this node. */
 export interface OverlayEngine {
-  /**
-   * Makes it, or makes it anew when it is not as wanted; rejects with ClusterError. Idempotent. Resolves with the MTU that containers get there:
-   * that of a network which was there already stays.
-   */
-  ensure(network: EngineNetwork): Promise<number>;
-  /** False: containers are on it still. True also when there was none. */
-  remove(name: string): Promise<boolean>;
+  /** Makes it, or makes it anew when it is not as wanted; rejects with ClusterError. Idempotent. */
+  ensure(network: EngineNetwork): Promise<EnsuredNetwork>;
+  /** What is on that bridge. False: containers are on it still. True also when there was none. */
+  remove(bridge: string): Promise<boolean>;
   list(): Promise<readonly Pick<EngineNetwork, 'name' | 'bridge'>[]>;
 }

@@ -72,8 +72,8 @@ describe.skipIf(why)(`encrypted networks${why ? ` (skipped: ${why} is missing)` 
       {
         ...modules,
         ...{ paths, tunnel },
-        engine: { ensure: async ({ mtu }) => mtu, remove: async () => true, list: async () => [] },
-        resolver: { listen: async () => {}, attached: () => {}, detached: () => {} },
+        engine: { ensure: async ({ name, mtu }) => ({ name, mtu }), remove: async () => true, list: async () => [] },
+        resolver: { listen: async () => {}, attached: () => {}, detached: () => {}, machines: async () => [] },
       },
     );
     return { number, nodeId, space, tunnel, overlay };
@@ -313,8 +313,8 @@ describe.skipIf(why)(`encrypted networks${why ? ` (skipped: ${why} is missing)` 
     const overlay = new NodeOverlay(options, {
       ...modules,
       ...{ paths, tunnel },
-      engine: { ensure: async ({ mtu }) => mtu, remove: async () => true, list: async () => [] },
-      resolver: { listen: async () => {}, attached: () => {}, detached: () => {} },
+      engine: { ensure: async ({ name, mtu }) => ({ name, mtu }), remove: async () => true, list: async () => [] },
+      resolver: { listen: async () => {}, attached: () => {}, detached: () => {}, machines: async () => [] },
     });
     const plain = { ...networkView(nodes[0]), id: 'net2bbbbbbbbbbbbb', name: 'plain', vni: 4098, encrypted: false };
     const views = [

@@ -314,10 +314,10 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     const subnets = [{ subnet: '10.50.1.0/24', gateway: '10.50.1.9' }];
     const network = { name: 'swarmd_other', bridge: 'swbother', subnets, internal: false, mtu: 1450 };
     await expect(networks.ensure(network)).rejects.toThrow('overlap');
-    const used = { ...network, name: `swarmd_${front}`, internal: true };
+    const used = { ...network, name: `swarmd_${front}`, bridge: `swb${front.slice(0, 12)}`, internal: true };
     await expect(networks.ensure(used)).rejects.toThrow('containers use');
-    expect(await networks.remove(`swarmd_${front}`)).toBe(false);
-    expect(await networks.remove('swarmd_nobody')).toBe(true);
+    expect(await networks.remove(used.bridge)).toBe(false);
+    expect(await networks.remove('swbnobody')).toBe(true);
     const away = createDockerNetworks({ dockerHost: 'unix:///nowhere.sock' }, node);
     await expect(away.list()).rejects.toMatchObject({ code: 'unavailable' });
   });

@@ -1,8 +1,8 @@
 import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import type Docker from 'dockerode';
-import type { EngineNetwork, OverlayEngine } from '../../network/overlay/types.ts';
+import type { EngineNetwork, EnsuredNetwork, OverlayEngine } from '../../network/overlay/types.ts';
 import type { EngineEndpoints } from '../../network/types.ts';
-import { labelNames, ownLabels } from '../identity.ts';
+import { labelNames } from '../identity.ts';
 import type { RuntimeNode } from '../types.ts';
 import { connect, defaultDockerHost, parseDockerHost } from './connect.ts';
 import { engineText, isNotFound, isStaleConnection, isUnreachable } from './errors.ts';
@@ -26,39 +26,54 @@ class DockerNetworks implements OverlayEngine {
     this.#node = node;
   }
 
-  async ensure(network: EngineNetwork): Promise<number> {
-    const options = createOptions(network, this.#node);
-    const [found, ...doubles] = (await this.#list()).filter(({ Name }) => Name === network.name);
-    if (found && doubles.length === 0 && isAs(found, options)) return Number(found.Options?.[optionNames.mtu]);
-    for (const old of [found, ...doubles]) {
-      if (old && !(await this.#remove(old.Id)))
-        throw new ClusterError(
-          'failed-precondition',
-          `containers use the engine's network ${network.name} as it was before it changed`,
-        );
+  async ensure(network: EngineNetwork): Promise<EnsuredNetwork> {
+    const { name, knownAs, bridge, mtu } = network;
+    const all = await this.#list();
+    const own = all.filter((one) => this.#isOwn(one) && bridgeOf(one) === bridge);
+    const other = all.find((one) => one.Name === knownAs && !own.includes(one));
+    // One of this node's is of a network that is gone: its name is another's now.
+    const isTaken = other !== undefined && !(this.#isOwn(other) && (await this.#remove(other.Id)));
+    const wanted = createOptions(network, isTaken ? name : (knownAs ?? name), this.#node);
+    const problem = isTaken
+      ? `the engine has another network of that name, and containers made by hand would be put there: docker network rm ${knownAs}`
+      : undefined;
+    const [found] = own.length === 1 ? own : [];
+    const usable = found && isAs(found, wanted) ? found : undefined;
+    if (usable && givesAs(usable, wanted)) {
+      return { name: usable.Name, mtu: Number(usable.Options?.[optionNames.mtu]), ...(problem && { problem }) };
     }
-    await this.#call(() => this.#docker.createNetwork(options));
-    return network.mtu;
+    for (const old of own) {
+      if (await this.#remove(old.Id)) continue;
+      if (usable) return { name: usable.Name, mtu: Number(usable.Options?.[optionNames.mtu]), problem: staysOld };
+      throw new ClusterError(
+        'failed-precondition',
+        `containers use the engine's network ${old.Name} as it was before it changed`,
+      );
+    }
+    await this.#call(() => this.#docker.createNetwork(wanted));
+    return { name: wanted.Name, mtu, ...(problem && { problem }) };
   }
 
-  async remove(name: string): Promise<boolean> {
+  async remove(bridge: string): Promise<boolean> {
     let isGone = true;
-    for (const { Id, Name } of await this.#list()) if (Name === name) isGone = (await this.#remove(Id)) && isGone;
+    for (const one of await this.#list()) {
+      if (this.#isOwn(one) && bridgeOf(one) === bridge) isGone = (await this.#remove(one.Id)) && isGone;
+    }
     return isGone;
   }
 
   async list(): Promise<Pick<EngineNetwork, 'name' | 'bridge'>[]> {
-    return (await this.#list()).map(({ Name, Options }) => ({
-      name: Name,
-      bridge: Options?.[optionNames.bridge] ?? '',
-    }));
+    const own = (await this.#list()).filter((one) => this.#isOwn(one));
+    return own.map((one) => ({ name: one.Name, bridge: bridgeOf(one) }));
   }
 
-  /** Ours, by both labels. */
   #list(): Promise<Docker.NetworkInspectInfo[]> {
-    const filters = JSON.stringify({ label: ownLabels(this.#node) });
-    return this.#call(() => this.#docker.listNetworks({ filters }));
+    return this.#call(() => this.#docker.listNetworks());
   }
+
+  /** By both labels. */
+  #isOwn = ({ Labels }: Docker.NetworkInspectInfo): boolean =>
+    Labels?.[labelNames.node] === this.#node.nodeId && Labels[labelNames.cluster] === this.#node.clusterId;
 
   /** False when containers are on it. */
   async #remove(id: string): Promise<boolean> {
@@ -88,19 +103,24 @@ class DockerNetworks implements OverlayEngine {
   }
 }
 
-function createOptions(network: EngineNetwork, node: RuntimeNode): Docker.NetworkCreateOptions {
+export const bridgeOf = ({ Options }: Docker.NetworkInspectInfo): string => Options?.[optionNames.bridge] ?? '';
+
+const staysOld =
+  'containers are on it as it was before containers made by hand could be: these are refused until the others have been replaced';
+
+function createOptions(network: EngineNetwork, name: string, node: RuntimeNode): Docker.NetworkCreateOptions {
   return {
-    Name: network.name,
+    Name: name,
     CheckDuplicate: true,
     Driver: 'bridge',
     Internal: network.internal,
     EnableIPv6: network.subnets.some(({ subnet }) => subnet.includes(':')),
     IPAM: {
       Driver: 'default',
-      // The engine itself has none but the gateway to give: a container that somebody else puts there is refused, not given a task's address.
-      Config: network.subnets.map(({ subnet, gateway }) => ({
+      // Without a block the engine has none but the gateway to give: whom somebody else puts there is refused, not given a task's address.
+      Config: network.subnets.map(({ subnet, gateway, block }) => ({
         Subnet: subnet,
-        IPRange: `${gateway}/${gateway.includes(':') ? 128 : 32}`,
+        IPRange: block ?? `${gateway}/${gateway.includes(':') ? 128 : 32}`,
         Gateway: gateway,
       })),
     },
@@ -121,6 +141,16 @@ function isAs(found: Docker.NetworkInspectInfo, wanted: Docker.NetworkCreateOpti
     found.Options?.[optionNames.bridge] === wanted.Options?.[optionNames.bridge] &&
     subnets(found.IPAM?.Config) === subnets(wanted.IPAM?.Config)
   );
+}
+
+/** It gives containers made by hand what it should, by the name that it should have. */
+function givesAs(found: Docker.NetworkInspectInfo, wanted: Docker.NetworkCreateOptions): boolean {
+  const ranges = (configs: readonly { IPRange?: string | undefined }[] = []) =>
+    configs
+      .map(({ IPRange }) => IPRange)
+      .sort()
+      .join();
+  return found.Name === wanted.Name && ranges(found.IPAM?.Config) === ranges(wanted.IPAM?.Config);
 }
 
 /** What a container is made with so that it is on the first of its networks; engines before API 1.44 take one alone. */

@@ -5,6 +5,7 @@ import { isOnThisMachine, parseDockerHost } from './connect.ts';
 import { containerState } from './container-state.ts';
 import { describeEngine } from './describe.ts';
 import { asRuntimeError } from './errors.ts';
+import { guestOf } from './guests.ts';
 import { withTag } from './image.ts';
 import { parseLogs } from './logs.ts';
 
@@ -152,5 +153,41 @@ describe('log streams', () => {
     ]);
     expect(await parse(bytes, false, size)).toEqual(['stdout T1 one', 'stderr T2 two words', 'stdout T3 parts']);
     expect(await parse(Buffer.from('T1 one\r\nT2 two\r\n'), true, size)).toEqual(['stdout T1 one', 'stdout T2 two']);
+  });
+});
+
+describe('a container made by hand', () => {
+  const endpoint = (NetworkID: string, IPAddress: string, more: object = {}) => ({
+    ...{ NetworkID, IPAddress, GlobalIPv6Address: '', MacAddress: '02:42:0A:00:01:81', Aliases: null },
+    ...more,
+  });
+  const inspected = (Networks: object) =>
+    ({
+      ...{ Id: 'id1', Name: '/palm', State: { Pid: 7 }, HostConfig: { Dns: ['192.0.2.53'] } },
+      NetworkSettings: { Networks },
+    }) as unknown as Docker.ContainerInspectInfo;
+  const own = new Map([['n1', 'swbnet']]);
+
+  it('is where it is on networks of the node', () => {
+    const more = { GlobalIPv6Address: 'fd00::8000:1', Aliases: ['tree', 'id1'], DNSNames: ['palm', 'tree'] };
+    const info = inspected({ back: endpoint('n1', '10.0.1.129', more), bridge: endpoint('n0', '172.17.0.2') });
+    expect(guestOf(info, own)).toEqual({
+      ...{ containerId: 'id1', name: 'palm', pid: 7, nameservers: ['192.0.2.53'], isElsewhere: false },
+      networks: [
+        {
+          ...{ bridge: 'swbnet', addresses: ['10.0.1.129', 'fd00::8000:1'], mac: '02:42:0a:00:01:81' },
+          names: ['palm', 'tree', 'id1'],
+        },
+      ],
+    });
+  });
+
+  it('is elsewhere when other networks have names of their own', () => {
+    const info = inspected({ back: endpoint('n1', '10.0.1.129'), mine: endpoint('n2', '172.18.0.2') });
+    expect(guestOf(info, own).isElsewhere).toBe(true);
+  });
+
+  it('has no place on a network that it is only joining', () => {
+    expect(guestOf(inspected({ back: endpoint('n1', '') }), own).networks).toEqual([]);
   });
 });
