@@ -7,7 +7,7 @@ import { type Outcome, World } from './world.ts';
 
 const steps = Number(process.env['STEPS'] ?? 1500);
 /** The last are those that found something. */
-const corpus = [...Array.from({ length: 40 }, (_, i) => i + 1), 868210939, 879970280, 673350031];
+const corpus = [...Array.from({ length: 40 }, (_, i) => i + 1), 868210939, 879970280, 673350031, 416111652];
 const fresh = Number(process.env['SEEDS'] ?? 10);
 
 const fierce = process.env['FIERCE'] === '1' ? { fierce: true } : {};

@@ -47,7 +47,10 @@ function hasConfChange(r: Raft, after: number, last: number): boolean {
  */
 export function learnCommit(r: Raft, known: Message['known']): void {
   if (known === undefined || r.role === 'leader' || known.index <= r.log.committed || !r.log.matchTerm(known)) return;
-  if (hasConfChange(r, r.log.committed, known.index)) r.log.commitTo(known.index);
+  if (!hasConfChange(r, r.log.committed, known.index)) return;
+  r.log.commitTo(known.index);
+  // Nobody stands with a configuration still to be applied: it may not even be a voter in it.
+  if (r.role !== 'follower') r.becomeFollower(r.term, 0);
 }
 
 /** Asks all voters, itself included: its own vote counts once it is durable. */
