@@ -98,7 +98,12 @@ describe('the envelope', () => {
     ['/v1.41/nonsense', 404, 'page not found'],
     ['/secrets/x', 404, 'secret x not found'],
     ['/v1.41/networks/x', 404, 'network x not found'],
-    ['/volumes', 501, 'volumes are not supported yet'],
+    ['/containers/x/json', 404, 'No such container: x'],
+    ['/images/x/json', 404, 'No such image: x'],
+    ['/volumes/x', 404, 'get x: no such volume'],
+    ['/plugins/x/json', 404, 'plugin "x" not found'],
+    ['/exec/x/json', 404, 'No such exec instance: x'],
+    ['/commit', 501, '/commit is not served by the cluster: ask the engine of a node'],
     [`/services/${'x'.repeat(5_000)}`, 404, `service ${'x'.repeat(5_000)} not found`],
   ])('%s', async (url, status, message) => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });

@@ -5,7 +5,7 @@ import { type ApiContext, managerOf, noLeader } from './context.ts';
 
 // A follower passes what only the leader can do on to it, as it came, over the managers' own mutual TLS.
 
-const forwardedBy = 'x-swarmd-forwarded-by';
+export const forwardedBy = 'x-swarmd-forwarded-by';
 
 export async function forwardToLeader(
   context: ApiContext,

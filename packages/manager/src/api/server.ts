@@ -3,6 +3,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import { absentRoutes } from './absent.ts';
 import { clientRoutes } from './clients.ts';
 import type { ApiContext } from './context.ts';
+import { dockerHostRoutes } from './docker-host/index.ts';
 import { forwardToLeader } from './forward.ts';
 import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
@@ -78,6 +79,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     payloadRoutes,
     serviceRoutes,
     taskRoutes,
+    dockerHostRoutes,
     absentRoutes,
   ];
   for (const routes of all) await app.register(async (scope) => routes(scope, context, turns));

@@ -1,0 +1,194 @@
+import { ClusterError, messageOf } from '@swarmctl/shared/kit';
+import { parseDurationMs, parseJson } from '@swarmctl/shared/model';
+import type { FastifyInstance } from 'fastify';
+import { type Filters, filtersOf, flag, passesLabels, type Query, single } from '../query.ts';
+import type { Turns } from '../turns.ts';
+import {
+  checkName,
+  filterText,
+  findContainer,
+  listContainers,
+  nodeLabel,
+  type Place,
+  queryText,
+  shownNode,
+  taskLabel,
+  warn,
+} from './containers.ts';
+import { asError, hostnameOf, warningOf } from './engines.ts';
+import { type DockerHost, searchOf } from './host.ts';
+import { type ContainerConfig, placeContainer } from './placement.ts';
+
+// Containers on whichever node: listed together, found by id, name or the beginning of the id; all else is passed on to their node.
+
+const leaderOnly = { config: { leaderOnly: true } };
+type One = { Params: { id: string }; Querystring: Query };
+
+const listFilters = [
+  ...['ancestor', 'before', 'exited', 'expose', 'health', 'id', 'is-task', 'isolation', 'label', 'name', 'network'],
+  ...['node', 'publish', 'since', 'status', 'volume'],
+];
+
+export function containerRoutes(app: FastifyInstance, host: DockerHost, turns: Turns): void {
+  const { room } = host;
+
+  app.get<{ Querystring: Query }>('/containers/json', leaderOnly, async (request, reply) => {
+    const { query } = request;
+    const filters = filtersOf(query, listFilters);
+    const engines = await room.engines(filters.get('node'));
+    const limit = Number(single(query, 'limit') ?? -1);
+    const between = await createdBetween(host, filters);
+    const ours = ['node', 'before', 'since'];
+    // Which are the last is known only once all are.
+    const all = limit > 0 || between || flag(query, 'all') ? '1' : undefined;
+    const text = queryText(query, { filters: filterText(filters, ...ours), limit: undefined, all });
+    const { places, missing } = await listContainers(room, engines, text);
+    const asked = places
+      .filter(({ row }) => !between || between(row.Created))
+      .sort((a, b) => b.row.Created - a.row.Created || (a.row.Id < b.row.Id ? -1 : 1));
+    warn(reply, warningOf(missing));
+    return (limit > 0 ? asked.slice(0, limit) : asked).map(({ node, row }) => ({
+      ...row,
+      Labels: { ...row.Labels, [nodeLabel]: hostnameOf(node) },
+      Node: shownNode(node),
+    }));
+  });
+
+  app.get<One>('/containers/:id/json', leaderOnly, async (request, reply) => {
+    const place = await host.findListed(request.params.id);
+    const path = `/containers/${place.row.Id}/json${searchOf(request.raw)}`;
+    const { status, json, text } = await room.ask(place.engine.node, 'GET', path);
+    if (status !== 200) return reply.status(status).send(json ?? { message: text });
+    return { ...json, Node: shownNode(place.node) };
+  });
+
+  // One after the other: a name is free until it is taken.
+  app.post<{ Querystring: Query }>('/containers/create', leaderOnly, async (request, reply) =>
+    turns.take(async () => {
+      const given = parseJson(request.body as Buffer);
+      if (typeof given !== 'object' || given === null || Array.isArray(given))
+        throw new ClusterError('invalid-argument', 'the body must be an object');
+      const engines = await room.engines();
+      const listing = await listContainers(room, engines, '?all=1');
+      const name = single(request.query, 'name');
+      if (name) checkName(listing, name);
+      const placed = placeContainer(engines, listing, given as ContainerConfig);
+      for (const [at, engine] of placed.engines.entries()) {
+        try {
+          const path = `/containers/create${queryText(request.query)}`;
+          const { status, json, text } = await room.ask(engine.node, 'POST', path, { body: placed.config });
+          if (status < 300 && typeof json?.Id === 'string') host.made(json.Id, engine);
+          return reply.status(status).send(json ?? { message: text });
+        } catch (error) {
+          // It may have been made: another one under its name would be one too many.
+          if (at === placed.engines.length - 1 || name) throw error;
+          room.log.warn({ node: engine.node.ID, error: messageOf(error) }, 'a container goes to another node');
+        }
+      }
+      throw new ClusterError('internal', 'no engine was asked');
+    }),
+  );
+
+  app.post<One>('/containers/:id/rename', leaderOnly, async (request, reply) => {
+    const engines = await room.engines();
+    const listing = await listContainers(room, engines, '?all=1');
+    const { engine, row } = findContainer(listing, request.params.id);
+    checkName(listing, single(request.query, 'name') ?? '', row.Id);
+    return host.pass(request, reply, engine.node, `/containers/${row.Id}/rename${searchOf(request.raw)}`);
+  });
+
+  app.post<One>('/containers/:id/exec', leaderOnly, async (request, reply) => {
+    const { node, id } = await host.find(request.params.id);
+    const { status, json, text } = await room.ask(node, 'POST', `/containers/${id}/exec`, {
+      body: parseJson(request.body as Buffer) ?? {},
+    });
+    if (typeof json?.Id === 'string') host.madeExec(json.Id, node);
+    return reply.status(status).send(json ?? { message: text });
+  });
+
+  app.post<{ Querystring: Query }>('/containers/prune', leaderOnly, async (request, reply) => {
+    const filters = filtersOf(request.query, ['label', 'label!', 'node', 'until']);
+    const before = untilOf(filters, room.clock.now());
+    const engines = await room.engines(filters.get('node'));
+    const ended = JSON.stringify({ status: ['created', 'exited', 'dead'] });
+    const { places, missing } = await listContainers(room, engines, queryText({ all: '1', size: '1', filters: ended }));
+    const doomed = places.filter((place) => isPruned(place, filters, before));
+    const removed: Place[] = [];
+    const failures = await Promise.all(
+      doomed.map(async (place) => {
+        const { status, json } = await room.ask(place.engine.node, 'DELETE', `/containers/${place.row.Id}`);
+        if (status < 300) removed.push(place);
+        // One that has gone, or runs again, is none of this.
+        return status >= 500 ? [{ node: hostnameOf(place.node), reason: String(json?.message) }] : [];
+      }),
+    );
+    const failed = failures.flat();
+    if (failed.length > 0) throw asError(failed);
+    warn(reply, warningOf(missing));
+    return {
+      ContainersDeleted: removed.length > 0 ? removed.map(({ row }) => row.Id) : null,
+      SpaceReclaimed: removed.reduce((sum, { row }) => sum + (row.SizeRw ?? 0), 0),
+    };
+  });
+}
+
+/** The rest: requests and answers as they are, bodies as streams. */
+export function containerStreams(app: FastifyInstance, host: DockerHost): void {
+  const pass = (method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE', verb: string) =>
+    app.route<One>({
+      ...{ method, url: `/containers/:id${verb}`, ...leaderOnly },
+      handler: async (request, reply) => {
+        const { node, id } = await host.find(request.params.id);
+        return host.pass(request, reply, node, `/containers/${id}${verb}${searchOf(request.raw)}`);
+      },
+    });
+  for (const verb of ['top', 'logs', 'changes', 'export', 'stats', 'archive']) pass('GET', `/${verb}`);
+  for (const verb of ['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'update', 'resize', 'attach']) {
+    pass('POST', `/${verb}`);
+  }
+  pass('HEAD', '/archive');
+  pass('PUT', '/archive');
+  pass('DELETE', '');
+
+  const passExec = (method: 'GET' | 'POST', verb: string) =>
+    app.route<One>({
+      ...{ method, url: `/exec/:id${verb}`, ...leaderOnly },
+      handler: async (request, reply) => {
+        const node = await host.findExec(request.params.id);
+        return host.pass(request, reply, node, `/exec/${request.params.id}${verb}${searchOf(request.raw)}`);
+      },
+    });
+  passExec('GET', '/json');
+  passExec('POST', '/start');
+  passExec('POST', '/resize');
+}
+
+/** `before` and `since` name containers, which may be on other nodes than those that they are compared with. */
+async function createdBetween(host: DockerHost, filters: Filters): Promise<((created: number) => boolean) | undefined> {
+  const timesOf = (key: string) =>
+    Promise.all([...(filters.get(key) ?? [])].map(async (reference) => (await host.findListed(reference)).row.Created));
+  const [before, since] = [await timesOf('before'), await timesOf('since')];
+  if (before.length === 0 && since.length === 0) return undefined;
+  return (created) => before.every((time) => created < time) && since.every((time) => created > time);
+}
+
+/** A task's container that has not begun is about to. */
+const isPruned = ({ row }: Place, filters: Filters, before: number | undefined): boolean =>
+  !(row.State === 'created' && row.Labels?.[taskLabel] !== undefined) &&
+  (before === undefined || row.Created * 1000 < before) &&
+  passesLabels(filters, 'label', row.Labels ?? {}) &&
+  ![...(filters.get('label!') ?? [])].some((one) =>
+    passesLabels(new Map([['label', new Set([one])]]), 'label', row.Labels ?? {}),
+  );
+
+/** ms since the epoch; undefined: no matter when. */
+function untilOf(filters: Filters, now: number): number | undefined {
+  const [text, ...more] = filters.get('until') ?? [];
+  if (text === undefined) return undefined;
+  const ago = parseDurationMs(text);
+  const at = ago !== undefined ? now - ago : /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
+  if (more.length > 0 || Number.isNaN(at)) {
+    throw new ClusterError('invalid-argument', `until must be one Unix time, RFC 3339 or duration, not '${text}'`);
+  }
+  return at;
+}

@@ -1,0 +1,261 @@
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type Clock, ClusterError, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
+import { type Node, parseJson } from '@swarmctl/shared/model';
+import { type ApiContext, clusterOf, leading } from '../context.ts';
+import { findNode } from '../nodes.ts';
+import type { ManagerAccess } from '../ports.ts';
+
+// The engines of the nodes, each asked once, also where several nodes share one. What a node that is away would have said is left out, and that is
+// said; nobody waits long for it.
+
+export interface Engine {
+  /** Through which of its nodes it is asked: the first by id. */
+  readonly node: Node;
+  readonly nodes: readonly Node[];
+  readonly info: EngineInfo;
+}
+
+export interface EngineInfo {
+  readonly ID: string;
+  readonly Containers: number;
+  readonly ContainersRunning: number;
+  readonly ContainersPaused: number;
+  readonly ContainersStopped: number;
+  readonly Images: number;
+}
+
+export interface Away {
+  readonly node: string;
+  readonly reason: string;
+}
+
+export interface EngineAnswer {
+  readonly status: number;
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the engine says
+  readonly json: any;
+}
+
+export interface Each<T> {
+  readonly values: readonly { readonly engine: Engine; readonly value: T }[];
+  /** Those that did not do it, and why. */
+  readonly failures: readonly Away[];
+}
+
+/** The engines at this moment. */
+export interface Engines {
+  readonly manager: ManagerAccess;
+  readonly clusterId: string;
+  readonly all: readonly Engine[];
+  readonly away: readonly Away[];
+}
+
+export interface Asking {
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Without an answer for so long it is given up. */
+  readonly timeoutMs?: number;
+}
+
+/** For what an engine only has to look up. */
+const lookMs = 10_000;
+/** For what it has to work for, e.g. prunes. */
+export const workMs = 10 * 60_000;
+const infoMs = 5_000;
+const freshMs = 5_000;
+
+export const hostnameOf = (node: Node): string => node.Description?.Hostname || node.ID;
+
+export class EngineRoom {
+  readonly #context: ApiContext;
+  readonly #agents = new Map<string, Agent>();
+  readonly #infos = new Map<string, { readonly info: EngineInfo; readonly at: number }>();
+
+  constructor(context: ApiContext) {
+    this.#context = context;
+  }
+
+  get clock(): Clock {
+    return this.#context.clock;
+  }
+
+  get log(): Logger {
+    return this.#context.log;
+  }
+
+  /** Those of all nodes, or of these (ids, names). Leader only. Rejects `not-found` for a node that there is not. */
+  async engines(only?: ReadonlySet<string>): Promise<Engines> {
+    const manager = await leading(this.#context);
+    const view = manager.view();
+    const asked = only?.size ? new Set([...only].map((reference) => findNode(view, reference).ID)) : undefined;
+    const nodes = view
+      .list('nodes')
+      .filter((node) => (!asked || asked.has(node.ID)) && node.Description?.Runtimes.includes('docker'));
+    const away: Away[] = [];
+    const found = new Map<string, { nodes: Node[]; info: EngineInfo }>();
+    await Promise.all(
+      [...nodes]
+        .sort((a, b) => (a.ID < b.ID ? -1 : 1))
+        .map(async (node) => {
+          try {
+            if (node.Status.State !== 'ready') throw new Error(`the node is ${node.Status.State}`);
+            const info = await this.#info(node);
+            const known = found.get(info.ID);
+            if (known) known.nodes.push(node);
+            else found.set(info.ID, { nodes: [node], info });
+          } catch (error) {
+            away.push({ node: hostnameOf(node), reason: messageOf(error) });
+          }
+        }),
+    );
+    const all = [...found.values()].map(({ nodes: sharing, info }) => {
+      const sorted = sharing.sort((a, b) => (a.ID < b.ID ? -1 : 1));
+      return { node: sorted[0] as Node, nodes: sorted, info };
+    });
+    all.sort((a, b) => (a.node.ID < b.node.ID ? -1 : 1));
+    return { manager, clusterId: clusterOf(view).ID, all, away };
+  }
+
+  async #info(node: Node): Promise<EngineInfo> {
+    const { clock } = this.#context;
+    const known = this.#infos.get(node.ID);
+    if (known && clock.monotonic() - known.at < freshMs) return known.info;
+    const { status, text, json } = await this.ask(node, 'GET', '/info', { timeoutMs: infoMs });
+    if (status !== 200) throw new Error(json?.message ?? text);
+    const info = json as EngineInfo;
+    this.#infos.set(node.ID, { info, at: clock.monotonic() });
+    return info;
+  }
+
+  /** One answer as a whole. Rejects `unavailable` when there is none. */
+  async ask(node: Node, method: string, path: string, asking: Asking = {}): Promise<EngineAnswer> {
+    try {
+      return await this.#ask(node, method, path, asking);
+    } catch (error) {
+      if (isClusterError(error)) throw error;
+      throw new ClusterError('unavailable', `${hostnameOf(node)}: ${messageOf(error)}`, {}, error);
+    }
+  }
+
+  #ask(node: Node, method: string, path: string, { body, headers, timeoutMs = lookMs }: Asking): Promise<EngineAnswer> {
+    const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    return new Promise((resolve, reject) => {
+      const outgoing = httpRequest({
+        // A connection that was kept may just be closing: only what may be asked again goes over one.
+        ...(method === 'GET'
+          ? { agent: this.#agentOf(node.ID) }
+          : { createConnection: undefined, agent: this.#newAgent(node.ID, false) }),
+        method,
+        path,
+        headers: {
+          ...headers,
+          ...(bytes && { 'content-type': 'application/json' }),
+          'content-length': String(bytes?.length ?? 0),
+        },
+      });
+      const timer = this.#context.clock.after(timeoutMs, () => outgoing.destroy(new Error('no answer in time')));
+      const fail = (error: Error) => {
+        timer.cancel();
+        if (outgoing.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET') {
+          this.#ask(node, method, path, { timeoutMs }).then(resolve, reject);
+        } else reject(error);
+      };
+      outgoing.once('error', fail);
+      outgoing.once('response', (answer) => {
+        textOf(answer)
+          .then((text) => resolve({ status: answer.statusCode ?? 502, text, json: jsonOf(text) }), reject)
+          .finally(() => timer.cancel());
+      });
+      outgoing.end(bytes);
+    });
+  }
+
+  #agentOf(nodeId: string): Agent {
+    let agent = this.#agents.get(nodeId);
+    if (!agent) {
+      agent = this.#newAgent(nodeId, true);
+      this.#agents.set(nodeId, agent);
+    }
+    return agent;
+  }
+
+  #newAgent(nodeId: string, keepAlive: boolean): Agent {
+    return new NodeAgent(() => this.dial(nodeId), keepAlive);
+  }
+
+  /** A stream of HTTP to a node's engine door. Leader only. */
+  async dial(nodeId: string): Promise<Duplex> {
+    const manager = this.#context.local.manager();
+    if (!manager) throw new ClusterError('unavailable', 'this manager is stopping');
+    return manager.openEngine(nodeId);
+  }
+
+  /** Asks all of them at once. An answer that is no success is a failure, except of the statuses in `also`. */
+  async each(
+    engines: readonly Engine[],
+    method: string,
+    path: string,
+    asking: Asking & { readonly also?: readonly number[] } = {},
+  ): Promise<Each<EngineAnswer>> {
+    const values: { engine: Engine; value: EngineAnswer }[] = [];
+    const failures: Away[] = [];
+    const answers = engines.map(async (engine) => {
+      try {
+        const value = await this.ask(engine.node, method, path, asking);
+        if (value.status < 400 || asking.also?.includes(value.status)) values.push({ engine, value });
+        else failures.push({ node: hostnameOf(engine.node), reason: value.json?.message ?? value.text });
+      } catch (error) {
+        failures.push({ node: hostnameOf(engine.node), reason: messageOf(error) });
+      }
+    });
+    await Promise.all(answers);
+    values.sort((a, b) => (a.engine.node.ID < b.engine.node.ID ? -1 : 1));
+    return { values, failures };
+  }
+}
+
+/** Its connections come from the node. */
+class NodeAgent extends Agent {
+  readonly #open: () => Promise<Duplex>;
+
+  constructor(open: () => Promise<Duplex>, keepAlive: boolean) {
+    super({ keepAlive, maxFreeSockets: 4, timeout: 30_000 });
+    this.#open = open;
+  }
+
+  override createConnection(_options: object, callback?: (error: Error | null, stream: Duplex) => void): undefined {
+    this.#open().then(
+      (stream) => callback?.(null, stream),
+      (error) => callback?.(error, undefined as unknown as Duplex),
+    );
+  }
+}
+
+async function textOf(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of answer) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return parseJson(Buffer.from(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** `Warning` of an answer that lacks what nodes would have said; undefined when it lacks nothing. */
+export const warningOf = (missing: readonly Away[]): string | undefined =>
+  missing.length === 0
+    ? undefined
+    : `199 swarmd "${missing
+        .map(({ node, reason }) => `${node}: ${reason}`)
+        .join('; ')
+        .replace(/["\\]|[^\x20-\x7e]/g, "'")}"`;
+
+/** What several nodes said against it, as one error. */
+export function asError(failures: readonly Away[], code: 'unknown' | 'conflict' = 'unknown'): ClusterError {
+  return new ClusterError(code, failures.map(({ node, reason }) => `${node}: ${reason}`).join('; '));
+}

@@ -1,0 +1,25 @@
+import type { FastifyInstance } from 'fastify';
+import type { ApiContext } from '../context.ts';
+import type { Turns } from '../turns.ts';
+import { containerRoutes, containerStreams } from './container-routes.ts';
+import { DockerHost } from './host.ts';
+import { imageRoutes } from './image-routes.ts';
+import { engineSystemRoutes } from './system-routes.ts';
+import { upgradeRoutes } from './upgrades.ts';
+import { volumeRoutes } from './volume-routes.ts';
+
+// The cluster as one Docker host: containers, images and volumes of all nodes.
+
+export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): Promise<void> {
+  const host = new DockerHost(context);
+  containerRoutes(app, host, turns);
+  imageRoutes(app, host);
+  volumeRoutes(app, host);
+  engineSystemRoutes(app, host);
+  upgradeRoutes(app, context, host);
+  await app.register(async (streams) => {
+    streams.removeAllContentTypeParsers();
+    streams.addContentTypeParser('*', (_request, body, done) => done(null, body));
+    containerStreams(streams, host);
+  });
+}

@@ -1,0 +1,96 @@
+import { ClusterError } from '@swarmctl/shared/kit';
+import { parseConstraints } from '@swarmctl/shared/model';
+import { clusterLabel, findContainer, type Listing, type Place, taskLabel } from './containers.ts';
+import { type Engine, type Engines, hostnameOf } from './engines.ts';
+
+// Where a container by hand goes: beside the containers that it refers to, else where the scheduler would put a task with its constraints.
+
+/** As Docker's clients send it; what is not named here goes on as it came. */
+export interface ContainerConfig {
+  readonly Env?: readonly string[] | null;
+  readonly Labels?: Readonly<Record<string, string>> | null;
+  readonly HostConfig?: {
+    readonly VolumesFrom?: readonly string[] | null;
+    readonly Links?: readonly string[] | null;
+    readonly NetworkMode?: string;
+    readonly IpcMode?: string;
+    readonly PidMode?: string;
+    readonly VolumeDriver?: string;
+    readonly LogConfig?: { readonly Type?: string };
+  } | null;
+}
+
+/** Several are told apart by commas. */
+const constraintsLabel = 'swarmctl.constraints';
+const constraintVariable = /^constraint:(.*)$/s;
+
+export interface Placed {
+  readonly config: ContainerConfig;
+  /** The best first. */
+  readonly engines: readonly Engine[];
+}
+
+/** Throws `unavailable` when no node may have it, and says why. */
+export function placeContainer(engines: Engines, listing: Listing, given: ContainerConfig): Placed {
+  const { constraints, config } = withoutConstraints(given, engines.clusterId);
+  const beside = dependencies(given).map((reference) => findContainer(listing, reference));
+  const [first] = beside;
+  const other = beside.find(({ engine }) => engine !== first?.engine);
+  if (first && other) {
+    const where = [first, other].map(({ node, row }) => `${row.Names[0]} on ${hostnameOf(node)}`).join(', ');
+    throw new ClusterError('conflict', `it refers to containers on several nodes: ${where}`);
+  }
+  const candidates = first ? [first.engine] : engines.all;
+  const { nodes, why } = engines.manager.nodesForHandMade(engines.manager.view(), {
+    constraints,
+    logDriver: given.HostConfig?.LogConfig?.Type || undefined,
+    volumeDriver: given.HostConfig?.VolumeDriver || undefined,
+    others: countByNode(listing.places),
+    among: (nodeId) => candidates.some((engine) => engine.nodes.some((node) => node.ID === nodeId)),
+  });
+  const chosen = nodes.flatMap((node) => candidates.find((engine) => engine.nodes.includes(node)) ?? []);
+  if (chosen.length === 0) {
+    throw new ClusterError('unavailable', `no suitable node${why && ` (${why})`}`);
+  }
+  return { config, engines: [...new Set(chosen)] };
+}
+
+function withoutConstraints(given: ContainerConfig, clusterId: string) {
+  const inEnv = (given.Env ?? []).flatMap((text) => constraintVariable.exec(text)?.[1] ?? []);
+  const inLabel = given.Labels?.[constraintsLabel]?.split(',') ?? [];
+  // Swarm's clients of old write `constraint:node==NAME`.
+  const constraints = [...inEnv, ...inLabel]
+    .map((text) => text.trim().replace(/^node(?=\s*[=!]=)/, 'node.hostname'))
+    .filter((text) => text !== '');
+  try {
+    parseConstraints(constraints);
+  } catch (error) {
+    throw new ClusterError('invalid-argument', `constraints of the container: ${(error as Error).message}`);
+  }
+  const config = {
+    ...given,
+    ...(given.Env && { Env: given.Env.filter((text) => !constraintVariable.test(text)) }),
+    Labels: { ...given.Labels, [clusterLabel]: clusterId },
+  };
+  return { constraints, config };
+}
+
+/** Containers that share something with it. */
+function dependencies({ HostConfig }: ContainerConfig): readonly string[] {
+  const shared = [HostConfig?.NetworkMode, HostConfig?.IpcMode, HostConfig?.PidMode];
+  return [
+    ...(HostConfig?.VolumesFrom ?? []).map((text) => text.split(':')[0] ?? ''),
+    ...(HostConfig?.Links ?? []).map((text) => text.split(':')[0] ?? ''),
+    ...shared.flatMap((mode) => /^container:(.+)$/.exec(mode ?? '')?.[1] ?? []),
+  ];
+}
+
+/** Running containers that are no tasks. */
+function countByNode(places: readonly Place[]): (nodeId: string) => number {
+  const counts = new Map<string, number>();
+  for (const { node, row } of places) {
+    if (row.State !== 'running' || row.Labels?.[taskLabel] !== undefined) continue;
+    counts.set(node.ID, (counts.get(node.ID) ?? 0) + 1);
+  }
+  return (nodeId) => counts.get(nodeId) ?? 0;
+}
