@@ -40,6 +40,12 @@ describe.skipIf(missing)(`attachable networks${missing ? ` (skipped: ${missing} 
     docker(host, 'inspect', '--format', `{{range .NetworkSettings.Networks}}{{.${family}}}{{end}}`, container);
   const idOf = async (host: Host, container: string) =>
     (await docker(host, 'inspect', '--format', '{{.Id}}', container)).slice(0, 12);
+  /** Until all its tasks run. */
+  const serve = async (...args: string[]) => {
+    const id = (await ctl('service', 'create', '--detach', ...args)).trim();
+    const count = args.includes('global') ? 2 : 1;
+    await lab.eventually('its tasks run', async () => (await tasks(id)).length === count);
+  };
   const tasks = async (service: string): Promise<Task[]> => {
     const found = await lab.host(1).api.get<Task[]>('/tasks', { filters: JSON.stringify({ service: [service] }) });
     return found.filter(({ Status, DesiredState }) => Status.State === 'running' && DesiredState === 'running');
@@ -50,7 +56,7 @@ describe.skipIf(missing)(`attachable networks${missing ? ` (skipped: ${missing} 
       'not',
     );
     const flags = ['--network', 'back', '--env', 'TASK_ID={{.Task.ID}}'];
-    await ctl('service', 'create', '--name', 'web', '--mode', 'global', ...flags, 'web:1');
+    await serve('--name', 'web', '--mode', 'global', ...flags, 'web:1');
     const ids = (await tasks('web')).map(({ ID }) => ID).sort();
     expect(ids).toHaveLength(2);
     // Its first words: nobody waits for what is still to be made around it.
@@ -130,7 +136,7 @@ describe.skipIf(missing)(`attachable networks${missing ? ` (skipped: ${missing} 
   test('an internal network has names, and no way out', async () => {
     await ctl('network', 'create', '--driver', 'overlay', '--attachable', '--internal', 'inner');
     const flags = ['--network', 'inner', '--env', 'TASK_ID={{.Task.ID}}'];
-    await ctl('service', 'create', '--name', 'db', ...flags, 'web:1');
+    await serve('--name', 'db', ...flags, 'web:1');
     const [db] = await tasks('db');
     await lab.eventually('the engine has it', async () => (await docker(b, 'network', 'ls')).includes('inner'));
     await run(b, 'in', 'inner');
@@ -147,7 +153,7 @@ describe.skipIf(missing)(`attachable networks${missing ? ` (skipped: ${missing} 
     expect(await docker(b, 'run', '--network', 'closed', 'web:1')).toContain('network closed not found');
     await docker(b, 'network', 'create', 'mixed');
     await ctl('network', 'create', '--driver', 'overlay', '--attachable', 'mixed');
-    await ctl('service', 'create', '--name', 'calm', '--mode', 'global', '--network', 'mixed', 'web:1');
+    await serve('--name', 'calm', '--mode', 'global', '--network', 'mixed', 'web:1');
     expect(await tasks('calm')).toHaveLength(2);
     await lab.eventually('the node says so', async () =>
       JSON.stringify((await lab.nodeOf(2))?.Description).includes('the engine has another network of that name'),

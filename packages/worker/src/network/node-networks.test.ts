@@ -42,7 +42,7 @@ function setUp() {
       close: async () => {},
     },
     guests: {
-      apply: () => done.push('guests'),
+      apply: note('guests'),
       list: () => [],
       onChange: () => () => {},
       problems: () => ['a name is missing'],

@@ -82,8 +82,7 @@ export class Networks implements NodeNetworks {
   async apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
     const { overlay, resolver, vips, guests } = this.#parts;
     resolver.set(views);
-    guests.apply(views);
-    await Promise.all([overlay.apply(views), vips.apply(views)]);
+    await Promise.all([overlay.apply(views), vips.apply(views), guests.apply(views)]);
   }
 
   async attach(task: Task): Promise<EngineEndpoints | undefined> {

@@ -71,7 +71,7 @@ function setUp(machines = ['192.0.2.53']) {
     log: silentLogger,
   });
   open = guests;
-  guests.apply(viewsOf(back));
+  void guests.apply(viewsOf(back));
   return { guests, done, state, asked, followers };
 }
 
@@ -161,7 +161,7 @@ describe('a container made by hand', () => {
     ['is on a machine that resolves for itself', {}, [], {}, '127.0.0.11'],
   ])('that %s', async (_, more, machines, ofView, expected) => {
     const { guests, done, state } = setUp(machines);
-    guests.apply(viewsOf({ ...back, ...ofView }));
+    await guests.apply(viewsOf({ ...back, ...ofView }));
     state.found = [palm(more)];
     await guests.look();
     expect(done).toContain(`asks ${expected} -> 10.0.1.128`);
@@ -178,15 +178,15 @@ describe('a container made by hand', () => {
 
 describe('guests', () => {
   it('are looked for as long as a network has a block here', async () => {
-    const { guests, asked, followers, state } = setUp();
+    const { guests, asked, followers, state, done } = setUp();
     expect(followers.size).toBe(1);
     state.found = [palm()];
     await guests.look();
     const before = asked.length;
-    guests.apply(viewsOf(view('plain', 2, { subnets: [{ subnet: '10.0.2.0/24', gateway: '10.0.2.3' }] })));
-    expect(followers.size).toBe(0);
-    await guests.look();
-    expect([asked.length, guests.list()]).toEqual([before, []]);
+    done.length = 0;
+    await guests.apply(viewsOf(view('plain', 2, { subnets: [{ subnet: '10.0.2.0/24', gateway: '10.0.2.3' }] })));
+    expect([followers.size, asked.length, guests.list()]).toEqual([0, before, []]);
+    expect(done).toContain('cleared');
   });
 
   it('are not all told of when they are very many', async () => {

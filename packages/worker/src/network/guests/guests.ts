@@ -71,15 +71,18 @@ export class NodeGuests {
     this.#work = this.#loop();
   }
 
-  apply(views: ReadonlyMap<string, NetworkView>): void {
+  /** Resolves at once, but when guests cannot be any more: when they have nothing of it. Never rejects. */
+  async apply(views: ReadonlyMap<string, NetworkView>): Promise<void> {
     const attachable = [...views.values()].filter(({ subnets }) => subnets.some(({ block }) => block !== undefined));
     const before = [...this.#views.values()].map(placeOf).join();
     this.#views = new Map(attachable.map((view) => [bridgeName(view.id), view]));
-    if (attachable.length > 0) this.#follow();
-    else {
+    if (attachable.length === 0) {
       this.#following?.abort();
       this.#following = undefined;
+      // Nobody is asked.
+      return this.look();
     }
+    this.#follow();
     if ([...this.#views.values()].map(placeOf).join() !== before) this.#bell.ring();
   }
 

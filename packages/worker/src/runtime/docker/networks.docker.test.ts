@@ -3,6 +3,7 @@ import { isIPv4 } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { realClock, silentLogger } from '@swarmctl/shared/kit';
 import { macOf, type PortConfig, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
@@ -10,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildImages, type Engine, noEngine, startEngine } from '../../../../../test/kit/engine.ts';
 import { type Netns, type NetnsLab, openNetnsLab } from '../../../../../test/kit/netns.ts';
 import { makeTask } from '../../../../../test/kit/runtime-contract.ts';
+import { createDockerGuests } from './guests.ts';
 import { createDockerNetworks } from './networks.ts';
 
 // Overlay networks with real engines: two nodes, each a namespace with its own engine; containers, names and virtual addresses across both. The
@@ -320,6 +322,57 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     expect(await networks.remove('swbnobody')).toBe(true);
     const away = createDockerNetworks({ dockerHost: 'unix:///nowhere.sock' }, node);
     await expect(away.list()).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  it('that users may put containers on have their name, and a part of the addresses to give', async () => {
+    const { engine } = nodes[0] as Node;
+    const node = { nodeId: 'node1', clusterId: 'c1', hostname: 'node1', addr: '10.77.0.1' };
+    const { docker } = engine;
+    const networks = createDockerNetworks({ dockerHost: engine.dockerHost }, node);
+    const guests = createDockerGuests({ dockerHost: engine.dockerHost }, node, { clock: realClock, log: silentLogger });
+    const subnets = [{ subnet: '10.50.9.0/24', gateway: '10.50.9.128', block: '10.50.9.128/28' }];
+    const wanted = { name: 'swarmd_open', knownAs: 'open', bridge: 'swbopen', subnets, internal: false, mtu: 1450 };
+    const put = async (network: string, IPv4Address?: string) => {
+      const EndpointsConfig = { [network]: { ...(IPv4Address && { IPAMConfig: { IPv4Address } }), Aliases: ['palm'] } };
+      const made = await docker.createContainer({
+        ...{ Image: 'bb:1', Cmd: ['sleep', '99'], HostConfig: { NetworkMode: network } },
+        NetworkingConfig: { EndpointsConfig },
+      });
+      await made.start();
+      return made;
+    };
+    // An engine's own of that name, and then of one that an earlier daemon made for tasks alone.
+    const other = await docker.createNetwork({ Name: 'open' });
+    const { block: _, ...plain } = subnets[0]!;
+    expect(await networks.ensure({ ...wanted, subnets: [plain] })).toMatchObject({
+      ...{ name: 'swarmd_open', mtu: 1450 },
+      problem: expect.stringContaining('docker network rm open'),
+    });
+    const task = await put('swarmd_open', '10.50.9.7');
+    await other.remove();
+    expect(await networks.ensure(wanted)).toMatchObject({
+      ...{ name: 'swarmd_open', problem: expect.stringContaining('until the others have been replaced') },
+    });
+    await task.remove({ force: true });
+    expect(await networks.ensure(wanted)).toEqual({ name: 'open', mtu: 1450 });
+    expect(await networks.ensure(wanted)).toEqual({ name: 'open', mtu: 1450 });
+    const guest = await put('open');
+    const [found, ...more] = await guests.list(new Set(['swbopen']));
+    expect(more).toEqual([]);
+    expect(found).toMatchObject({ containerId: guest.id, isElsewhere: false });
+    expect(found?.networks[0]).toMatchObject({ bridge: 'swbopen', addresses: ['10.50.9.129'] });
+    expect(found?.networks[0]?.names).toContain('palm');
+    expect(await guests.list(new Set(['swbother']))).toEqual([]);
+    expect(await networks.remove('swbopen')).toBe(false);
+    // A network of the same name that came after it takes its place.
+    await guest.remove({ force: true });
+    expect(await networks.ensure({ ...wanted, name: 'swarmd_next', bridge: 'swbnext' })).toMatchObject({
+      name: 'open',
+    });
+    expect((await networks.list()).filter(({ name }) => name === 'open')).toEqual([
+      { name: 'open', bridge: 'swbnext' },
+    ]);
+    expect(await networks.remove('swbnext')).toBe(true);
   });
 
   it('leave no trace', async () => {
