@@ -56,6 +56,73 @@ configs:
   site: {file: ./site.conf}
 `;
 
+/** A bit of everything; its tasks run nowhere. */
+const everything = `version: "3.9"
+services:
+  a:
+    image: web:1
+    command: sh -c "sleep 1"
+    entrypoint: ["/serve", "x"]
+    hostname: h
+    user: "1000:1000"
+    working_dir: /w
+    init: true
+    tty: true
+    stdin_open: true
+    read_only: true
+    stop_signal: SIGINT
+    stop_grace_period: 1m30s
+    labels: {a: b}
+    environment: {Z: "1", A: two words, E: ""}
+    ports: ["8000-8002:80-82", {target: 53, published: 53, protocol: udp, mode: host}, "9000"]
+    volumes:
+      - /tmp:/hosttmp:ro
+      - data:/data
+      - named:/named:nocopy
+      - {type: tmpfs, target: /t, tmpfs: {size: 1048576}}
+      - {type: bind, source: /var, target: /v, read_only: true, bind: {propagation: rslave}}
+    dns: [9.9.9.9]
+    dns_search: example.com
+    extra_hosts: ["x:10.0.0.1", "y:10.0.0.2"]
+    cap_add: [NET_ADMIN]
+    cap_drop: [ALL]
+    sysctls: {net.core.somaxconn: 9}
+    ulimits: {nofile: {soft: 10, hard: 20}, nproc: 7}
+    logging: {driver: json-file, options: {max-size: 1m}}
+    healthcheck: {test: [CMD, "true"], interval: 5s, timeout: 2s, retries: 3, start_period: 4s}
+    networks: {n1: {aliases: [one, two]}, default: }
+    configs: [{source: c, target: /c, uid: "5", gid: "6", mode: 0440}]
+    secrets: [s]
+    deploy:
+      replicas: 0
+      labels: {d: e}
+      endpoint_mode: vip
+      placement: {constraints: [node.role==worker], preferences: [{spread: node.labels.z}], max_replicas_per_node: 2}
+      resources:
+        limits: {cpus: "0.5", memory: 64M, pids: 50}
+        reservations: {cpus: "0.1", memory: 32M, generic_resources: [{discrete_resource_spec: {kind: ssd, value: 1}}]}
+      restart_policy: {condition: on-failure, delay: 1s, max_attempts: 3, window: 10s}
+      update_config: {parallelism: 2, delay: 1s, failure_action: rollback, monitor: 3s, max_failure_ratio: 0.25, order: start-first}
+      rollback_config: {parallelism: 0, order: stop-first}
+  b:
+    image: web:1
+    healthcheck: {disable: true}
+    deploy: {mode: global, placement: {constraints: [node.labels.none==1]}}
+  c:
+    image: web:1
+    restart: on-failure:4
+    deploy: {replicas: 0}
+networks:
+  n1: {internal: true, driver: overlay, attachable: true, ipam: {config: [{subnet: 10.99.0.0/24}]}, labels: [x=y]}
+volumes:
+  data:
+  named: {name: v-named, driver: local, driver_opts: {o: size=1m}, labels: {l: m}}
+secrets:
+  s: {file: ./pass.txt, labels: {q: r}}
+configs:
+  c: {file: ./site.conf}
+`;
+
 describe.skipIf(missing)(`stacks${missing ? ` (skipped: ${missing} is missing)` : ''}`, () => {
   let lab: Lab;
   let manager: Host;
@@ -101,8 +168,8 @@ describe.skipIf(missing)(`stacks${missing ? ` (skipped: ${missing} is missing)` 
         ...['timeout', '5', 'busybox', 'wget', '-q', '-O', '-', `http://10.77.0.1:8090/cgi-bin/ask${query}`],
       )
     ).out.trim();
-  const answers = (note: string) =>
-    lab.eventually(`the site answers with ${note}`, async () => (await ask()).split('\n').includes(note));
+  const answers = (note: string, query = '') =>
+    lab.eventually(`the site answers with ${note}`, async () => (await ask(query)).split('\n').includes(note));
   async function left(): Promise<string[]> {
     const label = JSON.stringify({ label: ['com.docker.stack.namespace'] });
     const lists = await Promise.all(
@@ -122,7 +189,7 @@ describe.skipIf(missing)(`stacks${missing ? ` (skipped: ${missing} is missing)` 
       'all run',
       async () => (await lab.tasksOf('shop_web')).length + (await lab.tasksOf('shop_db')).length === 3,
     );
-    await lab.eventually('the site takes notes', async () => (await ask(`?${noteOf(client)}`)) !== '');
+    await answers(noteOf(client), `?${noteOf(client)}`);
     expect(await inside('shop_web', 'cat', '/run/secrets/pass', '/etc/site.conf')).toBe('onea site');
     expect(await ctl('deploy', '--dry-run', ...files('compose.yaml'), 'shop')).toBe('Nothing to do\n');
     // The same again: secrets and configs are posted once more, and nothing is replaced.
@@ -143,6 +210,14 @@ describe.skipIf(missing)(`stacks${missing ? ` (skipped: ${missing} is missing)` 
       'shop 2\n',
     ]);
     expect(await docker(client, 'rm', 'shop')).toContain('Removing network shop_front\n');
+    expect(await left()).toEqual([]);
+  });
+
+  test.each(clients.slice(0, 1))('%s and swarmctl come to the same with whatever a file may say', async (client) => {
+    file('all.yaml', everything);
+    await docker(client, 'deploy', ...files('all.yaml'), 'all');
+    expect(await ctl('deploy', '--dry-run', '--prune', ...files('all.yaml'), 'all')).toBe('Nothing to do\n');
+    await ctl('rm', 'all');
     expect(await left()).toEqual([]);
   });
 
