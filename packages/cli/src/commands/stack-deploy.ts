@@ -7,7 +7,6 @@ import { Problems } from '../compose/problems.ts';
 import { type ReadStack, readStack } from '../compose/read-stack.ts';
 import type { Stack } from '../compose/stack.ts';
 import type { Shell } from '../runtime.ts';
-import { absentFlags } from '../service/flags.ts';
 import { apply } from '../stack/apply.ts';
 import { readCurrent } from '../stack/current.ts';
 import { showDifference } from '../stack/diff.ts';
@@ -57,9 +56,10 @@ export async function config(args: Args, shell: Shell): Promise<void> {
   shell.out(printed(project.file));
 }
 
+/** Docker has this flag; what it needs is not here yet. */
 function refuseAbsent(args: Args): void {
-  const why = absentFlags['with-registry-auth'];
-  if (why && args.flag('with-registry-auth')) throw new ClusterError('unimplemented', `--with-registry-auth: ${why}`);
+  if (!args.flag('with-registry-auth')) return;
+  throw new ClusterError('unimplemented', '--with-registry-auth: registry credentials are not supported yet');
 }
 
 function waits(args: Args): boolean {

@@ -3,7 +3,7 @@ import { capabilities } from './capabilities.ts';
 import { environmentOf, labelsOfFiles } from './environment.ts';
 import { help, type Project } from './load.ts';
 import { mountSpec, tmpfsOptions } from './mount-spec.ts';
-import { nameOf, withNamespace } from './names.ts';
+import { declaredAs, nameOf, withNamespace } from './names.ts';
 import { privileges } from './privileges.ts';
 import type { Report } from './report.ts';
 import { type ComposeService, hostAddress, type Reference } from './service-shape.ts';
@@ -139,7 +139,7 @@ function references(
   const known = project.file[table] ?? {};
   const found = (service[table] ?? []).flatMap((reference, i) => {
     const source = reference.source ?? '';
-    const declared = known[source];
+    const declared = declaredAs(known, source);
     if (!declared) {
       const right = help(source, Object.keys(known));
       report.error([...path, table, i], `there is no ${kind} '${source}' under ${table}${right}`);

@@ -1,5 +1,6 @@
 import type { ComposeFile } from './file-shape.ts';
 import { help } from './load.ts';
+import { declaredAs } from './names.ts';
 import type { Report } from './report.ts';
 import type { ComposeService, Condition } from './service-shape.ts';
 import type { Path } from './tree.ts';
@@ -17,7 +18,7 @@ export function dependenciesOf(key: string, service: ComposeService, file: Compo
   return Object.entries(service.depends_on ?? {}).flatMap(
     ([on, { condition = 'service_started', required = true }]) => {
       const path: Path = ['services', key, 'depends_on', on];
-      const other = file.services?.[on];
+      const other = declaredAs(file.services, on);
       if (!other) {
         const known = Object.keys(file.services ?? {}).filter((one) => one !== key);
         if (required) report.error(path, `there is no service ${on}, or its profile is not wanted${help(on, known)}`);

@@ -64,6 +64,7 @@ describe('a key of a service', () => {
     ],
     ['ports: ["127.0.0.1::80"]', '4:13: services.web.ports[0]: host_ip needs a published port'],
     ['volumes: ["dat:/x"]', '4:15: services.web.volumes[0]: there is no volume dat under volumes'],
+    ['volumes: ["constructor:/x"]', '4:15: services.web.volumes[0]: there is no volume constructor under volumes'],
     [
       'volumes: ["a/b:/x"]',
       '4:15: services.web.volumes[0]: there is no volume a/b under volumes; a folder of the node begins with / or ./',
@@ -87,6 +88,7 @@ describe('a key of a service', () => {
     ],
     ['network_mode: host\nnetworks: [default]', '4:19: services.web.network_mode: there are networks as well'],
     ['secrets: [pass]', "4:15: services.web.secrets[0]: there is no secret 'pass' under secrets"],
+    ['secrets: [constructor]', "4:15: services.web.secrets[0]: there is no secret 'constructor' under secrets"],
     ['environment: ["=x"]', "4:19: services.web.environment[0]: expected KEY=value, not '=x'"],
     ['environment: {A: [1]}', '4:22: services.web.environment.A: expected a single value, not a list'],
     ['env_file: nosuch.env', '4:15: services.web.env_file[0]: cannot read nosuch.env: there is no such file'],

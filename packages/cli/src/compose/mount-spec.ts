@@ -2,7 +2,7 @@ import type { Mount as MountSpec } from '@swarmctl/shared/model';
 import type { ComposeFile } from './file-shape.ts';
 import { help } from './load.ts';
 import type { Mount } from './mounts-shape.ts';
-import { isExternal, nameOf, withNamespace } from './names.ts';
+import { declaredAs, isExternal, nameOf, withNamespace } from './names.ts';
 import type { Report } from './report.ts';
 import type { Path } from './tree.ts';
 import { labelsOf, sizeOf } from './values.ts';
@@ -90,7 +90,7 @@ function volumeOptions(
   // One that nobody names is each task's own.
   if (mount.source === undefined) return ownOptions;
   const known = file.volumes ?? {};
-  const volume = known[mount.source];
+  const volume = declaredAs(known, mount.source);
   if (!volume) {
     const right = mount.source.includes('/')
       ? '; a folder of the node begins with / or ./'

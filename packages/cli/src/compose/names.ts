@@ -34,3 +34,7 @@ export const wrongStackName = (name: string): string | undefined =>
   /^[a-zA-Z0-9](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9])?$/.test(name)
     ? undefined
     : `invalid stack name '${name}': it has letters, digits, dots, dashes and underscores, and begins and ends with a letter or digit`;
+
+/** What is declared under a key; nothing of what every object has. */
+export const declaredAs = <T>(table: Readonly<Record<string, T>> | undefined, key: string): T | undefined =>
+  table && Object.hasOwn(table, key) ? table[key] : undefined;

@@ -3,7 +3,7 @@ import { type BuildContext, containerSpec, defined } from './container-spec.ts';
 import type { Deploy, Rolling } from './deploy-shape.ts';
 import type { ComposeNetwork } from './file-shape.ts';
 import { help } from './load.ts';
-import { imageLabel, nameOf, scoped, withNamespace } from './names.ts';
+import { declaredAs, imageLabel, nameOf, scoped, withNamespace } from './names.ts';
 import { portSpecs } from './port-spec.ts';
 import type { Report } from './report.ts';
 import { resourcesOf } from './resources.ts';
@@ -143,7 +143,7 @@ function attachments(key: string, service: ComposeService, { stack, project, rep
   const known: Readonly<Record<string, ComposeNetwork>> = { default: {}, ...project.file.networks };
   const wanted = Object.entries(networks ?? { default: {} });
   const found = wanted.flatMap(([name, { aliases = [] }]) => {
-    const declared = known[name];
+    const declared = declaredAs(known, name);
     if (!declared) {
       report.error(
         [...path, 'networks', name],
