@@ -7,8 +7,8 @@ import { median, print, quantile } from './stats.ts';
 
 // `npm run bench:raft [-- ROUNDS]`: three raft-ts members against three of etcd, by turns on this machine: separate processes, TLS with client
 // certificates between members, everything synced to the disk. Clients write to the leader by the same requests: etcd's JSON over HTTP/1.1, kept
-// alive, which costs etcd its gateway and raft-ts a small server of its own (kv-http.ts). Then kill -9 of the leader until a write succeeds. Ratios are medians over pairs
-// of turns, one right after the other: what else the machine does comes and goes.
+// alive, which costs etcd its gateway and raft-ts a small server of its own (kv-http.ts). Ratios are medians over pairs of turns, one right after the
+// other: what else the machine does comes and goes. Then kill -9 of the leader until a write succeeds.
 // `-- --latency ROUNDS`: one client only. `-- --load SECONDS` watches raft-ts alone for elections that nobody needed while every core is kept busy.
 
 const args = process.argv.slice(2);
