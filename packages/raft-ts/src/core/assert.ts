@@ -57,6 +57,10 @@ export function checkMessage(m: Message): void {
   check('message vote', m.vote);
   check('message reject hint', m.rejectHint);
   checkEntries(m.entries);
+  if (m.known !== undefined) {
+    check('known index', m.known.index);
+    check('known term', m.known.term);
+  }
   if (m.snapshot === undefined) return;
   const { index, term, confState } = m.snapshot.meta;
   check('snapshot index', index);

@@ -516,6 +516,8 @@ describe('the door', () => {
     { from: tooLarge },
     { vote: tooLarge },
     { rejectHint: tooLarge },
+    { known: { index: tooLarge, term: 1 } },
+    { known: { index: 2, term: tooLarge } },
     { entries: [{ type: 'normal', term: tooLarge, index: 2, data }] },
     { entries: [{ type: 'normal', term: 1, index: tooLarge, data }] },
     { snapshot: { meta: { ...meta, index: tooLarge }, data } },
