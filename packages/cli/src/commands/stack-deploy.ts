@@ -22,13 +22,13 @@ export async function deploy(args: Args, shell: Shell): Promise<void> {
   const name = args.text('stack') ?? '';
   const wrong = wrongStackName(name);
   if (wrong) throw new ClusterError('invalid-argument', wrong);
-  const isWaiting = waits(args);
+  const [isWaiting, isDry] = [waits(args), args.flag('dry-run')];
   const { stack, warnings } = read(args, shell, name);
-  if (!isWaiting) refuseConditions(stack);
+  if (!isWaiting && !isDry) refuseConditions(stack);
   for (const warning of warnings) shell.err(`${warning}\n`);
   const client = shell.client();
   const plan = planOf(stack, await readCurrent(client, stack), { prune: args.flag('prune') });
-  if (args.flag('dry-run')) {
+  if (isDry) {
     shell.out(showPlan(plan));
     return;
   }

@@ -166,6 +166,9 @@ test('conditions are met by waiting alone', async () => {
     ),
   });
   expect(requests).toEqual([]);
+  expect((await swarmctl('stack', 'deploy', '--dry-run', '-c', file, 's')).out).toBe(
+    'Would create network s_default\nWould create service s_b\nWould create service s_a\n',
+  );
 });
 
 test('config prints what files come to', async () => {
