@@ -74,7 +74,7 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
           listen: async (network, addr) => void names.push(`${network} ${addr}`),
           attached: (task, { addrs }) => void names.push(`${task} ${addrs.map(({ addr }) => addr).join()}`),
           detached: () => {},
-          machines: async () => [],
+          machines: async () => ['192.0.2.53'],
         },
       },
     );
@@ -219,6 +219,18 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     engine.busy.clear();
     await expect.poll(() => devices(space), { timeout: 5_000 }).toEqual([]);
     expect(engine.networks.size).toBe(0);
+  });
+
+  it('lead what containers made by hand ask to the node, as long as it answers', async () => {
+    const { overlay, engine, space } = nodes[0];
+    const table = () => space.run('nft', 'list', 'table', 'inet', guardTable(space.name));
+    const subnets = [{ subnet: '10.0.1.0/24', gateway: '10.0.1.128', block: '10.0.1.128/28' }];
+    await overlay.apply(viewsOf(view(1, [], { attachable: true, subnets })));
+    await expect.poll(() => engine.networks.get(`swarmd_${id}`)).toMatchObject({ knownAs: 'net', subnets });
+    expect(table()).toContain('ip daddr 192.0.2.53');
+    engine.busy.add(bridge);
+    await overlay.apply(viewsOf());
+    expect(table()).not.toContain('c_names');
   });
 
   it('come back after they went', async () => {

@@ -253,7 +253,10 @@ export class NodeOverlay implements Overlay {
 
   /** Before the networks are there. */
   async #keepStrangersOut(): Promise<void> {
-    const networks = [...this.#slots.values()].map(({ view }) => guarded(view));
+    // Of one that only a container keeps, nobody answers for names any more.
+    const networks = [...this.#slots.values()].map(({ view, isListed }) =>
+      isListed ? guarded(view) : { ...guarded(view), asking: [] },
+    );
     this.#unguarded = undefined;
     const hasGuests = networks.some(({ asking }) => asking.length > 0);
     const resolvers = hasGuests ? await this.#modules.resolver.machines() : [];
