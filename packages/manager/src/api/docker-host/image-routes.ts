@@ -1,4 +1,4 @@
-import { request as httpRequest } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Writable } from 'node:stream';
 import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -11,6 +11,7 @@ import {
   type Engine,
   type EngineAnswer,
   hostnameOf,
+  textOf,
   warningOf,
   workMs,
 } from './engines.ts';
@@ -201,30 +202,37 @@ async function pullTo(host: DockerHost, engine: Engine, pull: Pull, to: Writable
   const stream = await host.room.dial(engine.node.ID);
   const { path, headers, prefix, signal } = pull;
   const outgoing = httpRequest({ createConnection: () => stream, method: 'POST', path, headers, signal });
-  const answer = await new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     outgoing.once('response', resolve);
     outgoing.once('error', reject);
     outgoing.end();
   });
+  answer.setEncoding('utf8');
+  if (answer.statusCode !== 200) {
+    const said = await textOf(answer);
+    throw Object.assign(new Error(messageIn(said)), { status: answer.statusCode });
+  }
+  begin();
   let rest = '';
   let failure: string | undefined;
-  if (answer.statusCode === 200) begin();
-  answer.setEncoding('utf8');
   for await (const chunk of answer) {
     const lines = `${rest}${chunk}`.split('\n');
     rest = lines.pop() ?? '';
-    if (answer.statusCode !== 200) continue;
     for (const line of lines.filter((one) => one.trim() !== '')) {
       const said = JSON.parse(line) as { id?: string; status?: string; error?: string };
       if (said.error !== undefined) failure = said.error;
       else to.write(`${JSON.stringify(named(said, prefix))}\r\n`);
     }
   }
-  if (answer.statusCode !== 200) {
-    const message = (JSON.parse(rest || '{}') as { message?: string }).message ?? rest;
-    throw Object.assign(new Error(message), { status: answer.statusCode });
-  }
   if (failure !== undefined) throw new Error(failure);
+}
+
+function messageIn(text: string): string {
+  try {
+    return (JSON.parse(text) as { message?: string }).message ?? text;
+  } catch {
+    return text;
+  }
 }
 
 /** Lines of one id replace each other on a terminal. */

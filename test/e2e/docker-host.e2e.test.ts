@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Lab, noLab } from '../lab/lab.ts';
+
+// Docker's own command line on a cluster of two hosts, as if it were one: by the manager that leads and by the one that follows, on containers that
+// are here and there. The tests share one lab and run in order.
+
+const missing = noLab('docker', 'script');
+const name = `dh${process.pid}`;
+
+describe.skipIf(missing)(`the cluster as one Docker host${missing ? ` (skipped: ${missing} is missing)` : ''}`, () => {
+  let lab: Lab;
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'swarm-dh-'));
+    lab = await Lab.up({ name, nodes: 2, managers: 2 });
+    for (const [container, host] of [
+      ['here', 'node1'],
+      ['there', 'node2'],
+    ] as const) {
+      const at = ['-e', `constraint:node.hostname==${host}`];
+      await docker(1, ['run', '-d', '--name', container, ...at, 'bb:1', 'sh', '-c', 'echo begun; sleep 1000']);
+    }
+  }, 180_000);
+  afterAll(async () => {
+    await Lab.remove(name);
+    rmSync(folder, { recursive: true, force: true });
+  }, 60_000);
+
+  const hostOf = (number: number) => ({ ...process.env, DOCKER_HOST: lab.host(number).daemon.swarmdHost });
+
+  function run(program: string, args: readonly string[], env: NodeJS.ProcessEnv, input = '') {
+    const child = spawn(program, args, { env, stdio: 'pipe' });
+    const said = { out: '', err: '' };
+    child.stdout.on('data', (chunk) => {
+      said.out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      said.err += chunk;
+    });
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+    const ended = new Promise<{ code: number; out: string; err: string }>((resolve) =>
+      child.once('close', (code) => resolve({ code: code ?? 1, ...said })),
+    );
+    return { child, said, ended };
+  }
+
+  /** Its output, by the API of host `number`; rejects when it fails. */
+  async function docker(number: number, args: readonly string[], input = ''): Promise<string> {
+    const { code, out, err } = await run('docker', args, hostOf(number), input).ended;
+    if (code !== 0) throw new Error(`docker ${args.join(' ')}: exit ${code}: ${err}${out}`);
+    return out.trim();
+  }
+
+  const failing = (number: number, args: readonly string[]) => run('docker', args, hostOf(number)).ended;
+
+  /** On a terminal, which sends the line ends as `\r\n`. */
+  const onTerminal = (number: number, command: string, input: string) =>
+    run('script', ['-qec', `docker ${command}`, '/dev/null'], hostOf(number), input).ended;
+
+  /** The leader and another node; the follower, the leader and its own node. */
+  const each = [
+    { host: 1, container: 'there' },
+    { host: 2, container: 'here' },
+  ];
+
+  test('all containers are listed, with their nodes', async () => {
+    const format = ['--format', '{{.Names}} {{.Label "swarmctl.node"}}'];
+    for (const host of [1, 2]) {
+      expect((await docker(host, ['ps', ...format])).split('\n').sort()).toEqual(['here node1', 'there node2']);
+      expect(await docker(host, ['ps', ...format, '--filter', 'node=node2'])).toBe('there node2');
+    }
+    const id = await docker(2, ['inspect', '-f', '{{.Id}}', 'there']);
+    expect(await docker(1, ['inspect', '-f', '{{.Name}}', id.slice(0, 8)])).toBe('/there');
+    // The CLI decodes into types of its own: what it does not know shows in the raw answer alone.
+    expect(await lab.host(1).api.get(`/containers/${id}/json`)).toMatchObject({ Node: { Name: 'node2' } });
+  });
+
+  test.each(each)(
+    'exec in $container by host $host: with input, its end, a terminal and an exit status',
+    async ({ host, container }) => {
+      expect(await docker(host, ['exec', container, 'hostname'])).toBe(
+        (await docker(host, ['inspect', '-f', '{{.Id}}', container])).slice(0, 12),
+      );
+      const much = randomBytes(300_000).toString('hex');
+      expect(await docker(host, ['exec', '-i', container, 'cat'], much)).toBe(much);
+      const shell = await onTerminal(host, `exec -it ${container} sh`, 'tty\nexit 7\n');
+      expect(shell.out).toContain('/dev/pts/');
+      expect(shell.code).toBe(7);
+      expect(await failing(host, ['exec', container, 'sh', '-c', 'exit 9'])).toMatchObject({ code: 9 });
+    },
+  );
+
+  test.each(each)('cp to $container by host $host and back', async ({ host, container }) => {
+    const [file, back] = [join(folder, 'file'), join(folder, 'back')];
+    writeFileSync(file, randomBytes(5_000_000));
+    await docker(host, ['cp', file, `${container}:/file`]);
+    await docker(host, ['cp', `${container}:/file`, back]);
+    const digest = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
+    expect(digest(back)).toBe(digest(file));
+    expect(await failing(host, ['cp', `${container}:/nosuch`, back])).toMatchObject({ code: 1 });
+  });
+
+  test.each(each)(
+    'logs, top, stats, port, diff, pause and update of $container by host $host',
+    async ({ host, container }) => {
+      expect(await docker(host, ['logs', container])).toBe('begun');
+      expect(await docker(host, ['top', container])).toContain('sleep 1000');
+      expect(await docker(host, ['stats', '--no-stream', '--format', '{{.Name}}', container])).toBe(container);
+      expect(await docker(host, ['port', container])).toBe('');
+      await docker(host, ['exec', container, 'touch', '/new']);
+      expect(await docker(host, ['diff', container])).toContain('A /new');
+      await docker(host, ['pause', container]);
+      expect(await docker(host, ['inspect', '-f', '{{.State.Status}}', container])).toBe('paused');
+      await docker(host, ['unpause', container]);
+      await docker(host, ['update', '--restart', 'no', container]);
+    },
+  );
+
+  test('logs are followed until the reader goes', async () => {
+    const pipe = 'rm -f /tmp/pipe; mkfifo /tmp/pipe';
+    await docker(2, ['run', '-d', '--name', 'talker', 'bb:1', 'sh', '-c', `${pipe}; while :; do cat /tmp/pipe; done`]);
+    const { child, said, ended } = run('docker', ['logs', '-f', 'talker'], hostOf(2));
+    for (const word of ['one', 'two']) {
+      await docker(1, ['exec', 'talker', 'sh', '-c', `until [ -p /tmp/pipe ]; do :; done; echo ${word} >/tmp/pipe`]);
+      await expect.poll(() => said.out, { timeout: 5_000 }).toContain(word);
+    }
+    child.kill('SIGINT');
+    await ended;
+    await docker(1, ['rm', '-f', 'talker']);
+  });
+
+  test('run: output, input, status, removal; attach', async () => {
+    for (const host of [1, 2]) {
+      expect(await docker(host, ['run', '--rm', 'bb:1', 'echo', 'out'])).toBe('out');
+      expect(await docker(host, ['run', '--rm', '-i', 'bb:1', 'cat'], 'in')).toBe('in');
+      expect(await failing(host, ['run', '--rm', 'bb:1', 'sh', '-c', 'exit 3'])).toMatchObject({ code: 3 });
+      const id = await docker(host, ['run', '-dit', 'bb:1', 'sh']);
+      const shell = await onTerminal(host, `attach ${id}`, 'echo at$((1+1))ached\nexit 4\n');
+      expect(shell.out).toContain('at2ached');
+      expect(shell.code).toBe(4);
+      expect(await docker(host, ['wait', id])).toBe('4');
+      await docker(host, ['rm', id]);
+    }
+  });
+
+  test('containers go where there are fewer, and beside those that they refer to', async () => {
+    const nodeOf = (container: string) =>
+      docker(1, ['ps', '--filter', `name=${container}`, '--format', '{{.Label "swarmctl.node"}}']);
+    for (const one of ['first', 'second']) await docker(1, ['run', '-d', '--name', one, 'bb:1', 'sleep', '1000']);
+    expect([await nodeOf('first'), await nodeOf('second')].sort()).toEqual(['node1', 'node2']);
+    await docker(1, ['run', '-d', '--name', 'third', '--network', 'container:there', 'bb:1', 'sleep', '1000']);
+    expect(await nodeOf('third')).toBe('node2');
+    expect(await failing(1, ['run', '-e', 'constraint:node.hostname==nosuch', 'bb:1'])).toMatchObject({
+      code: 125,
+      err: expect.stringContaining('node.hostname==nosuch on 2 nodes'),
+    });
+    expect((await failing(2, ['run', '--name', 'first', 'bb:1'])).err).toContain('name "/first" is already in use');
+    await docker(2, ['rename', 'first', 'other']);
+    await docker(2, ['stop', '-t', '0', 'other']);
+    await docker(1, ['start', 'other']);
+    await docker(1, ['rm', '-f', 'other', 'second', 'third']);
+  });
+
+  test('images and volumes of all nodes', async () => {
+    await docker(2, ['tag', 'bb:1', 'mine:1']);
+    for (const { engine } of lab.hosts) await engine.docker.getImage('mine:1').inspect();
+    expect(await docker(1, ['images', '-q', 'mine'])).toHaveLength(12);
+    await docker(1, ['rmi', 'mine:1']);
+    expect((await failing(2, ['image', 'inspect', 'mine:1'])).err).toContain('No such image: mine:1');
+    const pulled = await failing(2, ['pull', 'registry.invalid/nosuch:1']);
+    expect(pulled.code).toBe(1);
+    expect(pulled.err).toMatch(/node1: .*node2: |node2: .*node1: /s);
+
+    await docker(2, ['volume', 'create', 'data']);
+    for (const { engine } of lab.hosts) await engine.docker.getVolume('data').inspect();
+    expect(await docker(1, ['volume', 'ls', '-q'])).toBe('data');
+    expect(await docker(2, ['volume', 'inspect', '-f', '{{.Status.Nodes}}', 'data'])).toBe('[node1 node2]');
+    await docker(1, ['volume', 'rm', 'data']);
+    expect((await failing(1, ['volume', 'inspect', 'data'])).err).toContain('no such volume');
+  });
+
+  test('df and prune', async () => {
+    expect(await docker(1, ['system', 'df', '--format', '{{.Type}} {{.TotalCount}}'])).toContain('Containers 2');
+    for (const host of ['node1', 'node2']) {
+      await docker(1, ['run', '-e', `constraint:node.hostname==${host}`, 'bb:1', 'touch', '/x']);
+    }
+    expect(await docker(2, ['ps', '-aq', '--filter', 'status=exited'])).toHaveLength(2 * 12 + 1);
+    expect(await docker(2, ['system', 'prune', '-f', '--volumes'])).toContain('Deleted Containers');
+    expect(await docker(2, ['ps', '-aq', '--filter', 'status=exited'])).toBe('');
+  });
+
+  test('what there is not is said as Docker says it', async () => {
+    expect((await failing(1, ['logs', 'nosuch'])).err).toContain('No such container: nosuch');
+    expect((await failing(2, ['inspect', 'nosuch'])).err).toContain('No such object: nosuch');
+  });
+
+  test('a container of a task is one of them, and another comes for it', async () => {
+    await lab.host(1).ctl('service', 'create', '--detach', '--name', 'web', '--restart-delay', '0s', 'web:1');
+    const ids = async () => await docker(2, ['ps', '-q', '--no-trunc', '--filter', 'name=web.1.']);
+    await expect.poll(ids, { timeout: 10_000 }).not.toBe('');
+    const first = await ids();
+    await docker(2, ['rm', '-f', first]);
+    await expect.poll(ids, { timeout: 10_000 }).not.toMatch(new RegExp(`^(?:${first})?$`));
+  });
+});
