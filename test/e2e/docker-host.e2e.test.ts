@@ -206,6 +206,10 @@ describe.skipIf(missing)(`the cluster as one Docker host${missing ? ` (skipped: 
     const ids = async () => await docker(2, ['ps', '-q', '--no-trunc', '--filter', 'name=web.1.']);
     await expect.poll(ids, { timeout: 10_000 }).not.toBe('');
     const first = await ids();
+    for (const reference of ['web', 'web.1']) {
+      expect(await lab.host(2).ctl('exec', '-e', 'A=b', reference, 'sh', '-c', 'echo $A')).toBe('b\n');
+    }
+    await expect(lab.host(1).ctl('exec', 'web', 'sh', '-c', 'exit 6')).rejects.toThrow('exit 6');
     await docker(2, ['rm', '-f', first]);
     await expect.poll(ids, { timeout: 10_000 }).not.toMatch(new RegExp(`^(?:${first})?$`));
   });

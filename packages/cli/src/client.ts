@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { Endpoint } from './context.ts';
 
@@ -47,6 +48,30 @@ export class Client {
     const response = await this.#send('GET', path, query, undefined, signal);
     if ((response.statusCode ?? 500) >= 400) throw errorOf(response.statusCode ?? 500, await text(response));
     return response;
+  }
+
+  /** A POST whose connection becomes a stream of bytes, as of attach and exec. */
+  upgrade(path: string, body: unknown): Promise<Duplex> {
+    const sent = JSON.stringify(body);
+    const headers = {
+      ...{ 'user-agent': 'swarmctl', connection: 'Upgrade', upgrade: 'tcp' },
+      ...{ 'content-type': 'application/json', 'content-length': Buffer.byteLength(sent) },
+    };
+    return new Promise((resolve, reject) => {
+      const options = { ...connectionOptions(this.endpoint), method: 'POST', path: `${version}${path}`, headers };
+      const outgoing = (this.endpoint.tls ? httpsRequest : httpRequest)(options);
+      outgoing.once('upgrade', (_response, socket: Duplex, head: Buffer) => {
+        // What we have to say may end before what we hear.
+        socket.allowHalfOpen = true;
+        if (head.length > 0) socket.unshift(head);
+        resolve(socket);
+      });
+      outgoing.once('response', (response) => {
+        text(response).then((content) => reject(errorOf(response.statusCode ?? 500, content)), reject);
+      });
+      outgoing.once('error', (error: NodeJS.ErrnoException) => reject(unreachable(this.endpoint, error)));
+      outgoing.end(sent);
+    });
   }
 
   async #json<T>(method: string, path: string, query: QueryValues, body?: unknown): Promise<T> {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { ClusterError, realClock } from '@swarmctl/shared/kit';
 import yargs, { type Argv } from 'yargs';
 import { Client } from './client.ts';
+import { execCommands, valuedExecFlags } from './commands/exec.ts';
 import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
 import { payloadCommands, standardInput } from './commands/payload.ts';
@@ -73,6 +74,9 @@ export async function run(
       terminal: { isTty: process.stdout.isTTY ?? false, columns: process.stdout.columns ?? 80, write: out },
       out,
       err,
+      exit: (code) => {
+        status = Math.max(status, code);
+      },
       fail: (message) => fail(message, 1),
     };
     await parser(rest, shell).parseAsync();
@@ -109,6 +113,7 @@ function cutServiceCommand(
   argv: readonly string[],
   env: Environment,
 ): { rest: readonly string[]; trailing: readonly string[] } {
+  if (argv[0] === 'exec') return cutExecCommand(argv);
   if (argv[0] !== 'service' || argv[1] !== 'create') return { rest: argv, trailing: [] };
   const valued = valuedCreateFlags(env);
   for (let at = 2; at < argv.length; at++) {
@@ -118,6 +123,16 @@ function cutServiceCommand(
     if (!word.startsWith('-') || word === '-') return { rest: argv.slice(0, at + 1), trailing: argv.slice(at + 1) };
     if (valued.has(word)) at++;
     else checkCreateFlag(word, env);
+  }
+  return { rest: argv, trailing: [] };
+}
+
+/** `exec [FLAGS] SERVICE COMMAND…`, likewise. */
+function cutExecCommand(argv: readonly string[]): { rest: readonly string[]; trailing: readonly string[] } {
+  for (let at = 1; at < argv.length; at++) {
+    const word = argv[at] ?? '';
+    if (valuedExecFlags.has(word)) at++;
+    else if (!word.startsWith('-')) return { rest: argv.slice(0, at + 1), trailing: argv.slice(at + 1) };
   }
   return { rest: argv, trailing: [] };
 }
@@ -183,7 +198,7 @@ function parser(argv: readonly string[], shell: Shell): Argv {
         );
     });
   }
-  for (const command of systemCommands(version)) root.command(toModule(command, shell));
+  for (const command of [...execCommands, ...systemCommands(version)]) root.command(toModule(command, shell));
   return root.strict().demandCommand(1, 'swarmctl needs a command; "swarmctl --help" lists them');
 }
 

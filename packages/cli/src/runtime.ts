@@ -17,6 +17,8 @@ export interface Shell {
   readonly terminal: Terminal;
   out(text: string): void;
   err(text: string): void;
+  /** The exit code, of a command that has one of its own. */
+  exit(code: number): void;
   /** Remembers a failure and goes on: the exit code will be 1. */
   fail(message: string): void;
 }

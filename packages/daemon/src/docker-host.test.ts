@@ -1,0 +1,303 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ClusterError, ManualClock, silentLogger } from '@swarmctl/shared/kit';
+import { EngineDoor } from '@swarmctl/worker';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { testApi } from '../../../test/kit/api.ts';
+import { aCluster, aNode, aStore } from '../../../test/kit/builders.ts';
+
+// The API of the manager, the door of the nodes and engines that are not real: what is looked up, merged, passed on and refused.
+
+const idOf = (text: string) => text.repeat(64).slice(0, 64);
+const cluster = aCluster();
+
+interface FakeContainer {
+  readonly Id: string;
+  readonly Names: readonly string[];
+  readonly Created: number;
+  readonly State: string;
+  readonly Labels: Readonly<Record<string, string>>;
+}
+
+const container = (id: string, name: string, words: Partial<FakeContainer> = {}): FakeContainer => ({
+  ...{ Id: idOf(id), Names: [`/${name}`], Created: 1, State: 'running', Labels: {} },
+  ...words,
+});
+
+/** Echoes what is attached to it, and says goodbye at the end of the input. */
+class FakeEngine {
+  readonly asked: { method: string; url: string; body: string }[] = [];
+  readonly #server: Server;
+  readonly socketPath: string;
+
+  constructor(folder: string, id: string, containers: readonly FakeContainer[], answers: Record<string, unknown> = {}) {
+    this.socketPath = join(folder, `${id}.sock`);
+    this.#server = createServer(async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += chunk;
+      const { method = '', url = '' } = request;
+      response.setHeader('Api-Version', '1.45');
+      if (url !== '/_ping') this.asked.push({ method, url, body });
+      const path = url.replace(/^\/v1\.\d+/, '').split('?')[0] ?? '';
+      const known: Record<string, unknown> = {
+        'GET /_ping': 'OK',
+        'GET /info': { ID: id },
+        'GET /containers/json': containers,
+        ...Object.fromEntries(containers.map((one) => [`GET /containers/${one.Id}/json`, { Id: one.Id }])),
+        ...answers,
+      };
+      const answer = known[`${method} ${path}`];
+      response.statusCode = answer === undefined ? 404 : 200;
+      response.end(JSON.stringify(answer ?? { message: `nothing at ${path}` }));
+    });
+    this.#server.on('upgrade', (request, socket: Socket, head) => {
+      this.asked.push({ method: request.method ?? '', url: request.url ?? '', body: '' });
+      const length = Number(request.headers['content-length'] ?? 0);
+      let got = head;
+      socket.write('HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: x/y\r\n\r\n');
+      socket.write(`${request.url?.split('?')[0]} `);
+      socket.on('data', (chunk) => {
+        got = Buffer.concat([got, chunk]);
+      });
+      socket.on('end', () => socket.end(`${got.subarray(0, length)}|${got.subarray(length)}|bye`));
+    });
+  }
+
+  listen(): Promise<void> {
+    return new Promise((resolve) => this.#server.listen(this.socketPath, resolve));
+  }
+
+  close(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+}
+
+describe('the cluster as one Docker host', () => {
+  let folder: string;
+  let streams = 0;
+  const toClose: (() => unknown)[] = [];
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'swarm-host-'));
+  });
+  afterEach(async () => {
+    for (const close of toClose.splice(0).reverse()) await close();
+    rmSync(folder, { recursive: true });
+  });
+
+  /** An API before nodes with these engines; a node without one is away. */
+  async function host(engines: Readonly<Record<string, FakeEngine | undefined>>, hasEngine = true) {
+    const clock = new ManualClock();
+    const doors = new Map<string, EngineDoor>();
+    for (const [node, engine] of Object.entries(engines)) {
+      if (!engine) continue;
+      await engine.listen();
+      toClose.push(() => engine.close());
+      const socketPath = hasEngine ? { socketPath: engine.socketPath } : undefined;
+      doors.set(node, new EngineDoor({ engine: socketPath }, { clock, log: silentLogger }));
+    }
+    const store = aStore({ cluster, nodes: Object.keys(engines).map((id) => aNode({ id, hostname: `host-${id}` })) });
+    const api = await testApi({
+      store,
+      clock,
+      manager: {
+        openEngine: async (nodeId) => {
+          const door = doors.get(nodeId);
+          if (!door) throw new ClusterError('unavailable', 'the node is away');
+          return pair((far) => door.accept(far));
+        },
+      },
+    });
+    toClose.push(() => api.app.close());
+    return api;
+  }
+
+  /** A connection of the kernel's, so that each direction ends by itself. */
+  function pair(accept: (far: Socket) => void): Promise<Socket> {
+    return new Promise((resolve) => {
+      const server = createNetServer({ allowHalfOpen: true }, (far) => {
+        server.close();
+        accept(far);
+      });
+      server.listen(join(folder, `stream-${++streams}.sock`), () => {
+        const near = connect({ path: String(server.address()), allowHalfOpen: true }, () => resolve(near));
+      });
+    });
+  }
+
+  const engine = (id: string, containers: readonly FakeContainer[], answers: Record<string, unknown> = {}) =>
+    new FakeEngine(folder, id, containers, answers);
+
+  describe('containers', () => {
+    test('of all engines, the newest first, each with its node; one of a shared engine shows once', async () => {
+      const shared = engine('A', [
+        container('a1', 'one', { Created: 5 }),
+        container('a2', 'task', { Created: 9, Labels: { 'com.docker.swarm.node.id': 'n2' } }),
+        container('a3', 'stranger', { Labels: { 'swarmctl.cluster.id': 'another' } }),
+      ]);
+      const api = await host({ n1: shared, n3: engine('B', [container('b1', 'two', { Created: 7 })]) });
+      const { json, headers } = await api.call('GET', '/containers/json?all=1');
+      expect(json.map((one: { Names: string[]; Node: object }) => [one.Names[0], one.Node])).toEqual([
+        ['/task', expect.objectContaining({ ID: 'n1' })],
+        ['/two', expect.objectContaining({ ID: 'n3', Name: 'host-n3' })],
+        ['/one', expect.objectContaining({ ID: 'n1' })],
+      ]);
+      expect(headers['warning']).toBeUndefined();
+      expect((await api.call('GET', '/containers/json?limit=1')).json).toHaveLength(1);
+    });
+
+    test('of a node that is away are left out, and that is said', async () => {
+      const api = await host({ n1: engine('A', [container('a1', 'one')]), n2: undefined });
+      const { json, headers } = await api.call('GET', '/containers/json');
+      expect(json).toHaveLength(1);
+      expect(headers['warning']).toBe('199 swarmd "host-n2: the node is away"');
+      expect((await api.call('GET', '/containers/x/json')).json.message).toBe(
+        'No such container: x (not asked: host-n2: the node is away)',
+      );
+    });
+
+    test('of one node, by the filter of that name', async () => {
+      const [a, b] = [engine('A', [container('a1', 'one')]), engine('B', [container('b1', 'two')])];
+      const api = await host({ n1: a, n2: b });
+      const filters = encodeURIComponent('{"node":["host-n2"],"status":["running"]}');
+      const { json } = await api.call('GET', `/containers/json?filters=${filters}`);
+      expect(json).toHaveLength(1);
+      expect(a.asked).toEqual([]);
+      expect(decodeURIComponent(b.asked.at(-1)?.url ?? '')).toContain('filters={"status":["running"]}');
+    });
+
+    test.each([
+      ['one', 'a1'],
+      ['/one', 'a1'],
+      [idOf('b1'), 'b1'],
+      ['b1', 'b1'],
+    ])('are found by %s', async (reference, id) => {
+      const api = await host({
+        n1: engine('A', [container('a1', 'one')]),
+        n2: engine('B', [container('b1', 'two'), container('c1', 'a')]),
+      });
+      expect((await api.call('GET', `/containers/${encodeURIComponent(reference)}/json`)).json.Id).toBe(idOf(id));
+    });
+
+    test.each([
+      ['nosuch', 404, 'No such container: nosuch'],
+      ['ab', 400, 'Multiple IDs found with provided prefix: ab'],
+      ['twice', 400, expect.stringContaining('several containers are called twice')],
+    ])('are not found by %s', async (reference, status, message) => {
+      const api = await host({
+        n1: engine('A', [container('ab1', 'x'), container('d', 'twice')]),
+        n2: engine('B', [container('ab2', 'y'), container('e', 'twice')]),
+      });
+      expect(await api.call('GET', `/containers/${reference}/json`)).toMatchObject({ status, json: { message } });
+    });
+
+    test('are made where there are fewer, without what only says where', async () => {
+      const made = { 'POST /containers/create': { Id: idOf('f'), Warnings: [] } };
+      const [a, b] = [engine('A', [container('a1', 'one')], made), engine('B', [], made)];
+      const api = await host({ n1: a, n2: b });
+      const create = (body: object, query = '') => api.call('POST', `/containers/create${query}`, body);
+      expect((await create({ Image: 'i', Env: ['A=b'] })).status).toBe(200);
+      expect(JSON.parse(b.asked.at(-1)?.body ?? '')).toEqual({
+        ...{ Image: 'i', Env: ['A=b'] },
+        Labels: { 'swarmctl.cluster.id': cluster.ID },
+      });
+      await create({ Env: ['constraint:node.hostname==host-n1', 'A=b'] });
+      expect(JSON.parse(a.asked.at(-1)?.body ?? '').Env).toEqual(['A=b']);
+      await create({ HostConfig: { NetworkMode: 'container:one' } });
+      expect(a.asked.at(-1)?.method).toBe('POST');
+      expect(await create({ Labels: { 'swarmctl.constraints': 'node.hostname==x' } })).toMatchObject({
+        status: 503,
+        json: { message: expect.stringContaining('node.hostname==x on 2 nodes') },
+      });
+      expect((await create({}, '?name=one')).status).toBe(409);
+    });
+  });
+
+  test('the door lets through what is on its list alone, in a version that the engine speaks', async () => {
+    const a = engine('A', [container('a1', 'one')], { 'GET /images/x/json': { Id: 'x' } });
+    const api = await host({ n1: a });
+    expect((await api.call('GET', '/v1.50/images/x/json')).status).toBe(200);
+    expect(a.asked.at(-1)?.url).toBe('/v1.45/images/x/json');
+    expect((await api.call('GET', '/v1.50/images/..%2fswarm/json')).status).toBe(404);
+    expect(a.asked.some(({ url }) => url.includes('swarm'))).toBe(false);
+  });
+
+  test('a node without an engine is not one that fails without a word', async () => {
+    const api = await host({ n1: engine('A', []) }, false);
+    expect((await api.call('GET', '/containers/json')).headers['warning']).toContain('no container engine');
+  });
+
+  test('images and volumes of several engines are one list', async () => {
+    const image = (tags: string[]) => ({
+      Id: 'sha256:1',
+      Created: 1,
+      RepoTags: tags,
+      RepoDigests: null,
+      Containers: 1,
+    });
+    const volumes = { Volumes: [{ Name: 'data', Driver: 'local' }], Warnings: null };
+    const api = await host({
+      n1: engine('A', [], { 'GET /images/json': [image(['a:1'])], 'GET /volumes': volumes }),
+      n2: engine('B', [], { 'GET /images/json': [image(['a:1', 'a:2'])], 'GET /volumes': volumes }),
+    });
+    expect((await api.call('GET', '/images/json')).json).toEqual([
+      { ...image(['a:1', 'a:2']), RepoDigests: [], Containers: 2 },
+    ]);
+    expect((await api.call('GET', '/volumes')).json.Volumes).toEqual([
+      { Name: 'data', Driver: 'local', Status: { Nodes: ['host-n1', 'host-n2'] } },
+    ]);
+  });
+
+  describe('an upgrade', () => {
+    async function raw(api: Awaited<ReturnType<typeof host>>, ...pieces: readonly string[]): Promise<string> {
+      await api.app.listen({ port: 0, host: '127.0.0.1' });
+      const { port } = api.app.server.address() as AddressInfo;
+      const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+      let out = '';
+      socket.setEncoding('utf8').on('data', (chunk) => {
+        out += chunk;
+      });
+      const ended = new Promise((resolve) => socket.once('close', resolve));
+      for (const piece of pieces) {
+        await new Promise((resolve) => socket.write(piece, resolve));
+        await new Promise(setImmediate);
+      }
+      socket.end();
+      await ended;
+      return out;
+    }
+    const head = (path: string, ...more: string[]) =>
+      [`POST ${path} HTTP/1.1`, 'Host: x', 'Connection: Upgrade', 'Upgrade: tcp', ...more, '', ''].join('\r\n');
+
+    test('leads to the container, and its input ends before its output', async () => {
+      const api = await host({ n1: engine('A', [container('a1', 'one')]) });
+      const out = await raw(api, head('/v1.41/containers/one/attach?stream=1'), 'some ', 'input');
+      expect(out).toMatch(/^HTTP\/1\.1 101 UPGRADED\r\n/);
+      expect(out.split('\r\n\r\n')[1]).toBe(`/v1.41/containers/${idOf('a1')}/attach |some input|bye`);
+    });
+
+    test('has its body, also when that comes later, before what follows', async () => {
+      const exec = idOf('e');
+      const api = await host({
+        n1: engine('A', []),
+        n2: engine('B', [], { [`GET /exec/${exec}/json`]: { ID: exec } }),
+      });
+      const out = await raw(api, head(`/exec/${exec}/start`, 'Content-Length: 7'), '{"a"', ':1}rest');
+      expect(out.split('\r\n\r\n')[1]).toBe(`/v1.45/exec/${exec}/start {"a":1}|rest|bye`);
+    });
+
+    test.each([
+      ['/containers/nosuch/attach', 'HTTP/1.1 404', 'No such container: nosuch'],
+      [`/exec/${idOf('0')}/start`, 'HTTP/1.1 404', 'No such exec instance'],
+      ['/services/create', 'HTTP/1.1 400', '"message"'],
+    ])('of %s is answered as any request', async (path, status, message) => {
+      const api = await host({ n1: engine('A', []) });
+      const out = await raw(api, head(path));
+      expect(out.startsWith(status)).toBe(true);
+      expect(out).toContain(message);
+    });
+  });
+});
