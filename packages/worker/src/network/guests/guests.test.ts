@@ -28,9 +28,10 @@ function setUp(machines = ['192.0.2.53']) {
     found: [] as EngineGuest[],
     error: undefined as Error | undefined,
     vips: undefined as Error | undefined,
+    joining: undefined as (() => Promise<void>) | undefined,
   };
   const asked: string[][] = [];
-  const followers = new Set<() => void>();
+  const followers = new Set<(network: string) => void>();
   const guests = new NodeGuests({
     engine: {
       list: async (bridges) => {
@@ -38,14 +39,15 @@ function setUp(machines = ['192.0.2.53']) {
         if (state.error) throw state.error;
         return state.found;
       },
-      follow: async (changed, signal) => {
-        followers.add(changed);
-        signal.addEventListener('abort', () => followers.delete(changed));
+      follow: async ({ lost }, signal) => {
+        followers.add(lost);
+        signal.addEventListener('abort', () => followers.delete(lost));
       },
     },
     overlay: {
       fit: async (id, pid, macs) => void done.push(`fit ${id} ${pid} ${[...macs].join()}`),
       unfit: (id) => void done.push(`unfit ${id}`),
+      lost: (network) => void done.push(`lost ${network}`),
     },
     resolver: {
       attached: (id, { addrs, nameservers }) =>
@@ -56,6 +58,7 @@ function setUp(machines = ['192.0.2.53']) {
     vips: {
       started: async (id, pid, networks) => {
         done.push(`vips ${id} ${pid} ${networks.join()}`);
+        await state.joining?.();
         if (state.vips) throw state.vips;
       },
       ended: (id) => void done.push(`no vips ${id}`),
@@ -177,9 +180,20 @@ describe('a container made by hand', () => {
 });
 
 describe('guests', () => {
+  it('of a network that goes while they join have nothing either', async () => {
+    const { guests, done, state } = setUp();
+    state.found = [palm()];
+    state.joining = guests.apply.bind(guests, new Map());
+    await guests.look();
+    expect(guests.list()).toEqual([]);
+    expect(done.slice(-4).sort()).toEqual(['cleared', 'nameless c1', 'no vips c1', 'unfit c1']);
+  });
+
   it('are looked for as long as a network has a block here', async () => {
     const { guests, asked, followers, state, done } = setUp();
     expect(followers.size).toBe(1);
+    for (const lost of followers) lost('back');
+    expect(done).toEqual(['lost back']);
     state.found = [palm()];
     await guests.look();
     const before = asked.length;

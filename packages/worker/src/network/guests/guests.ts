@@ -16,7 +16,7 @@ import type { EngineGuest, GuestEngine } from './types.ts';
 
 export interface GuestModules {
   readonly engine: GuestEngine;
-  readonly overlay: Pick<NodeOverlay, 'fit' | 'unfit'>;
+  readonly overlay: Pick<NodeOverlay, 'fit' | 'unfit' | 'lost'>;
   readonly resolver: Pick<NameResolver, 'attached' | 'detached' | 'machines'>;
   readonly vips: Pick<ContainerVips, 'started' | 'ended'>;
   readonly clock: Clock;
@@ -91,6 +91,8 @@ export class NodeGuests {
     const { engine, log } = this.#modules;
     const views = this.#views;
     const found = views.size === 0 ? [] : await engine.list(new Set(views.keys()));
+    // There can be none any more, and they have been dealt with.
+    if (views !== this.#views && this.#views.size === 0) return;
     const places = new Map(found.map((guest) => [guest.containerId, placesOf(guest, views)] as const));
     let isOther = false;
     const work: Promise<void>[] = [];
@@ -150,7 +152,12 @@ export class NodeGuests {
   #follow(): void {
     if (this.#following || this.#closed.signal.aborted) return;
     this.#following = new AbortController();
-    void this.#modules.engine.follow(() => this.#bell.ring(), this.#following.signal);
+    const tell = {
+      changed: () => this.#bell.ring(),
+      // Such as by a prune, since nobody need be on it.
+      lost: (network: string) => this.#modules.overlay.lost(network),
+    };
+    void this.#modules.engine.follow(tell, this.#following.signal);
   }
 
   async #loop(): Promise<void> {
@@ -178,7 +185,8 @@ export class NodeGuests {
       ...{ NetworkID: view.id, ContainerID: id, Name: name, Addresses: addresses, MAC: mac },
       Names: names.slice(0, mostNames),
     }));
-    this.#known.set(id, { name, key, namespace: was?.namespace, said, problem: was?.problem });
+    const begun = { name, key, namespace: was?.namespace, said, problem: was?.problem };
+    this.#known.set(id, begun);
     resolver.attached(id, {
       addrs: places.flatMap(({ view, addresses }) => addresses.map((addr) => ({ networkId: view.id, addr }))),
       ...(nameservers.length > 0 && { nameservers }),
@@ -197,6 +205,8 @@ export class NodeGuests {
       attempt(this.#serve(guest, places, namespace)),
       attempt(namespace && places.length > 0 ? this.#lead(guest, places, namespace, problems) : undefined),
     ]);
+    // It has left meanwhile.
+    if (this.#known.get(id) !== begun) return this.#leave(id, { ...begun, namespace });
     const problem = problems.length > 0 ? problems.join('; ') : undefined;
     this.#known.set(id, { name, key: isDone ? key : '', namespace, said, problem });
     if (problem !== undefined && problem !== was?.problem)

@@ -24,6 +24,9 @@ export interface EngineGuest {
 export interface GuestEngine {
   /** All on the node's networks on these bridges. Rejects with what the engine says. */
   list(bridges: ReadonlySet<string>): Promise<readonly EngineGuest[]>;
-  /** Tells when the list may be another, also after it may have missed that; until the signal aborts. Never rejects. */
-  follow(changed: () => void, signal: AbortSignal): Promise<void>;
+  /**
+   * Tells when the list may be another, also after it may have missed that, and of each network that the engine has no more, by the engine's name
+   * of it; until the signal aborts. Never rejects.
+   */
+  follow(tell: { changed(): void; lost(network: string): void }, signal: AbortSignal): Promise<void>;
 }

@@ -192,6 +192,12 @@ export class NodeOverlay implements Overlay {
     });
   }
 
+  /** The engine has it no more, by its own name of it: it is made anew, and who comes waits for that. */
+  lost(engineName: string): void {
+    for (const slot of this.#slots.values()) if (slot.engineName === engineName) slot.isOpen = false;
+    this.#bell.ring();
+  }
+
   /** The problems may be others. */
   onTrouble(listener: () => void): void {
     this.#troubled.add(listener);

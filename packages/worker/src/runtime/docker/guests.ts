@@ -17,7 +17,7 @@ export const createDockerGuests = (
 ): GuestEngine => new DockerGuests(connect(parseDockerHost(options.dockerHost ?? defaultDockerHost)), node, modules);
 
 /** After which others may be on the networks, or by other names. */
-const hints = ['connect', 'disconnect', 'start', 'die', 'rename'];
+const hints = ['connect', 'disconnect', 'start', 'die', 'rename', 'destroy'];
 const filters = { type: ['network' as const, 'container' as const], event: hints };
 const firstDelayMs = 100;
 const lastDelayMs = 2_000;
@@ -56,15 +56,15 @@ class DockerGuests implements GuestEngine {
     return guests;
   }
 
-  async follow(changed: () => void, signal: AbortSignal): Promise<void> {
+  async follow(tell: Parameters<GuestEngine['follow']>[0], signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#modules;
     let waitMs = firstDelayMs;
     while (!signal.aborted) {
       try {
         const stream = await this.#docker.getEvents({ filters, abortSignal: signal });
         waitMs = firstDelayMs;
-        changed();
-        for await (const _ of stream) changed();
+        tell.changed();
+        await readHints(stream, tell);
       } catch (error) {
         if (signal.aborted) return;
         log.debug({ error: messageOf(error), waitMs }, 'engine events lost');
@@ -79,6 +79,25 @@ class DockerGuests implements GuestEngine {
     labels[labelNames.taskId] !== undefined &&
     labels[labelNames.node] === this.#node.nodeId &&
     labels[labelNames.cluster] === this.#node.clusterId;
+}
+
+async function readHints(stream: NodeJS.ReadableStream, tell: Parameters<GuestEngine['follow']>[0]): Promise<void> {
+  let rest = '';
+  for await (const chunk of stream) {
+    const lines = (rest + chunk.toString()).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines.filter((one) => one.trim() !== '')) {
+      const { Type, Action, Actor } = JSON.parse(line) as EngineHint;
+      if (Type === 'network' && Action === 'destroy') tell.lost(Actor?.Attributes?.['name'] ?? '');
+    }
+    tell.changed();
+  }
+}
+
+interface EngineHint {
+  readonly Type?: string;
+  readonly Action?: string;
+  readonly Actor?: { readonly Attributes?: Readonly<Record<string, string>> };
 }
 
 /** `own`: bridges by the engine's id of a network. */
