@@ -1,7 +1,17 @@
-import { ClusterError, type Logger, ManualClock, newIdFrom, seededRandom, silentLogger } from '@swarmctl/shared/kit';
+import {
+  ClusterError,
+  type Logger,
+  ManualClock,
+  newIdFrom,
+  realClock,
+  seededRandom,
+  silentLogger,
+} from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
+import type { ApiContext } from '../../packages/manager/src/api/context.ts';
 import type { LocalAccess, ManagerAccess } from '../../packages/manager/src/api/ports.ts';
+import { RegistryClient } from '../../packages/manager/src/api/registry/index.ts';
 import { createApi } from '../../packages/manager/src/api/server.ts';
 import { networkConflict, networkWarning } from '../../packages/manager/src/control/allocator/networks.ts';
 import { portConflict } from '../../packages/manager/src/control/allocator/ports.ts';
@@ -20,6 +30,8 @@ export interface TestApiOptions {
   readonly local?: Partial<LocalAccess>;
   /** Other than what the leader does, or beside it. */
   readonly manager?: Partial<ManagerAccess>;
+  /** Absent: a client of real ones. */
+  readonly registries?: ApiContext['registries'];
   /** Before each proposal of the API's. */
   readonly meanwhile?: () => void;
 }
@@ -41,7 +53,7 @@ export interface TestApi {
   /** Throws as a proposal rejects. */
   apply(changes: readonly StoreChange[]): { readonly index: number };
   /** A body that is no text is sent as JSON. */
-  call(method: Method, url: string, body?: unknown): Promise<Answer>;
+  call(method: Method, url: string, body?: unknown, headers?: Readonly<Record<string, string>>): Promise<Answer>;
 }
 
 export async function testApi({ store, local, meanwhile, ...options }: TestApiOptions): Promise<TestApi> {
@@ -106,14 +118,22 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     newId: newIdFrom(seededRandom(1)),
     random: seededRandom(2),
     log,
+    registries: options.registries ?? new RegistryClient({ insecure: [], userAgent: 'test' }, { clock: realClock }),
     version: '0.1.0',
   });
-  return { app, clock, apply, call: (method, url, body) => call(app, method, url, body) };
+  return { app, clock, apply, call: (method, url, body, headers) => call(app, method, url, body, headers) };
 }
 
-async function call(app: FastifyInstance, method: Method, url: string, body?: unknown): Promise<Answer> {
+async function call(
+  app: FastifyInstance,
+  method: Method,
+  url: string,
+  body?: unknown,
+  given: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
   const payload = typeof body === 'string' ? body : JSON.stringify(body);
-  const sent = body === undefined ? {} : { payload, headers: { 'content-type': 'application/json' } };
+  const sent =
+    body === undefined ? { headers: given } : { payload, headers: { 'content-type': 'application/json', ...given } };
   const { statusCode: status, body: text, headers } = await app.inject({ method, url, ...sent });
   return { status, json: parsed(text), text, headers };
 }

@@ -24,6 +24,14 @@ export const isNotFound = (error: unknown): error is ApiError => error instanceo
 
 export type QueryValues = Readonly<Record<string, string | number | boolean | undefined>>;
 
+type Headers = Readonly<Record<string, string>>;
+
+interface Sent {
+  readonly body?: string | undefined;
+  readonly headers?: Headers | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export class Client {
   readonly endpoint: Endpoint;
 
@@ -31,12 +39,12 @@ export class Client {
     this.endpoint = endpoint;
   }
 
-  get<T>(path: string, query: QueryValues = {}): Promise<T> {
-    return this.#json<T>('GET', path, query);
+  get<T>(path: string, query: QueryValues = {}, headers: Headers = {}): Promise<T> {
+    return this.#json<T>('GET', path, query, undefined, headers);
   }
 
-  post<T>(path: string, body?: unknown, query: QueryValues = {}): Promise<T> {
-    return this.#json<T>('POST', path, query, body);
+  post<T>(path: string, body?: unknown, query: QueryValues = {}, headers: Headers = {}): Promise<T> {
+    return this.#json<T>('POST', path, query, body, headers);
   }
 
   delete(path: string, query: QueryValues = {}): Promise<void> {
@@ -45,7 +53,7 @@ export class Client {
 
   /** The raw body of a GET; the caller reads or destroys it. */
   async stream(path: string, query: QueryValues = {}, signal?: AbortSignal): Promise<IncomingMessage> {
-    const response = await this.#send('GET', path, query, undefined, signal);
+    const response = await this.#send('GET', path, query, { signal });
     if ((response.statusCode ?? 500) >= 400) throw errorOf(response.statusCode ?? 500, await text(response));
     return response;
   }
@@ -74,20 +82,15 @@ export class Client {
     });
   }
 
-  async #json<T>(method: string, path: string, query: QueryValues, body?: unknown): Promise<T> {
-    const response = await this.#send(method, path, query, body === undefined ? undefined : JSON.stringify(body));
+  async #json<T>(method: string, path: string, query: QueryValues, body?: unknown, headers?: Headers): Promise<T> {
+    const sent = body === undefined ? undefined : JSON.stringify(body);
+    const response = await this.#send(method, path, query, { body: sent, headers });
     const content = await text(response);
     if ((response.statusCode ?? 500) >= 400) throw errorOf(response.statusCode ?? 500, content);
     return (content === '' ? undefined : JSON.parse(content)) as T;
   }
 
-  #send(
-    method: string,
-    path: string,
-    query: QueryValues,
-    body?: string,
-    signal?: AbortSignal,
-  ): Promise<IncomingMessage> {
+  #send(method: string, path: string, query: QueryValues, { body, headers, signal }: Sent): Promise<IncomingMessage> {
     const search = new URLSearchParams();
     for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
     const suffix = search.size > 0 ? `?${search}` : '';
@@ -97,6 +100,7 @@ export class Client {
       path: `${version}${path}${suffix}`,
       headers: {
         'user-agent': 'swarmctl',
+        ...headers,
         ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
         ...(method === 'POST' && body === undefined && { 'content-length': 0 }),
       },

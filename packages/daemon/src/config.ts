@@ -15,7 +15,7 @@ import {
   text,
   texts,
 } from '@swarmctl/shared/kit';
-import { parseIp } from '@swarmctl/shared/model';
+import { parseIp, wrongRanges } from '@swarmctl/shared/model';
 import { parse as parseYaml } from 'yaml';
 import yargs from 'yargs';
 
@@ -47,6 +47,13 @@ const aHostname = (given: string, where: string) => {
 
 const aHostOrIp = (given: string, where: string) => {
   if (!parseIp(given)) aHostname(given, where);
+};
+
+const aRegistry = (given: string, where: string) => {
+  if (given.includes('/') ? wrongRanges(given) !== undefined : !URL.canParse(`http://${given}`))
+    throw invalid(
+      `${where}: '${given}' is neither a registry such as registry.lan:5000 nor a range such as 10.0.0.0/8`,
+    );
 };
 
 const anIp = (given: string, where: string) => {
@@ -105,6 +112,11 @@ const settingsOf = (env: Environment, isRoot: boolean) => ({
   'reserved-memory': sizeBytes('Memory that tasks may not have'),
   'process-allow-root': onOff('As root, also run processes that name no other user'),
   'socket-group': text('Group that may use the API socket', 'GROUP', undefined),
+  'insecure-registry': texts(
+    'Registry that a manager may ask by plain HTTP or without verifying its certificate, beside those on loopback; the engines have an option of their own',
+    'HOST[:PORT]|RANGE',
+    aRegistry,
+  ),
   hostname: text('Name of this node', 'NAME', hostname(), aHostname),
   label: texts('Label of this node’s engine', 'NAME=VALUE', aLabel),
   'log-level': choice('What to log', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info'),

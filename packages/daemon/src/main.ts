@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createApi, startManager } from '@swarmctl/manager';
+import { createApi, RegistryClient, startManager } from '@swarmctl/manager';
 import {
   createLogger,
   isClusterError,
@@ -59,7 +59,11 @@ async function runDaemon(config: DaemonConfig, input: ConfigInput): Promise<void
     },
     onFatal: fatal,
   });
-  const api = await createApi({ ...modules, local: node, version, log: log.child({ module: 'api' }) });
+  const registries = new RegistryClient(
+    { insecure: config.insecureRegistry, userAgent: `swarmd/${version}` },
+    { clock: realClock },
+  );
+  const api = await createApi({ ...modules, local: node, registries, version, log: log.child({ module: 'api' }) });
   const socket = await serveSocket(join(config.dataDir, 'api.sock'), api.server, config.socketGroup);
   // From here on a signal stops it in order, also while a manager is still starting.
   onSignals(log, async () => {

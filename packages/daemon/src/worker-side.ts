@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
-import { parseIp, type RuntimeName } from '@swarmctl/shared/model';
+import { parseIp, type RegistryAuth, type RuntimeName } from '@swarmctl/shared/model';
 import {
   Agent,
   createDockerGuests,
@@ -13,10 +13,10 @@ import {
   createProcessRuntime,
   createTaskMounts,
   describeIngress,
-  fewProblems,
-  type Ingress,
   EngineDoor,
   engineAddress,
+  fewProblems,
+  type Ingress,
   type KernelMesh,
   type NodeNetworks,
   NodeTunnel,
@@ -65,7 +65,7 @@ export const startWorker: StartWorker = async (options, modules) => {
   const networks = networksOf(options, modules, ingress, { paths, ...(tunnel && { tunnel }) });
   const mounts = mountsOf(options, modules, payloads);
   const given = { ...(networks && { networks }), ...(mounts && { mounts }) };
-  const runtime = createRuntime(options, modules, given);
+  const runtime = createRuntime(options, modules, { ...given, pullAuth: (id) => registryAuth(payloads, id) });
   return workerOf(
     { ingress, ...(mesh && { mesh }), ...(tunnel && { tunnel }), ...given, payloads, runtime },
     options,
@@ -226,7 +226,11 @@ function mountsOf({ config, nodeId, clusterId, addr }: WorkerOptions, modules: W
 function createRuntime(
   options: WorkerOptions,
   modules: WorkerModules,
-  given: { readonly networks?: NodeNetworks; readonly mounts?: TaskMounts },
+  given: {
+    readonly networks?: NodeNetworks;
+    readonly mounts?: TaskMounts;
+    readonly pullAuth: (serviceId: string) => RegistryAuth | undefined;
+  },
 ): Runtime {
   const { config, dataDir, nodeId, clusterId, addr } = options;
   const { clock, random } = modules;
@@ -239,6 +243,11 @@ function createRuntime(
   return config.runtime === 'docker'
     ? createDockerRuntime({ dockerHost: config.dockerHost, ...reserved, clock, log, ...given }, node)
     : createProcessRuntime({ dataDir, allowRoot: config.processAllowRoot, ...reserved, clock, random, log }, node);
+}
+
+function registryAuth(payloads: PayloadStore, serviceId: string): RegistryAuth | undefined {
+  const found = payloads.get(serviceId, 'registry-auth');
+  return found && (JSON.parse(Buffer.from(found.data).toString('utf8')) as RegistryAuth);
 }
 
 /** `name=value`, or a name alone for an empty value. */

@@ -1,4 +1,5 @@
 export { type ApiContext, lockedMessage } from './api/context.ts';
+export { RegistryClient } from './api/registry/index.ts';
 export { createApi } from './api/server.ts';
 export { certify, signFor } from './ca/certify.ts';
 export { newCluster, newNode } from './ca/new-cluster.ts';

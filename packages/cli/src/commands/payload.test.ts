@@ -128,7 +128,13 @@ describe('services', () => {
   const container = () => sent().TaskTemplate.ContainerSpec;
 
   test('name the newest version of a secret, with where it goes', async () => {
-    const flags = ['--secret', 'pass', '--secret', 'source=s1,target=/etc/old,uid=10,gid=20,mode=0400'];
+    const flags = [
+      '--no-resolve-image',
+      '--secret',
+      'pass',
+      '--secret',
+      'source=s1,target=/etc/old,uid=10,gid=20,mode=0400',
+    ];
     expect(await swarmctl('service', 'create', '-d', ...flags, '--config', 'src=conf', 'web:1')).toMatchObject({
       err: '',
     });

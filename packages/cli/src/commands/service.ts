@@ -4,6 +4,7 @@ import type { Argv } from 'yargs';
 import { isNotFound } from '../client.ts';
 import { renderInspect } from '../output.ts';
 import { resolvePayload, versionNames } from '../payloads.ts';
+import { registryAuthHeader } from '../registry-auth.ts';
 import { apiFilters, explain, forEach, type Shell } from '../runtime.ts';
 import { buildCreateSpec, buildUpdateSpec, type Given } from '../service/build.ts';
 import { absentFlags, listFlags, scalarFlags } from '../service/flags.ts';
@@ -12,6 +13,7 @@ import { attachment } from '../service/parse.ts';
 import { encodeNames, encodeReference, payloadFlag } from '../service/payload-flag.ts';
 import { prettyService } from '../service/pretty.ts';
 import { watchService } from '../service/progress.ts';
+import { withDigest } from '../service/resolve-image.ts';
 import { uint } from '../units.ts';
 import { printServices } from './print-services.ts';
 import { printTasks } from './print-tasks.ts';
@@ -23,6 +25,20 @@ const progressOptions = (yargs: Argv) =>
   yargs
     .option('detach', { alias: 'd', type: 'boolean', describe: 'Do not wait for the service to converge' })
     .option('quiet', { alias: 'q', type: 'boolean', describe: 'No progress output' });
+
+const registryOptions = (yargs: Argv) =>
+  yargs
+    .option('with-registry-auth', {
+      type: 'boolean',
+      describe: "Hand the nodes the credentials of 'docker login' for the image's registry",
+    })
+    .option('no-resolve-image', { type: 'boolean', describe: 'Leave the tag as it is, without asking the registry' });
+
+const imageOf = (spec: ServiceSpec): string => spec.TaskTemplate?.ContainerSpec?.Image ?? '';
+
+/** Headers with credentials, if that was asked for. */
+const authHeaders = (args: Args, shell: Shell, spec: ServiceSpec) =>
+  args.flag('with-registry-auth') ? registryAuthHeader(imageOf(spec), shell.env) : {};
 
 function specOptions(yargs: Argv, command: 'create' | 'update', env: Shell['env']): Argv {
   for (const flag of scalarFlags) {
@@ -67,6 +83,8 @@ export const createFlagNames = (env: Shell['env']): readonly string[] =>
     { name: 'env-file' },
     { name: 'detach', alias: 'd' },
     { name: 'quiet', alias: 'q' },
+    { name: 'with-registry-auth' },
+    { name: 'no-resolve-image' },
     { name: 'help', alias: 'h' },
     ...Object.keys(absentFlags).map((name) => ({ name })),
   ].flatMap((flag) => [flag.name, ...('alias' in flag && flag.alias ? [flag.alias] : [])]);
@@ -89,10 +107,12 @@ async function converge(args: Args, shell: Shell, id: string, rollback = false):
 
 async function create(args: Args, shell: Shell): Promise<void> {
   refuseAbsent(args);
-  const spec = buildCreateSpec(args.text('image') ?? '', shell.trailing, await withIds(args.all, shell), shell.env);
+  const built = buildCreateSpec(args.text('image') ?? '', shell.trailing, await withIds(args.all, shell), shell.env);
+  const headers = authHeaders(args, shell, built);
+  const spec = args.flag('no-resolve-image') ? built : await withDigest(built, headers, shell);
   const { ID: id, Warnings: warnings } = await shell
     .client()
-    .post<{ ID: string; Warnings: string[] | null }>('/services/create', spec);
+    .post<{ ID: string; Warnings: string[] | null }>('/services/create', spec, {}, headers);
   for (const warning of warnings ?? []) shell.err(`${warning}\n`);
   shell.out(`${id}\n`);
   await converge(args, shell, id);
@@ -150,13 +170,16 @@ async function post(
   service: Service,
   spec: ServiceSpec,
   query: Record<string, string> = {},
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const { Warnings: warnings } = await shell
     .client()
-    .post<{ Warnings: string[] | null }>(`/services/${service.ID}/update`, spec, {
-      version: service.Version.Index,
-      ...query,
-    });
+    .post<{ Warnings: string[] | null }>(
+      `/services/${service.ID}/update`,
+      spec,
+      { version: service.Version.Index, ...query },
+      headers,
+    );
   for (const warning of warnings ?? []) shell.err(`${warning}\n`);
 }
 
@@ -167,7 +190,10 @@ async function update(args: Args, shell: Shell): Promise<void> {
   if (args.flag('rollback')) {
     await post(shell, service, service.Spec, { rollback: 'previous' });
   } else {
-    await post(shell, service, buildUpdateSpec(service.Spec, await withIds(args.all, shell), shell.env));
+    const built = buildUpdateSpec(service.Spec, await withIds(args.all, shell), shell.env);
+    const headers = authHeaders(args, shell, built);
+    const isNew = args.text('image') !== undefined && !args.flag('no-resolve-image');
+    await post(shell, service, isNew ? await withDigest(built, headers, shell) : built, {}, headers);
   }
   shell.out(`${reference}\n`);
   await converge(args, shell, service.ID, args.flag('rollback'));
@@ -257,7 +283,7 @@ export const serviceCommands = (env: Shell['env']): readonly Command[] => [
     usage: 'create <image>',
     describe: 'Create a service; what follows the image is its command',
     options: (yargs) =>
-      progressOptions(specOptions(yargs, 'create', env)).option('env-file', {
+      registryOptions(progressOptions(specOptions(yargs, 'create', env))).option('env-file', {
         type: 'string',
         array: true,
         nargs: 1,
@@ -278,7 +304,7 @@ export const serviceCommands = (env: Shell['env']): readonly Command[] => [
     usage: 'update <service>',
     describe: 'Change a service; its tasks are replaced as the update configuration says',
     options: (yargs) =>
-      progressOptions(specOptions(yargs, 'update', env))
+      registryOptions(progressOptions(specOptions(yargs, 'update', env)))
         .option('force', { type: 'boolean', describe: 'Replace the tasks even if nothing changed' })
         .option('rollback', { type: 'boolean', describe: 'Go back to the previous specification' }),
     run: update,

@@ -146,12 +146,18 @@ const withSpec = (yargs: Argv) =>
     .option('cert-expiry', { type: 'string', describe: 'Life of node certificates (2160h)' })
     .option('dispatcher-heartbeat', { type: 'string', describe: "Between a node's signs of life (1s)" })
     .option('snapshot-interval', { type: 'string', describe: 'Log entries between raft snapshots (10000)' })
+    .option('allow', {
+      type: 'string',
+      describe:
+        "What services may have beyond their containers, all of it: 'privileged,devices=/dev/snd', or '' for nothing",
+    })
     .option('autolock', {
       type: 'boolean',
       describe: "Lock the keys on the managers' disks: a restarted manager waits for 'swarm unlock' (false)",
     });
 
 const specNames = [
+  'allow',
   'task-history-limit',
   'cert-expiry',
   'dispatcher-heartbeat',
@@ -165,8 +171,10 @@ function specFlags(args: Args, base: ClusterSpec): ClusterSpec {
   const heartbeat = args.text('dispatcher-heartbeat');
   const interval = args.text('snapshot-interval');
   const autolock = args.text('autolock');
+  const allow = args.text('allow');
   return {
     ...base,
+    ...(allow !== undefined && { Labels: { ...base.Labels, 'swarmctl.allow': allow } }),
     ...(autolock !== undefined && { EncryptionConfig: { AutoLockManagers: autolock === 'true' } }),
     ...(limit !== undefined && {
       Orchestration: { ...base.Orchestration, TaskHistoryRetentionLimit: uint('task-history-limit', limit) },

@@ -1,5 +1,6 @@
 import { labelNamed, type PortConfig, portLabel, portName, type ServiceSpec } from '@swarmctl/shared/model';
 import { bytes, durationNs, nanoCpus, oneOf, uint } from '../units.ts';
+import { beyondFlags } from './beyond-flags.ts';
 import { attachment, bad, envEntry, mount, pair, preference, published, shellWords, ulimit } from './parse.ts';
 import { withoutNames, withReference } from './payload-flag.ts';
 
@@ -485,6 +486,15 @@ export const scalarFlags: readonly ScalarFlag[] = [
       labels(s)['swarmctl.ready-check'] = v;
     },
   },
+  {
+    name: 'pin',
+    type: 'string',
+    describe: 'Whether a manager replaces the tag by its digest: try, or strict to refuse what it cannot pin',
+    set: (s, v) => {
+      labels(s)['swarmctl.pin'] = v;
+    },
+  },
+  ...beyondFlags,
 ];
 
 const entries = (
@@ -784,7 +794,6 @@ export const listFlags = (env: Readonly<Record<string, string | undefined>>): re
 
 /** Docker has these flags; this cluster does not have what they need yet. */
 export const absentFlags: Readonly<Record<string, string>> = {
-  'with-registry-auth': 'registry credentials are not supported yet',
   'credential-spec': 'credential specs are for Windows containers',
   isolation: 'isolation is for Windows containers',
 };

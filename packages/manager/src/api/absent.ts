@@ -3,11 +3,19 @@ import type { FastifyInstance } from 'fastify';
 
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
-const engineKinds = ['plugins', 'distribution'] as const;
-const lone = ['/events', '/auth'] as const;
+const engineKinds = ['plugins'] as const;
+const lone = ['/events'] as const;
 
 /** What changes files of one engine; there is no engine of the cluster. */
-const ofOneEngine = ['/build', '/session', '/grpc', '/commit', '/images/load', '/images/search', '/containers/:id/attach/ws'];
+const ofOneEngine = [
+  '/build',
+  '/session',
+  '/grpc',
+  '/commit',
+  '/images/load',
+  '/images/search',
+  '/containers/:id/attach/ws',
+];
 
 export function absentRoutes(app: FastifyInstance): void {
   const refuse = (what: string) => async () => {

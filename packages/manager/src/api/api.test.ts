@@ -492,7 +492,6 @@ describe('nodes and the swarm', () => {
     [{ Raft: { HeartbeatTick: 1 } }, 400, 'Raft.HeartbeatTick is 2 and cannot be changed'],
     [{ Raft: { KeepOldSnapshots: 3 } }, 501, 'Raft.KeepOldSnapshots above 0 is not supported yet'],
     [{ Dispatcher: { HeartbeatPeriod: 1e6 } }, 400, 'HeartbeatPeriod must be between 200ms and 1h'],
-    [{ TaskDefaults: { LogDriver: { Name: 'syslog' } } }, 501, 'TaskDefaults.LogDriver is not supported yet'],
   ])('a setting that would do nothing is refused: %j', async (spec, status, message) => {
     const before = (await call('GET', '/swarm')).json;
     expect(await call('POST', `/swarm/update?version=${before.Version.Index}`, spec)).toMatchObject({

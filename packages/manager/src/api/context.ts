@@ -2,6 +2,7 @@ import { type Clock, ClusterError, type Logger, type NewId, type Random } from '
 import type { Cluster } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import type { LocalAccess, ManagerAccess } from './ports.ts';
+import type { RegistryClient } from './registry/client.ts';
 
 // What every route is handed: the node, and how to get at the cluster through it or refuse with the text that clients know.
 
@@ -11,6 +12,7 @@ export interface ApiContext {
   readonly newId: NewId;
   readonly random: Random;
   readonly log: Logger;
+  readonly registries: Pick<RegistryClient, 'distribution' | 'login'>;
   readonly version: string;
 }
 

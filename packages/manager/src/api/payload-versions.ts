@@ -14,6 +14,7 @@ import {
   versionOf,
   versionOfLabel,
   versionsOf,
+  withPullAuth,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
@@ -128,6 +129,7 @@ function movedServices(context: ApiContext, view: View, kind: PayloadKind, base:
       SpecVersion: context.newId(),
       PreviousSpec: service.Spec,
       PreviousSpecVersion: service.SpecVersion,
+      ...withPullAuth(service, service.PullAuth?.Spec),
     };
     const { ID: id, Version } = service;
     return [

@@ -9,6 +9,7 @@ import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
 import { openApiRoutes } from './openapi/routes.ts';
 import { payloadRoutes } from './payloads.ts';
+import { registryRoutes } from './registry/index.ts';
 import { serviceRoutes } from './services.ts';
 import { swarmRoutes } from './swarm.ts';
 import { systemRoutes } from './system.ts';
@@ -78,6 +79,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     networkRoutes,
     payloadRoutes,
     serviceRoutes,
+    registryRoutes,
     taskRoutes,
     dockerHostRoutes,
     absentRoutes,

@@ -4,14 +4,19 @@ import type { View } from '../store/types.ts';
 
 // What is taken as it is, though it does not do what its user may expect as long as the cluster is as it is now.
 
-/** A sentence each; null without any, as Docker says it. */
-export function serviceWarnings(view: View, { EndpointSpec, Labels = {} }: ServiceSpec): string[] | null {
-  const warnings = (EndpointSpec?.Ports ?? [])
+/** A sentence each, `another` among them; null without any, as Docker says it. */
+export function serviceWarnings(
+  view: View,
+  { EndpointSpec, Labels = {} }: ServiceSpec,
+  another?: string,
+): string[] | null {
+  const ofPorts = (EndpointSpec?.Ports ?? [])
     .filter(({ PublishMode }) => PublishMode !== 'host')
     .flatMap((port) => {
       const { addresses, http } = publishedOptionsOf(Labels, port);
       return [...unknownAddresses(view, port, addresses), ...uselessCertificate(view, port, http?.tls ?? [])];
     });
+  const warnings = [...(another === undefined ? [] : [another]), ...ofPorts];
   return warnings.length > 0 ? [...new Set(warnings)] : null;
 }
 

@@ -1,5 +1,6 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import {
+  checkAllowed,
   completeServiceSpec,
   isJobMode,
   normalise,
@@ -8,16 +9,18 @@ import {
   type Service,
   ServiceSpec,
   toTimestamp,
+  withPullAuth,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
-import { type ApiContext, leading, readView } from './context.ts';
+import { type ApiContext, clusterOf, leading, readView } from './context.ts';
 import { randomName } from './names.ts';
 import { withNetworkIds } from './networks.ts';
 import { checkPayloadsExist } from './payload-use.ts';
 import type { ManagerAccess } from './ports.ts';
 import { showService } from './projection.ts';
 import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
+import { authIn, nextPullAuth, type Pinned, pinned } from './registry/index.ts';
 import { serviceWarnings } from './service-warnings.ts';
 import type { Turns } from './turns.ts';
 import { minorOf, serviceAsOf } from './version.ts';
@@ -52,18 +55,21 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     });
   });
 
-  app.post('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
+  app.post<{ Querystring: Query }>('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
     const given = serviceAsOf(minorOf(request), normalise(ServiceSpec, parseJson(request.body as Buffer)));
     const named = { ...given, Name: given.Name || randomName(context.random) };
-    const spec = completeServiceSpec(named);
+    const complete = completeServiceSpec(named);
+    const pullAuth = nextPullAuth(request, context.newId);
     const manager = await leading(context);
     const view = manager.view();
-    if (view.serviceByName(spec.Name)) {
+    if (view.serviceByName(complete.Name)) {
       throw new ClusterError(
         'already-exists',
-        `rpc error: code = AlreadyExists desc = name conflicts with an existing object: service ${spec.Name} already exists`,
+        `rpc error: code = AlreadyExists desc = name conflicts with an existing object: service ${complete.Name} already exists`,
       );
     }
+    checkAllowed(complete.Labels, clusterOf(view).Spec.Labels);
+    const { spec, warning } = await pinned(context.registries, complete, authIn(pullAuth), minorOf(request));
     const id = context.newId();
     const SpecVersion = context.newId();
     await inTurn(turns, spec, async () => {
@@ -76,10 +82,11 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       const object = {
         ...{ ID: id, Spec: withNetworkIds(manager.view(), spec), SpecVersion, Endpoint: { Spec: {} } },
         ...(JobStatus && { JobStatus }),
+        ...withPullAuth({}, pullAuth),
       };
       await manager.propose([{ op: 'create', table: 'services', object }]);
     });
-    return reply.status(201).send({ ID: id, Warnings: serviceWarnings(manager.view(), spec) });
+    return reply.status(201).send({ ID: id, Warnings: serviceWarnings(manager.view(), spec, warning) });
   });
 
   app.post<{ Params: { id: string }; Querystring: Query }>(
@@ -95,7 +102,13 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       const manager = await leading(context);
       const view = manager.view();
       const service = findService(view, request.params.id);
-      const set = rollback === 'previous' ? rolledBack(context, service) : updated(context, service, given);
+      const pullAuth = nextPullAuth(request, context.newId, service);
+      const pin = (spec: Service['Spec']) => pinned(context.registries, spec, authIn(pullAuth), minorOf(request));
+      const { warning, ...set } =
+        rollback === 'previous'
+          ? { ...rolledBack(context, service), warning: undefined }
+          : { ...(await updated(context, service, given, pin)), ...withPullAuth(service, pullAuth) };
+      checkAllowed(set.Spec.Labels, clusterOf(view).Spec.Labels);
       await inTurn(turns, set.Spec, async () => {
         checkPorts(manager, set.Spec, service.ID);
         checkPayloadsExist(manager.view(), set.Spec);
@@ -111,7 +124,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
           },
         ]);
       });
-      return reply.status(200).send({ Warnings: serviceWarnings(manager.view(), set.Spec) });
+      return reply.status(200).send({ Warnings: serviceWarnings(manager.view(), set.Spec, warning) });
     },
   );
 
@@ -163,21 +176,28 @@ function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: stri
   if (conflict) throw new ClusterError('invalid-argument', `rpc error: code = InvalidArgument desc = ${conflict}`);
 }
 
-function updated(context: ApiContext, service: Service, given: ServiceSpec) {
-  const spec = completeServiceSpec(given);
-  if (spec.Name !== service.Spec.Name) {
+async function updated(
+  context: ApiContext,
+  service: Service,
+  given: ServiceSpec,
+  pin: (spec: Service['Spec']) => Promise<Pinned>,
+) {
+  const complete = completeServiceSpec(given);
+  if (complete.Name !== service.Spec.Name) {
     throw new ClusterError(
       'unimplemented',
       'rpc error: code = Unimplemented desc = renaming services is not supported',
     );
   }
-  if (modeOf(spec) !== modeOf(service.Spec)) {
+  if (modeOf(complete) !== modeOf(service.Spec)) {
     throw new ClusterError(
       'unimplemented',
       'rpc error: code = Unimplemented desc = service mode change is not allowed',
     );
   }
+  const { spec, warning } = await pin(complete);
   return {
+    warning,
     Spec: spec,
     SpecVersion: context.newId(),
     PreviousSpec: service.Spec,
@@ -198,6 +218,7 @@ function rolledBack(context: ApiContext, service: Service) {
     SpecVersion: service.PreviousSpecVersion ?? context.newId(),
     PreviousSpec: service.Spec,
     PreviousSpecVersion: service.SpecVersion,
+    ...withPullAuth(service, service.PullAuth?.PreviousSpec),
     UpdateStatus: {
       State: 'rollback_started' as const,
       StartedAt: toTimestamp(context.clock.now()),

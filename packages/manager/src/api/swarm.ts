@@ -122,7 +122,6 @@ function checkSpec(spec: ClusterSpec, ticks: Ticks): void {
     );
   }
   checkReservedLabels('cluster', spec.Labels ?? {});
-  if (spec.TaskDefaults?.LogDriver?.Name) throw notYet('TaskDefaults.LogDriver is');
   if (spec.CAConfig?.ExternalCAs?.length) throw notYet('external CAs are');
   if (spec.CAConfig?.SigningCACert || spec.CAConfig?.SigningCAKey) throw notYet('bringing your own CA is');
   const expiry = spec.CAConfig?.NodeCertExpiry;

@@ -7,6 +7,7 @@ import {
   toTimestamp,
   type UpdateRun,
   type UpdateState,
+  withPullAuth,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import { changesPerDecision } from './change-size.ts';
@@ -123,7 +124,10 @@ function proceed(view: View, service: Service, run: UpdateRun, progress: Progres
 }
 
 type ServiceSet = Partial<
-  Pick<Service, 'Spec' | 'SpecVersion' | 'PreviousSpec' | 'PreviousSpecVersion' | 'UpdateStatus' | 'Update'>
+  Pick<
+    Service,
+    'Spec' | 'SpecVersion' | 'PreviousSpec' | 'PreviousSpecVersion' | 'PullAuth' | 'UpdateStatus' | 'Update'
+  >
 >;
 
 const wake = (wakeAt: number | undefined) => (wakeAt === undefined ? {} : { wakeAt });
@@ -166,6 +170,7 @@ function failed(service: Service, taskId: string, env: Env): ServiceSet {
     SpecVersion: PreviousSpecVersion ?? env.newId(),
     PreviousSpec: service.Spec,
     PreviousSpecVersion: service.SpecVersion,
+    ...withPullAuth(service, service.PullAuth?.PreviousSpec),
     ...status('rollback_started', `update rolled back ${because}`),
   };
 }

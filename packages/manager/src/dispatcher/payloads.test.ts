@@ -139,3 +139,26 @@ test('messages are of a bounded size: small payloads share one, large ones come 
   ]);
   expect([...inMessages([])]).toEqual([]);
 });
+
+test('credentials for a registry go to the nodes that run the service, and anew when they change', () => {
+  const keyed = (ID: string) =>
+    apply({
+      op: 'update',
+      table: 'services',
+      id: 'web',
+      set: { PullAuth: { Spec: { ID, Data: `{"username":"${ID}"}` } } },
+    });
+  keyed('k1');
+  const n1 = session('n1', 't1');
+  const first = tracker.whole(n1, view());
+  expect(first.ids).toEqual(['s1', 'c1', 'k1']);
+  expect(first.added[2]).toMatchObject({ kind: 'registry-auth', name: 'web', data: Buffer.from('{"username":"k1"}') });
+  expect(tracker.whole(session('n2'), view()).ids).toEqual([]);
+  tracker.shown(n1, first);
+  tracker.settle();
+  expect(tracker.unshown(n1, view(), false)).toBeUndefined();
+  keyed('k2');
+  expect(tracker.unshown(n1, view(), false)).toMatchObject({ added: [{ id: 'k2' }], ids: ['s1', 'c1', 'k2'] });
+  become('t1', 'failed');
+  expect(tracker.unshown(n1, view(), true)?.ids).toEqual([]);
+});

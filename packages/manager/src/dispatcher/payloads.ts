@@ -11,8 +11,8 @@ import {
 import type { NodePayload, PayloadPart } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 
-// Which secrets and configs each node gets: those of its tasks that live, and those that something else on the node needs. Nothing else leaves
-// the managers.
+// Which secrets and configs each node gets: those of its tasks that live, and those that something else on the node needs. And the credentials at
+// registries of the services whose tasks live there. Nothing else leaves the managers.
 
 /**
  * Ids of secrets and configs that a node needs beside those of its tasks. Asked again after changes of services, nodes, secrets and configs, for
@@ -46,8 +46,10 @@ export class PayloadTracker {
     this.#alsoNeeded = alsoNeeded;
   }
 
-  touch({ table }: StoreEvent): void {
+  touch(event: StoreEvent): void {
+    const { table } = event;
     this.#touched ||=
+      isRekeyed(event) ||
       table === 'secrets' ||
       table === 'configs' ||
       (this.#alsoNeeded !== undefined && (table === 'services' || table === 'nodes'));
@@ -81,19 +83,39 @@ export class PayloadTracker {
       const found = find(view, id);
       if (found) needed.set(id, has.has(id) ? undefined : nodePayload(...found));
     }
+    for (const auth of pullAuths(session, view)) needed.set(auth.id, has.has(auth.id) ? undefined : auth);
     const added = [...needed.values()].filter((one) => one !== undefined);
     // As many as before and none new: the same.
     return added.length === 0 && needed.size === has.size ? undefined : { added, ids: [...needed.keys()] };
   }
 
   *#needs({ nodeId, shown }: Who, view: View): Iterable<string> {
-    for (const [id, { DesiredState, Spec }] of shown) {
+    for (const task of shown.values()) {
+      const { Spec } = task;
       if (!Spec.ContainerSpec?.Secrets && !Spec.ContainerSpec?.Configs) continue;
-      const state = view.get('tasks', id)?.Status.State;
-      if (state === undefined || isTerminal(state) || !wantsLife(DesiredState)) continue;
+      if (!livesOn(task, view)) continue;
       for (const reference of payloadReferences(Spec.ContainerSpec)) yield reference.id;
     }
     if (this.#alsoNeeded) yield* this.#alsoNeeded(view, nodeId);
+  }
+}
+
+function livesOn({ ID, DesiredState }: Task, view: View): boolean {
+  const state = view.get('tasks', ID)?.Status.State;
+  return state !== undefined && !isTerminal(state) && wantsLife(DesiredState);
+}
+
+const isRekeyed = (event: StoreEvent): boolean =>
+  event.table === 'services' && event.before?.PullAuth?.Spec?.ID !== event.after?.PullAuth?.Spec?.ID;
+
+/** Credentials of the services whose tasks live there. */
+function* pullAuths({ shown }: Who, view: View): Iterable<NodePayload> {
+  for (const task of shown.values()) {
+    const auth = view.get('services', task.ServiceID)?.PullAuth?.Spec;
+    if (!auth || !livesOn(task, view)) continue;
+    const name = task.ServiceID;
+    const data = Buffer.from(auth.Data);
+    yield { kind: 'registry-auth', id: auth.ID, name, version: { base: name, number: 1 }, data, templated: false };
   }
 }
 

@@ -1,6 +1,7 @@
 import {
   type Constraint,
   canonicalArch,
+  logDriverOf,
   type Node,
   nodeMeets,
   type Platform,
@@ -146,7 +147,8 @@ export function wantedBy(task: Task, nodes: readonly Node[], encrypted: boolean)
 }
 
 function wishesOf(task: Task, encrypted: boolean): Wishes {
-  const { Placement, ContainerSpec, LogDriver } = task.Spec;
+  const { Placement, ContainerSpec } = task.Spec;
+  const logDriver = logDriverOf(task)?.Name;
   return {
     constraints: Placement?.Constraints ?? [],
     platforms: Placement?.Platforms ?? [],
@@ -156,7 +158,7 @@ function wishesOf(task: Task, encrypted: boolean): Wishes {
       .map((mount) => mount.VolumeOptions?.DriverConfig?.Name ?? '')
       .filter((name) => name !== '' && name !== 'local'),
     networkDrivers: (task.NetworksAttachments ?? []).flatMap(({ Local }) => Local?.DriverConfiguration?.Name ?? []),
-    logDriver: LogDriver?.Name && LogDriver.Name !== 'none' ? LogDriver.Name : undefined,
+    logDriver: logDriver && logDriver !== 'none' ? logDriver : undefined,
     encrypted,
   };
 }

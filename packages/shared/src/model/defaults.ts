@@ -1,5 +1,5 @@
-import type { JobStatus, Service } from './objects.ts';
-import type { RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig } from './specs.ts';
+import type { JobStatus, Service, Task } from './objects.ts';
+import type { Driver, RestartPolicy, ServiceSpec, TaskSpec, UpdateConfig } from './specs.ts';
 
 // What an absent field means. The stored spec keeps what the user wrote; whoever decides asks here, and so does `insertDefaults`.
 
@@ -114,3 +114,7 @@ export function insertDefaults(spec: Service['Spec']): Service['Spec'] {
     }),
   };
 }
+
+/** The spec's, or else what the cluster's default was when the task was made. */
+export const logDriverOf = ({ Spec, LogDriver }: Pick<Task, 'Spec' | 'LogDriver'>): Driver | undefined =>
+  Spec.LogDriver?.Name ? Spec.LogDriver : LogDriver;

@@ -1,6 +1,7 @@
 export * from './certificates.ts';
 export * from './changes.ts';
 export * from './constraints.ts';
+export * from './container-options.ts';
 export * from './defaults.ts';
 export * from './durations.ts';
 export * from './http-options.ts';
@@ -15,6 +16,8 @@ export * from './payload-references.ts';
 export * from './payloads.ts';
 export * from './process-support.ts';
 export * from './proxy-options.ts';
+export * from './ranges.ts';
+export * from './registry-auth.ts';
 export * from './service-networks.ts';
 export * from './specs.ts';
 export * from './task-state.ts';

@@ -1,4 +1,5 @@
 import { ClusterError } from '../kit/errors.ts';
+import { type ContainerLabelName, containerLabels, wrongAllowances } from './container-options.ts';
 import { parseDurationMs } from './durations.ts';
 import { type HttpLabelName, type HttpOptions, httpLabels, httpOptionsOf } from './http-options.ts';
 import { formatIp, parseIp } from './ip.ts';
@@ -47,6 +48,14 @@ const ofPorts = Object.fromEntries(
   ]),
 ) as unknown as Readonly<Record<ProxyLabelName | HttpLabelName, LabelDefinition>>;
 
+/** Each makes another container. */
+const ofContainers = Object.fromEntries(
+  Object.entries(containerLabels).map(([name, { what, check }]) => [
+    name,
+    { kind: 'service', redeploys: true, what, check },
+  ]),
+) as unknown as Readonly<Record<ContainerLabelName, LabelDefinition>>;
+
 export const labelRegistry = {
   'swarmctl.drain-timeout': {
     kind: 'service',
@@ -88,6 +97,19 @@ export const labelRegistry = {
     check: among(...clientAddresses),
   },
   ...ofPorts,
+  'swarmctl.pin': {
+    kind: 'service',
+    redeploys: false,
+    what: 'whether a manager replaces the tag of the image by its digest: try, or strict to refuse what it cannot pin (clients do it, if anybody)',
+    check: among('try', 'strict'),
+  },
+  ...ofContainers,
+  'swarmctl.allow': {
+    kind: 'cluster',
+    redeploys: false,
+    what: 'which labels swarmctl.container.* services may have, as NAME or NAME=VALUE, separated by commas (none)',
+    check: wrongAllowances,
+  },
   'swarmctl.publish-not-ready': {
     kind: 'service',
     redeploys: false,

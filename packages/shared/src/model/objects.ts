@@ -153,6 +153,8 @@ export interface Service extends Meta {
   /** Ours: changes whenever Spec does; tasks carry the one that they were made from. Chosen by the writer: a new id. */
   readonly SpecVersion: string;
   readonly PreviousSpecVersion?: string;
+  /** Ours, and secret. Writer: as of Spec. What its images are pulled with, and were with PreviousSpec. */
+  readonly PullAuth?: { readonly Spec?: PullAuth; readonly PreviousSpec?: PullAuth };
   /** Writer: the endpoint allocator. */
   readonly Endpoint: Endpoint;
   /** Writer: the updater; the API resets it with a new spec. */
@@ -161,6 +163,14 @@ export interface Service extends Meta {
   readonly Update?: UpdateRun;
   /** Writer: the API, for jobs. */
   readonly JobStatus?: JobStatus;
+}
+
+/** Credentials of a registry, as the nodes get them that run tasks of the service. */
+export interface PullAuth {
+  /** Another whenever the content is. */
+  readonly ID: string;
+  /** A RegistryAuth as JSON. In no log line, answer or error, and on no disk but in the sealed log and snapshots. */
+  readonly Data: string;
 }
 
 /** Which execution of a job this is, from 0, and when it was started: with each new spec (API 1.41). */
@@ -233,6 +243,8 @@ export interface Task extends Meta {
   readonly ServiceAnnotations: { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
   /** Ours: the service's ports as allocated (ingress and host). Writer: the task allocator, new -> pending. */
   readonly Ports?: readonly PortConfig[];
+  /** Ours: the cluster's default log driver, where the spec names none. Writer: the task allocator, new -> pending. */
+  readonly LogDriver?: Driver;
   /** Writer: the task allocator, new -> pending. Addresses as `10.0.1.5/24`. */
   readonly NetworksAttachments?: readonly NetworkAttachment[];
   /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. `rejected`: so many before this one in a row. */

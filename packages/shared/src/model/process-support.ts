@@ -27,6 +27,8 @@ export function unsupportedByProcess(spec: ServiceSpec): string | undefined {
     ] as const
   ).find((field) => isSet(container[field]));
   if (refused) return `the process runtime does not support ContainerSpec.${refused}`;
+  const label = Object.keys(spec.Labels ?? {}).find((key) => key.startsWith('swarmctl.container.'));
+  if (label) return `the process runtime does not support ${label}`;
   if (isSet(spec.TaskTemplate?.LogDriver)) return 'the process runtime does not support LogDriver';
   if (isSet(spec.TaskTemplate?.Networks)) return "the process runtime has no networks but the machine's";
   if (!container.Command?.length && !container.Args?.length) {

@@ -85,7 +85,7 @@ describe('completeServiceSpec', () => {
     ],
     [
       spec({}, { Privileges: { CredentialSpec: { File: 'f' } } }),
-      'unimplemented: credential specs are not supported yet',
+      `${wrong}ContainerSpec: Privileges.CredentialSpec is for Windows only`,
     ],
     [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp' }] } }), 'accepted'],
     [spec({ EndpointSpec: { Ports: [{ TargetPort: 80, Protocol: 'sctp', PublishMode: 'host' }] } }), 'accepted'],
@@ -110,6 +110,20 @@ describe('completeServiceSpec', () => {
     [
       spec({ Labels: { 'swarmctl.drain-timeot': '3s' } }),
       "invalid-argument: unknown label 'swarmctl.drain-timeot': the prefix swarmctl. is reserved; did you mean 'swarmctl.drain-timeout'?",
+    ],
+    [spec({}, { Isolation: 'hyperv' }), `${wrong}ContainerSpec: Isolation 'hyperv' is for Windows only`],
+    [spec({}, {}, { PluginSpec: {} }), 'unimplemented: plugin tasks are not supported yet'],
+    [
+      spec({}, {}, { NetworkAttachmentSpec: { ContainerID: 'c' } }),
+      'unimplemented: network attachment tasks are not supported yet',
+    ],
+    [
+      spec({}, { Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', TmpfsOptions: { SizeBytes: 1 } }] }),
+      `${wrong}ContainerSpec: mount of /b: TmpfsOptions is for type tmpfs, not bind`,
+    ],
+    [
+      spec({}, { Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', BindOptions: { Propagation: 'odd' } }] }),
+      `${wrong}ContainerSpec: mount of /b: propagation must be one of private, rprivate, shared, rshared, slave, rslave, not 'odd'`,
     ],
     [
       spec({ Labels: { 'swarmctl.drain-timeout': 'soon' } }),

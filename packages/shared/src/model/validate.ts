@@ -16,7 +16,7 @@ import { checkPayloadReferences } from './payload-references.ts';
 import { unsupportedByProcess } from './process-support.ts';
 import { type ProxyLabelName, proxyLabels } from './proxy-options.ts';
 import { checkAttachments } from './service-networks.ts';
-import type { EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
+import type { ContainerSpec, EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
 
 // Cross-field rules of a service's spec and the defaults that are stored with it, with Docker's messages where clients match on text.
 
@@ -27,7 +27,8 @@ const notYet = (what: string) => new ClusterError('unimplemented', `${what} are 
 
 /** What is understood but not there yet, here alone: an option that is accepted works. Whoever builds one takes its line out. */
 const absentFeatures: readonly { readonly what: string; readonly asked: (spec: ServiceSpec) => unknown }[] = [
-  { what: 'credential specs', asked: (spec) => spec.TaskTemplate?.ContainerSpec?.Privileges?.CredentialSpec },
+  { what: 'plugin tasks', asked: (spec) => spec.TaskTemplate?.PluginSpec },
+  { what: 'network attachment tasks', asked: (spec) => spec.TaskTemplate?.NetworkAttachmentSpec },
 ];
 
 const minimumMemory = 4 * 1024 * 1024;
@@ -38,7 +39,7 @@ export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
   const spec = withNetworksInTemplate(given);
   const template = spec.TaskTemplate;
   if (!template?.ContainerSpec) {
-    if (template?.PluginSpec) throw notYet('plugin tasks');
+    refuseAbsentFeatures(spec);
     throw invalid('mismatched Runtime and *Spec fields');
   }
   if (template.Runtime !== undefined && template.Runtime !== '' && template.Runtime !== 'container') {
@@ -224,6 +225,7 @@ function checkContainer(template: TaskSpec): void {
     if (targets.has(mount.Target ?? '')) throw invalid(`ContainerSpec: duplicate mount point: ${mount.Target}`);
     targets.add(mount.Target ?? '');
   }
+  checkPrivileges(container);
   checkPayloadReferences(container);
   const health = container.Healthcheck;
   for (const [name, value] of Object.entries({
@@ -239,10 +241,46 @@ function checkContainer(template: TaskSpec): void {
   if ((health?.Retries ?? 0) < 0) throw invalid('ContainerSpec: Retries in HealthConfig cannot be negative');
 }
 
+/** Of Windows alone, or of values that no engine knows. */
+function checkPrivileges({ Isolation, Privileges }: ContainerSpec): void {
+  const known = (field: string, value: string | undefined, ...values: string[]) => {
+    if (value && !values.includes(value))
+      throw invalid(`ContainerSpec: ${field} must be one of ${values.join(', ')}, not '${value}'`);
+  };
+  if (Isolation === 'process' || Isolation === 'hyperv')
+    throw invalid(`ContainerSpec: Isolation '${Isolation}' is for Windows only`);
+  known('Isolation', Isolation, 'default');
+  if (Privileges?.CredentialSpec) throw invalid('ContainerSpec: Privileges.CredentialSpec is for Windows only');
+  known('Privileges.Seccomp.Mode', Privileges?.Seccomp?.Mode, 'default', 'unconfined', 'custom');
+  known('Privileges.AppArmor.Mode', Privileges?.AppArmor?.Mode, 'default', 'disabled');
+}
+
+const propagations = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
+const mountOptions = {
+  BindOptions: 'bind',
+  VolumeOptions: 'volume',
+  ImageOptions: 'image',
+  TmpfsOptions: 'tmpfs',
+} as const;
+
+/** As the engines would refuse it, but before there is a task. */
+function checkMountOptions(mount: Mount, type: string): void {
+  for (const [field, right] of Object.entries(mountOptions)) {
+    if (mount[field as keyof typeof mountOptions] !== undefined && type !== right)
+      throw invalid(`ContainerSpec: mount of ${mount.Target}: ${field} is for type ${right}, not ${type}`);
+  }
+  const propagation = mount.BindOptions?.Propagation;
+  if (propagation && !propagations.includes(propagation))
+    throw invalid(
+      `ContainerSpec: mount of ${mount.Target}: propagation must be one of ${propagations.join(', ')}, not '${propagation}'`,
+    );
+}
+
 function checkMount(mount: Mount): void {
   if (!mount.Target) throw invalid('ContainerSpec: "": mount target must not be empty');
   const type = mount.Type ?? 'volume';
   if (type === 'cluster') throw notYet('cluster volumes');
+  checkMountOptions(mount, type);
   if (type === 'npipe') throw invalid('ContainerSpec: mount type npipe is for Windows only');
   if (type === 'bind') {
     if (!mount.Source) throw invalid('ContainerSpec: invalid bind mount source, must not be empty');

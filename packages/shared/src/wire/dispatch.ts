@@ -148,9 +148,12 @@ export interface NetworkName {
   readonly tasks: readonly { readonly taskId: string; readonly slot?: number; readonly addr: string }[];
 }
 
+/** A service's credentials at its registry come as payloads do; their name is the service's id, their data a RegistryAuth as JSON. */
+export type NodePayloadKind = PayloadKind | 'registry-auth';
+
 /** A secret or a config as the nodes get it that use it. It stays in their memory. */
 export interface NodePayload {
-  readonly kind: PayloadKind;
+  readonly kind: NodePayloadKind;
   readonly id: string;
   readonly name: string;
   /** Which name its versions share, and the number of this one. */

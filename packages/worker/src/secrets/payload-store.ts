@@ -1,12 +1,11 @@
-import type { PayloadKind } from '@swarmctl/shared/model';
-import type { NodePayload, PayloadPart } from '@swarmctl/shared/wire';
+import type { NodePayload, NodePayloadKind, PayloadPart } from '@swarmctl/shared/wire';
 
-// The secrets and configs that this node was given, in memory alone.
+// The secrets and configs that this node was given, and the credentials for registries, in memory alone.
 
 /** For whoever on the node uses them. */
 export interface PayloadSource {
   /** By id, by the name whose newest version here it is, or by a version's own name. */
-  get(reference: string, kind?: PayloadKind): NodePayload | undefined;
+  get(reference: string, kind?: NodePayloadKind): NodePayload | undefined;
   /** Called after others came or some went. Returns an unsubscriber. */
   onChange(listener: () => void): () => void;
 }
@@ -17,7 +16,7 @@ export class PayloadStore implements PayloadSource {
   #pieces: Uint8Array[] = [];
   readonly #listeners = new Set<() => void>();
 
-  get(reference: string, kind: PayloadKind = 'secret'): NodePayload | undefined {
+  get(reference: string, kind: NodePayloadKind = 'secret'): NodePayload | undefined {
     const exact = this.#payloads.get(reference);
     if (exact?.kind === kind) return exact;
     const all = [...this.#payloads.values()].filter((one) => one.kind === kind);

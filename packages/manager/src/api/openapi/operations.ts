@@ -112,13 +112,18 @@ export const operations: Readonly<Record<string, Operation>> = {
     query: { insertDefaults: 'boolean', status: 'boolean' },
     filters: ['id', 'label', 'mode', 'name', 'runtime'],
   },
-  'POST /services/create': { summary: 'Create a service', body: 'ServiceSpec', success: 201, refusals: [404, 409] },
+  'POST /services/create': {
+    summary: 'Create a service',
+    body: 'ServiceSpec',
+    success: 201,
+    refusals: [403, 404, 409],
+  },
   'GET /services/{id}': { summary: 'Inspect a service', query: { insertDefaults: 'boolean' }, refusals: [404] },
   'POST /services/{id}/update': {
     summary: 'Change a service',
     query: { ...version, rollback: 'string', registryAuthFrom: 'string' },
     body: 'ServiceSpec',
-    refusals: [404],
+    refusals: [403, 404],
   },
   'DELETE /services/{id}': { summary: 'Remove a service', refusals: [404] },
   'GET /services/{id}/logs': { summary: 'Logs of all tasks of a service', query: logs, refusals: [404] },
@@ -130,6 +135,9 @@ export const operations: Readonly<Record<string, Operation>> = {
   },
   'GET /tasks/{id}': { summary: 'Inspect a task', refusals: [404] },
   'GET /tasks/{id}/logs': { summary: 'Logs of a task', query: logs, refusals: [404] },
+
+  'GET /distribution/{path}': { summary: 'What the registry says of an image: NAME/json', refusals: [401, 403, 404] },
+  'POST /auth': { summary: 'Whether a registry takes credentials', refusals: [401, 403, 404] },
 
   'GET /networks': {
     summary: 'List networks',

@@ -1,4 +1,4 @@
-import { type Service, type StoreChange, type Task, toTimestamp } from '@swarmctl/shared/model';
+import { type Driver, runtimeOf, type Service, type StoreChange, type Task, toTimestamp } from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 import type { Controller, Env } from '../types.ts';
 import { isWanted } from '../unit.ts';
@@ -48,8 +48,11 @@ export function taskAllocator(rotation = new Rotation()): Controller {
         if (err !== undefined && !task.Ports) changes.push(...explain(task, err, env));
         else {
           const attached = attacher.attach(task);
-          if (attached.ok) changes.push(allocate(task, service, attached.attachments, env));
-          else {
+          if (attached.ok) {
+            const LogDriver = defaultLogDriver(view, task);
+            const more = { ...(LogDriver && { LogDriver }) };
+            changes.push(allocate(task, service, attached.attachments, more, env));
+          } else {
             short.add(key);
             changes.push(...explain(task, attached.err ?? '', env));
           }
@@ -73,16 +76,28 @@ function unsettled(view: View, service: Service, rotation: Rotation): string | u
   return allocation.ok ? '' : allocation.conflict;
 }
 
-function allocate(task: Task, service: Service, attachments: Task['NetworksAttachments'], env: Env): StoreChange {
+/** The cluster's, of tasks whose spec names none. */
+function defaultLogDriver(view: View, { Spec, ServiceAnnotations }: Task): Driver | undefined {
+  const found = view.cluster()?.Spec.TaskDefaults?.LogDriver;
+  return found?.Name && !Spec.LogDriver?.Name && runtimeOf(ServiceAnnotations.Labels) === 'docker' ? found : undefined;
+}
+
+function allocate(
+  task: Task,
+  service: Service,
+  attachments: Task['NetworksAttachments'],
+  more: Pick<Task, 'LogDriver'>,
+  env: Env,
+): StoreChange {
   const Status = {
     Timestamp: toTimestamp(env.now),
     State: 'pending' as const,
     Message: 'pending task scheduling',
   };
   const Ports = task.Ports ?? service.Endpoint.Ports ?? [];
-  if (!attachments?.length) return update(task, { Status, Ports });
+  if (!attachments?.length) return update(task, { Status, Ports, ...more });
   // With the version: a proposal that was given up and came through all the same must not be followed by other addresses.
-  return { ...update(task, { Status, Ports, NetworksAttachments: attachments }), version: task.Version.Index };
+  return { ...update(task, { Status, Ports, NetworksAttachments: attachments, ...more }), version: task.Version.Index };
 }
 
 function explain(task: Task, Err: string, env: Env): StoreChange[] {
@@ -90,5 +105,5 @@ function explain(task: Task, Err: string, env: Env): StoreChange[] {
   return [update(task, { Status: { ...task.Status, Timestamp: toTimestamp(env.now), Err } })];
 }
 
-const update = (task: Task, set: Partial<Pick<Task, 'Status' | 'Ports' | 'NetworksAttachments'>>) =>
+const update = (task: Task, set: Partial<Pick<Task, 'Status' | 'Ports' | 'LogDriver' | 'NetworksAttachments'>>) =>
   ({ op: 'update', table: 'tasks', id: task.ID, set, ifExists: true }) as const;

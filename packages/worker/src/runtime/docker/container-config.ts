@@ -1,4 +1,11 @@
-import type { ContainerSpec, Mount, PortConfig, Task, TaskSpec } from '@swarmctl/shared/model';
+import {
+  type ContainerSpec,
+  logDriverOf,
+  type Mount,
+  type PortConfig,
+  type Task,
+  type TaskSpec,
+} from '@swarmctl/shared/model';
 import { hostPorts, ingressPorts } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
 import type { EngineEndpoints } from '../../network/types.ts';
@@ -6,6 +13,7 @@ import type { FileMount } from '../../secrets/task-mounts.ts';
 import { orchestratorLabels, taskName } from '../identity.ts';
 import { expandContainerSpec } from '../template.ts';
 import { RuntimeError, type RuntimeNode } from '../types.ts';
+import { beyond } from './beyond.ts';
 import { networkConfig } from './networks.ts';
 import { encodePorts, portKey, portsLabel } from './ports.ts';
 
@@ -75,6 +83,7 @@ function command(spec: ContainerSpec) {
 }
 
 function hostConfig(task: Task, spec: ContainerSpec): HostConfig {
+  const logDriver = logDriverOf(task);
   return defined({
     ...resources(task.Spec, spec),
     RestartPolicy: { Name: 'no' },
@@ -91,10 +100,8 @@ function hostConfig(task: Task, spec: ContainerSpec): HostConfig {
     CapDrop: spec.CapabilityDrop,
     OomScoreAdj: spec.OomScoreAdj,
     Isolation: spec.Isolation && spec.Isolation !== 'default' ? spec.Isolation : undefined,
-    SecurityOpt: securityOptions(spec),
-    LogConfig: task.Spec.LogDriver?.Name
-      ? { Type: task.Spec.LogDriver.Name, Config: task.Spec.LogDriver.Options ?? {} }
-      : undefined,
+    ...beyond(task.ServiceAnnotations.Labels, securityOptions(spec)),
+    LogConfig: logDriver?.Name ? { Type: logDriver.Name, Config: logDriver.Options ?? {} } : undefined,
   });
 }
 

@@ -1,3 +1,4 @@
+import { type RegistryAuth, withTag } from '@swarmctl/shared/model';
 import type Docker from 'dockerode';
 import { RuntimeError } from '../types.ts';
 import { engineText, isUnreachable } from './errors.ts';
@@ -9,29 +10,40 @@ interface PullProgress {
   readonly errorDetail?: { readonly message?: string };
 }
 
+export interface Pull {
+  readonly image: string;
+  /** Absent: as anybody. */
+  readonly auth: RegistryAuth | undefined;
+}
+
 /** Throws `No such image: …`, permanent, when it cannot be had. */
-export async function pullImage(docker: Docker, image: string, signal: AbortSignal): Promise<void> {
-  const problem = await pull(docker, withTag(image), signal).catch((error: unknown) => {
+export async function pullImage(docker: Docker, { image, auth }: Pull, signal: AbortSignal): Promise<void> {
+  // A name without a tag would pull every tag of it.
+  const problem = await pull(docker, { image: withTag(image), auth }, signal).catch((error: unknown) => {
     if (signal.aborted || isUnreachable(error)) throw error;
     return engineText(error);
   });
   if (problem === undefined) return;
-  const unknown = /not found|manifest unknown|does not exist|access denied|denied:/i.test(problem);
-  throw new RuntimeError(`No such image: ${image}${unknown ? '' : ` (pulling it failed: ${problem})`}`, {
+  throw new RuntimeError(`No such image: ${image}${whyNot(problem, auth)}`, {
     permanent: true,
     cause: problem,
   });
 }
 
-/** A name without a tag would pull every tag of it. */
-export function withTag(image: string): string {
-  const name = image.slice(image.lastIndexOf('/') + 1);
-  return image.includes('@') || name.includes(':') ? image : `${image}:latest`;
+function whyNot(problem: string, auth: RegistryAuth | undefined): string {
+  if (/unauthorized|authentication required|no basic auth|incorrect username|401/i.test(problem)) {
+    return auth
+      ? ` (the registry refuses the service's credentials: ${problem})`
+      : ` (the registry wants credentials, and the service has none: ${problem})`;
+  }
+  return /not found|manifest unknown|does not exist|access denied|denied:/i.test(problem)
+    ? ''
+    : ` (pulling it failed: ${problem})`;
 }
 
 /** Resolves when it is here, or with what the registry said. */
-async function pull(docker: Docker, image: string, signal: AbortSignal): Promise<string | undefined> {
-  const stream = await docker.pull(image, { abortSignal: signal });
+async function pull(docker: Docker, { image, auth }: Pull, signal: AbortSignal): Promise<string | undefined> {
+  const stream = await docker.pull(image, { abortSignal: signal, ...(auth && { authconfig: auth }) });
   let rest = '';
   let problem: string | undefined;
   for await (const chunk of stream) {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Clock, delay, type Logger, messageOf, realClock, silentLogger } from '@swarmctl/shared/kit';
-import { payloadReferences, type Task } from '@swarmctl/shared/model';
+import { payloadReferences, type RegistryAuth, type Task } from '@swarmctl/shared/model';
 import { ingressPorts, type LogLine, type LogOptions } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
 import { networkIdsOf, type TaskNetworks } from '../../network/node-networks.ts';
@@ -31,6 +31,8 @@ export interface DockerRuntimeOptions extends Reserved {
   readonly log?: Logger;
   /** Absent: this node carries no overlay networks. */
   readonly networks?: Pick<TaskNetworks, 'attach'>;
+  /** What a service's images are pulled with, by its id; absent: nothing. */
+  readonly pullAuth?: (serviceId: string) => RegistryAuth | undefined;
   /** Absent: this node gives containers no secrets and configs. */
   readonly mounts?: Pick<TaskMounts, 'provide'>;
 }
@@ -145,7 +147,8 @@ class DockerRuntime implements Runtime {
     }
     try {
       this.#log.info({ task: task.ID, image: config.Image }, 'pulling image');
-      await pullImage(this.#docker, config.Image ?? '', signal);
+      const auth = this.#options.pullAuth?.(task.ServiceID);
+      await pullImage(this.#docker, { image: config.Image ?? '', auth }, signal);
       return await this.#create(task, config);
     } catch (error) {
       throw this.#translate(error);

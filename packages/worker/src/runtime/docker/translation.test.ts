@@ -1,4 +1,4 @@
-import type { PortConfig } from '@swarmctl/shared/model';
+import { type PortConfig, withTag } from '@swarmctl/shared/model';
 import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
 import { isOnThisMachine, parseDockerHost } from './connect.ts';
@@ -6,7 +6,6 @@ import { containerState } from './container-state.ts';
 import { describeEngine } from './describe.ts';
 import { asRuntimeError } from './errors.ts';
 import { guestOf } from './guests.ts';
-import { withTag } from './image.ts';
 import { parseLogs } from './logs.ts';
 
 const node = { nodeId: 'n1', clusterId: 'c1', hostname: 'h', addr: '127.0.0.2' };
