@@ -1,0 +1,298 @@
+// Odd requests and what Docker's daemon answers to them, by status and exact message, as measured on real ones. Clients match on these texts.
+// The state that they are made to: edge-cases.test.ts of the API.
+
+export const base = { Name: 'made', TaskTemplate: { ContainerSpec: { Image: 'web:1' } } };
+export const container = (more: object) => ({ ...base, TaskTemplate: { ContainerSpec: { Image: 'web:1', ...more } } });
+export const template = (more: object) => ({ ...base, TaskTemplate: { ...base.TaskTemplate, ...more } });
+export const file = { Name: 'f', UID: '0', GID: '0', Mode: 0o444 };
+
+const rpc = (code: string, message: string) => `rpc error: code = ${code} desc = ${message}`;
+const bad = (message: string) => rpc('InvalidArgument', message);
+const range = (what: string) => `invalid ${what} version '': strconv.ParseUint: parsing "": invalid syntax`;
+
+export type Row = readonly [what: string, request: string, body: unknown, status: number, message: string];
+
+export const refused: readonly Row[] = [
+  ['a service that is not there', 'GET /services/nosuch', undefined, 404, 'service nosuch not found'],
+  ['a node that is not there', 'GET /nodes/nosuch', undefined, 404, 'node nosuch not found'],
+  ['a task that is not there', 'GET /tasks/nosuch', undefined, 404, 'task nosuch not found'],
+  ['a secret that is not there', 'GET /secrets/nosuch', undefined, 404, 'secret nosuch not found'],
+  ['a config that is not there', 'GET /configs/nosuch', undefined, 404, 'config nosuch not found'],
+  ['a network that is not there', 'GET /networks/nosuch', undefined, 404, 'network nosuch not found'],
+  ['removal of what is not there', 'DELETE /services/nosuch', undefined, 404, 'service nosuch not found'],
+  ['a name of two nodes', 'GET /nodes/twin', undefined, 400, 'node twin is ambiguous (2 matches found)'],
+  ['a prefix of two services', 'GET /services/svc', undefined, 400, 'service svc is ambiguous (2 matches found)'],
+  ['a prefix of two secrets', 'GET /secrets/sec', undefined, 400, 'secret sec is ambiguous (2 matches found)'],
+  ['a prefix of two configs', 'GET /configs/cfg', undefined, 400, 'config cfg is ambiguous (2 matches found)'],
+  ['a prefix of two networks', 'GET /networks/net', undefined, 400, 'network net is ambiguous (2 matches found)'],
+
+  [
+    'a name that is none',
+    'POST /services/create',
+    { ...base, Name: 'x y' },
+    400,
+    bad('name must be valid as a DNS name component'),
+  ],
+  [
+    'no image',
+    'POST /services/create',
+    container({ Image: '' }),
+    400,
+    bad('ContainerSpec: image reference must be provided'),
+  ],
+  [
+    'no reference',
+    'POST /services/create',
+    container({ Image: 'BAD::x' }),
+    400,
+    bad('ContainerSpec: "BAD::x" is not a valid repository/tag'),
+  ],
+  ['no template', 'POST /services/create', { Name: 'made' }, 400, bad('mismatched Runtime and *Spec fields')],
+  [
+    'little memory',
+    'POST /services/create',
+    template({ Resources: { Limits: { MemoryBytes: 1 } } }),
+    400,
+    bad('invalid memory value 1: Must be at least 4MiB'),
+  ],
+  [
+    'two modes',
+    'POST /services/create',
+    { ...base, Mode: { Replicated: {}, Global: {} } },
+    400,
+    'must specify only one service mode',
+  ],
+  [
+    'no constraint',
+    'POST /services/create',
+    template({ Placement: { Constraints: ['garbage'] } }),
+    500,
+    rpc('Unknown', 'constraint expected one operator from ==, !='),
+  ],
+  [
+    'a network that is unknown',
+    'POST /services/create',
+    template({ Networks: [{ Target: 'nosuchnet' }] }),
+    500,
+    'network nosuchnet not found',
+  ],
+  [
+    'a secret that is unknown',
+    'POST /services/create',
+    container({ Secrets: [{ File: file, SecretID: 'no', SecretName: 'x' }] }),
+    400,
+    bad('secret not found: x'),
+  ],
+  [
+    'a port that is taken',
+    'POST /services/create',
+    { ...base, EndpointSpec: { Ports: [{ TargetPort: 1, PublishedPort: 18080 }] } },
+    400,
+    bad("port '18080' is already in use by service 'p1' (svc2) as an ingress port"),
+  ],
+  [
+    'dnsrr with an ingress port',
+    'POST /services/create',
+    { ...base, EndpointSpec: { Mode: 'dnsrr', Ports: [{ TargetPort: 1 }] } },
+    400,
+    bad("EndpointSpec: port published with ingress mode can't be used with dnsrr mode"),
+  ],
+  [
+    'a name that is taken',
+    'POST /services/create',
+    { ...base, Name: 'us' },
+    409,
+    rpc('AlreadyExists', 'name conflicts with an existing object: service us already exists'),
+  ],
+  [
+    'no JSON',
+    'POST /services/create',
+    'notjson',
+    400,
+    "invalid JSON: invalid character 'o' in literal null (expecting 'u')",
+  ],
+  ['half of JSON', 'POST /secrets/create', '{"Name"', 400, 'invalid JSON: unexpected EOF'],
+
+  ['an update without a version', 'POST /services/us/update', base, 400, range('service')],
+  ['a node without a version', 'POST /nodes/n2/update', {}, 400, range('node')],
+  ['a swarm without a version', 'POST /swarm/update', {}, 400, range('swarm')],
+  ['a secret without a version', 'POST /secrets/es/update', {}, 400, 'invalid secret version'],
+  ['a config without a version', 'POST /configs/ec/update', {}, 400, 'invalid config version'],
+  [
+    'a version that is stale',
+    'POST /services/us/update?version=99',
+    { ...base, Name: 'us' },
+    500,
+    rpc('Unknown', 'update out of sequence'),
+  ],
+  [
+    'a stale version of a node',
+    'POST /nodes/n2/update?version=99',
+    { Role: 'worker', Availability: 'active' },
+    500,
+    rpc('Unknown', 'update out of sequence'),
+  ],
+  ['a stale version of the swarm', 'POST /swarm/update?version=99', {}, 500, rpc('Unknown', 'update out of sequence')],
+  [
+    'a stale version of a secret',
+    'POST /secrets/es/update?version=99',
+    { Name: 'es' },
+    500,
+    rpc('Unknown', 'update out of sequence'),
+  ],
+  [
+    'renaming',
+    'POST /services/us/update?version=1',
+    { ...base, Name: 'them' },
+    501,
+    rpc('Unimplemented', 'renaming services is not supported'),
+  ],
+  [
+    'another mode',
+    'POST /services/us/update?version=1',
+    { ...base, Name: 'us', Mode: { Global: {} } },
+    501,
+    rpc('Unimplemented', 'service mode change is not allowed'),
+  ],
+  [
+    'a rollback of no kind',
+    'POST /services/us/update?version=1&rollback=bogus',
+    { ...base, Name: 'us' },
+    500,
+    'unrecognized rollback option bogus',
+  ],
+  [
+    'a rollback to nothing',
+    'POST /services/us/update?version=1&rollback=previous',
+    { ...base, Name: 'us' },
+    400,
+    rpc('FailedPrecondition', 'service svc1 does not have a previous spec'),
+  ],
+
+  ...['services', 'nodes', 'tasks', 'secrets', 'configs', 'networks'].flatMap((kind): Row[] => [
+    [`an unknown filter of ${kind}`, `GET /${kind}?filters={"bogus":["x"]}`, undefined, 400, "invalid filter 'bogus'"],
+    [`no filter of ${kind}`, `GET /${kind}?filters=notjson`, undefined, 400, 'invalid filter'],
+    [`a filter of ${kind} in no form`, `GET /${kind}?filters={"name":"x"}`, undefined, 400, 'invalid filter'],
+  ]),
+  [
+    'no state',
+    'GET /tasks?filters={"desired-state":["bogus"]}',
+    undefined,
+    500,
+    "Invalid desired-state filter: 'bogus'",
+  ],
+  ['no role', 'GET /nodes?filters={"role":["bogus"]}', undefined, 500, "Invalid role filter: 'bogus'"],
+  ['no membership', 'GET /nodes?filters={"membership":["x"]}', undefined, 500, "Invalid membership filter: 'x'"],
+  ['tasks of no service', 'GET /tasks?filters={"service":["nosuch"]}', undefined, 404, 'service nosuch not found'],
+  ['tasks of no node', 'GET /tasks?filters={"node":["nosuch"]}', undefined, 404, 'node nosuch not found'],
+
+  ['a secret without a name', 'POST /secrets/create', { Name: '', Data: 'YQ==' }, 400, bad('name must be provided')],
+  [
+    'a secret without data',
+    'POST /secrets/create',
+    { Name: 'new' },
+    400,
+    bad('secret data must be larger than 0 and less than 512000 bytes'),
+  ],
+  [
+    'data that is no base64',
+    'POST /secrets/create',
+    { Name: 'new', Data: '!' },
+    400,
+    'invalid JSON: illegal base64 data at input byte 0',
+  ],
+  [
+    'a name of a secret that is taken',
+    'POST /secrets/create',
+    { Name: 'es', Data: 'YQ==' },
+    409,
+    rpc('AlreadyExists', 'secret es already exists'),
+  ],
+  [
+    'other data of a secret',
+    'POST /secrets/es/update?version=1',
+    { Name: 'es', Data: 'YQ==' },
+    400,
+    bad('only updates to Labels are allowed'),
+  ],
+  [
+    'another name of a config',
+    'POST /configs/ec/update?version=1',
+    { Name: 'other' },
+    400,
+    bad('only updates to Labels are allowed'),
+  ],
+  [
+    'removal of a secret in use',
+    'DELETE /secrets/es',
+    undefined,
+    400,
+    bad("secret 'es' is in use by the following service: us"),
+  ],
+  [
+    'removal of a config in use',
+    'DELETE /configs/ec',
+    undefined,
+    400,
+    bad("config 'ec' is in use by the following service: us"),
+  ],
+  [
+    'removal of a network in use',
+    'DELETE /networks/front',
+    undefined,
+    400,
+    rpc('FailedPrecondition', 'network net1 is in use by service svc1 (network front, service us)'),
+  ],
+  [
+    'a name of a network that is taken',
+    'POST /networks/create',
+    { Name: 'front', Driver: 'overlay' },
+    409,
+    'network with name front already exists',
+  ],
+
+  [
+    'a role that is none',
+    'POST /nodes/n2/update?version=1',
+    { Role: 'bogus', Availability: 'active' },
+    400,
+    'invalid Role: "bogus"',
+  ],
+  [
+    'an availability that is none',
+    'POST /nodes/n2/update?version=1',
+    { Role: 'worker', Availability: 'bogus' },
+    400,
+    'invalid Availability: "bogus"',
+  ],
+  [
+    'demotion of the last manager',
+    'POST /nodes/n1/update?version=1',
+    { Role: 'worker', Availability: 'active' },
+    400,
+    rpc('FailedPrecondition', 'attempting to demote the last manager of the swarm'),
+  ],
+  ...['', '?force=1'].map(
+    (force): Row => [
+      `removal of a manager${force}`,
+      `DELETE /nodes/n1${force}`,
+      undefined,
+      400,
+      rpc(
+        'FailedPrecondition',
+        'node n1 is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal',
+      ),
+    ],
+  ),
+  [
+    'removal of a node that is up',
+    'DELETE /nodes/n2',
+    undefined,
+    400,
+    rpc('FailedPrecondition', "node n2 is not down and can't be removed"),
+  ],
+  ['unlocking what is not locked', 'POST /swarm/unlock', { UnlockKey: 'x' }, 409, 'swarm is not locked'],
+  ['logs of no stream', 'GET /services/us/logs', undefined, 500, 'Bad parameters: you must choose at least one stream'],
+  ['a path that is none', 'GET /nonsense', undefined, 404, 'page not found'],
+  ['a method that is none', 'POST /version', undefined, 404, 'page not found'],
+];
