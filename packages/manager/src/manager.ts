@@ -12,7 +12,7 @@ import {
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { AgentMessage, LogOptions, ManagerMessage, Peer } from '@swarmctl/shared/wire';
 import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
-import type { LogEntry } from './api/ports.ts';
+import type { LogEntry, LogSubject } from './api/ports.ts';
 import { certify } from './ca/certify.ts';
 import { JoinServer } from './ca/join-server.ts';
 import { networkConflict, networkWarning } from './control/allocator/networks.ts';
@@ -196,9 +196,10 @@ export class Manager implements ManagerHandle {
   openEngine(nodeId: string): Promise<Duplex> {
     return this.#engines.open(nodeId);
   }
-  logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
+
+  logs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
     if (!this.#dispatcher) throw new ClusterError('no-leader', 'this manager does not lead');
-    return this.#dispatcher.subscribeLogs(taskIds, options, signal);
+    return this.#dispatcher.subscribeLogs(subject, options, signal);
   }
 
   /** Waits a moment for an election to end; it may be this manager that wins. */

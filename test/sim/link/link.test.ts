@@ -533,7 +533,7 @@ test('logs of several nodes are merged, and a node that is away is only mentione
   const got: string[] = [];
   let over = false;
   void (async () => {
-    const logs = world.leader?.dispatcher.subscribeLogs(['t1', 't2', 't3'], options, new AbortController().signal);
+    const logs = world.leader?.dispatcher.subscribeLogs({ serviceId: plain.ID }, options, new AbortController().signal);
     for await (const entry of logs ?? [])
       got.push('notice' in entry ? entry.notice : `${entry.taskId} ${Buffer.from(entry.line)}`);
     over = true;
@@ -550,7 +550,7 @@ test('a slow reader of logs slows the source', async () => {
   first.runtime.lines.set('t1', many);
   const abort = new AbortController();
   const logs = world.leader?.dispatcher.subscribeLogs(
-    ['t1'],
+    { taskId: 't1' },
     { follow: false, stdout: true, stderr: true },
     abort.signal,
   );
@@ -581,7 +581,7 @@ test('following a log ends with the reader, and frees the source', async () => {
   let over = false;
   void (async () => {
     const logs = world.leader?.dispatcher.subscribeLogs(
-      ['t1'],
+      { taskId: 't1' },
       { follow: true, stdout: true, stderr: true },
       abort.signal,
     );

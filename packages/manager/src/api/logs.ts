@@ -1,9 +1,8 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Task } from '@swarmctl/shared/model';
-import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
+import type { LogOptions } from '@swarmctl/shared/wire';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext } from './context.ts';
-import type { LogEntry, ManagerAccess } from './ports.ts';
+import type { LogEntry, LogSubject, ManagerAccess } from './ports.ts';
 import { flag, type Query, single } from './query.ts';
 
 // Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr | 3 notice] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
@@ -11,13 +10,13 @@ import { flag, type Query, single } from './query.ts';
 export async function sendLogs(
   context: ApiContext,
   manager: ManagerAccess,
-  tasks: readonly Task[],
+  subject: LogSubject,
+  tty: boolean,
   request: FastifyRequest<{ Querystring: Query }>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const options = logOptions(request.query);
   const format = { details: flag(request.query, 'details'), timestamps: flag(request.query, 'timestamps') };
-  const tty = tasks.some((task) => task.Spec.ContainerSpec?.TTY);
   const abort = new AbortController();
   reply.raw.once('close', () => abort.abort());
   reply.hijack();
@@ -26,11 +25,10 @@ export async function sendLogs(
     'Content-Type': tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
   });
   reply.raw.flushHeaders();
-  const known = new Map(tasks.map((task) => [task.ID, task]));
+  const details = new Details(manager);
   try {
-    const assigned = tasks.filter((task) => task.NodeID !== undefined).map((task) => task.ID);
-    for await (const entry of manager.logs(assigned, options, abort.signal)) {
-      const bytes = frame(entry, known, format, tty);
+    for await (const entry of manager.logs(subject, options, abort.signal)) {
+      const bytes = frame(entry, details, format, tty);
       if (!reply.raw.write(bytes)) await drained(reply, abort.signal);
       if (abort.signal.aborted) break;
     }
@@ -83,19 +81,33 @@ const newline = Buffer.from('\n');
 
 function frame(
   entry: LogEntry,
-  tasks: ReadonlyMap<string, Task>,
+  details: Details,
   format: { details: boolean; timestamps: boolean },
   tty: boolean,
 ): Buffer {
   if ('notice' in entry) return withHead(3, [Buffer.from(`${entry.notice}\n`)]);
-  const prefix = `${format.timestamps ? `${entry.time} ` : ''}${format.details ? `${detailsOf(entry, tasks)} ` : ''}`;
+  const prefix = `${format.timestamps ? `${entry.time} ` : ''}${format.details ? `${details.of(entry.taskId)} ` : ''}`;
   const payload = [Buffer.from(prefix), entry.line, newline];
   return tty ? Buffer.concat(payload) : withHead(streamNumber[entry.stream], payload);
 }
 
-function detailsOf(line: LogLine, tasks: ReadonlyMap<string, Task>): string {
-  const task = tasks.get(line.taskId);
-  return `com.docker.swarm.node.id=${task?.NodeID ?? ''},com.docker.swarm.service.id=${task?.ServiceID ?? ''},com.docker.swarm.task.id=${line.taskId}`;
+/** Where lines come from, remembered for those that come after their task is gone. */
+class Details {
+  readonly #manager: Pick<ManagerAccess, 'view'>;
+  readonly #known = new Map<string, string>();
+
+  constructor(manager: Pick<ManagerAccess, 'view'>) {
+    this.#manager = manager;
+  }
+
+  of(taskId: string): string {
+    const known = this.#known.get(taskId);
+    if (known !== undefined) return known;
+    const task = this.#manager.view().get('tasks', taskId);
+    const text = `com.docker.swarm.node.id=${task?.NodeID ?? ''},com.docker.swarm.service.id=${task?.ServiceID ?? ''},com.docker.swarm.task.id=${taskId}`;
+    this.#known.set(taskId, text);
+    return text;
+  }
 }
 
 function withHead(stream: number, parts: readonly Uint8Array[]): Buffer {

@@ -5,6 +5,9 @@ import type { View } from '../store/types.ts';
 
 // What the API door needs of the node it stands on, and of the manager when one runs there.
 
+/** Whose logs: of one task, or of all that a service has. */
+export type LogSubject = { readonly taskId: string } | { readonly serviceId: string };
+
 /** A line of a task's log, or a notice such as a node being away. */
 export type LogEntry = LogLine | { readonly notice: string };
 
@@ -36,8 +39,8 @@ export interface ManagerAccess {
   networkConflict(view: View, spec: Network['Spec']): string | undefined;
   /** What its maker should know of a network that can be had. */
   networkWarning(view: View, spec: Network['Spec']): string | undefined;
-  /** Leader only. */
-  logs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
+  /** Leader only. Followed, a service's later tasks are among them; it ends when there can be no more lines. */
+  logs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
   /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */
   openEngine(nodeId: string): Promise<Duplex>;
   /** Nodes that may have a container made by hand, the best first; if there is none, why. */

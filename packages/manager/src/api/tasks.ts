@@ -34,7 +34,8 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     async (request, reply) => {
       const manager = await leading(context);
       const task = findTask(manager.view(), request.params.id);
-      return sendLogs(context, manager, [task], request, reply);
+      const tty = task.Spec.ContainerSpec?.TTY === true;
+      return sendLogs(context, manager, { taskId: task.ID }, tty, request, reply);
     },
   );
 
@@ -43,9 +44,9 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     { config: { leaderOnly: true } },
     async (request, reply) => {
       const manager = await leading(context);
-      const view = manager.view();
-      const service = findService(view, request.params.id);
-      return sendLogs(context, manager, view.tasksOfService(service.ID), request, reply);
+      const service = findService(manager.view(), request.params.id);
+      const tty = service.Spec.TaskTemplate.ContainerSpec?.TTY === true;
+      return sendLogs(context, manager, { serviceId: service.ID }, tty, request, reply);
     },
   );
 }

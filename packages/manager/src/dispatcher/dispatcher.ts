@@ -27,6 +27,7 @@ import {
   defaultSettings,
   graceMsOf,
   type LogEntry,
+  type LogSubject,
   type Settings,
 } from './types.ts';
 import { Writer } from './writer.ts';
@@ -71,7 +72,7 @@ export class Dispatcher {
     this.#payloads = new PayloadTracker(alsoNeeded);
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
     this.#writer = new Writer({ store, proposer, clock, log, nodeChange });
-    this.#logs = new LogHub({ view: () => store.view(), sessionOf: (id) => this.#openSession(id), newId, log });
+    this.#logs = new LogHub({ view: () => store.view(), sessionOf: (id) => this.#openSession(id), newId });
     this.#events = {
       hello: (session, hello) => this.#hello(session, hello),
       message: (session, message) => this.#message(session, message),
@@ -90,6 +91,7 @@ export class Dispatcher {
       await Promise.race([failed, Promise.all([this.#writer.run(signal), this.#sweeps(signal)])]);
     } finally {
       unwatch();
+      this.#logs.close();
       this.#fail = undefined;
       this.#flushTimer?.cancel();
       // Not the leader's any more: the agents look for the next one at once.
@@ -111,9 +113,9 @@ export class Dispatcher {
     return session !== undefined;
   }
 
-  /** Lines of the tasks as they come from their nodes; a node that is away gives a notice. */
-  subscribeLogs(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
-    return this.#logs.subscribe(taskIds, options, signal);
+  /** Lines of the tasks as they come from their nodes, followed also of later tasks; a node that is away gives a notice. */
+  subscribeLogs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
+    return this.#logs.subscribe(subject, options, signal);
   }
 
   // --- the state ---
@@ -139,6 +141,7 @@ export class Dispatcher {
   #watched(events: readonly StoreEvent[] | 'reset', view: View): void {
     if (events === 'reset') this.#reset(view);
     else for (const event of events) this.#changed(event, view);
+    this.#logs.changed(events, view);
     this.#flushSoon();
   }
 

@@ -1,20 +1,26 @@
-import { Bell, type Logger, type NewId } from '@swarmctl/shared/kit';
+import { Bell, type NewId } from '@swarmctl/shared/kit';
+import { isAfter, type StoreEvent, type Task } from '@swarmctl/shared/model';
 import { type LogLine, type LogOptions, logsWindow } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import type { Session } from './session.ts';
-import type { LogEntry } from './types.ts';
+import type { LogEntry, LogSubject } from './types.ts';
 
 // Logs of tasks from the nodes that hold them, merged as they come. An agent sends on only when what it sent was taken, so that a slow
-// reader slows its sources and fills no memory.
+// reader slows its sources and fills no memory. Who follows a service is given the tasks that it gets later, too.
 
 interface Chunk {
-  readonly session: Session;
+  readonly part: string;
   readonly lines: readonly LogLine[];
 }
 
 interface Feed {
+  readonly subject: LogSubject;
+  readonly options: LogOptions;
   readonly queue: (Chunk | { readonly notice: string })[];
-  readonly sources: Set<Session>;
+  /** What the nodes were asked for and have not ended, by the name that they know it by. */
+  readonly parts: Map<string, Session>;
+  /** Tasks that were asked for. */
+  readonly asked: Set<string>;
   readonly bell: Bell;
 }
 
@@ -22,81 +28,155 @@ export interface LogHubModules {
   readonly view: () => View;
   readonly sessionOf: (nodeId: string) => Session | undefined;
   readonly newId: NewId;
-  readonly log: Logger;
 }
 
 const incomplete = (reason: string): { notice: string } => ({
   notice: `warning: incomplete log stream. some logs could not be retrieved for the following reasons: ${reason}`,
 });
 
+/** An agent answers for a task only once it has taken it on. */
+const isTakenOn = (task: Task): boolean => task.NodeID !== undefined && !isAfter('accepted', task.Status.State);
+
 export class LogHub {
-  readonly #feeds = new Map<string, Feed>();
+  readonly #feeds = new Set<Feed>();
+  readonly #feedOf = new Map<string, Feed>();
   readonly #modules: LogHubModules;
+  #closed = false;
 
   constructor(modules: LogHubModules) {
     this.#modules = modules;
   }
 
-  /** Ends when every source has, or with the signal. */
-  async *subscribe(taskIds: readonly string[], options: LogOptions, signal: AbortSignal): AsyncGenerator<LogEntry> {
-    const id = this.#modules.newId();
-    const feed: Feed = { queue: [], sources: new Set(), bell: new Bell() };
-    const stop = () => feed.bell.ring();
+  /** Ends with the signal, or when every source has; followed, when there can be no more sources as well. */
+  async *subscribe(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogEntry> {
+    const bell = new Bell();
+    const feed: Feed = { subject, options, queue: [], parts: new Map(), asked: new Set(), bell };
+    const stop = () => bell.ring();
     signal.addEventListener('abort', stop);
-    this.#feeds.set(id, feed);
+    this.#feeds.add(feed);
     try {
-      this.#open(id, feed, taskIds, options);
+      const view = this.#modules.view();
+      this.#open(feed, tasksOf(subject, view).filter(isTakenOn), options);
       while (!signal.aborted) {
         const next = feed.queue.shift();
         if (next && 'notice' in next) yield next;
         else if (next) {
           yield* next.lines;
-          next.session.send({ type: 'logs-ack', subscription: id, count: 1 });
-        } else if (feed.sources.size === 0) return;
-        else await feed.bell.wait();
+          feed.parts.get(next.part)?.send({ type: 'logs-ack', subscription: next.part, count: 1 });
+        } else if (feed.parts.size === 0 && !(options.follow && this.#mayGrow(feed))) return;
+        else await bell.wait();
       }
     } finally {
       signal.removeEventListener('abort', stop);
-      this.#feeds.delete(id);
-      for (const session of feed.sources) session.send({ type: 'logs-unsubscribe', subscription: id });
+      this.#feeds.delete(feed);
+      for (const [part, session] of feed.parts) {
+        this.#feedOf.delete(part);
+        session.send({ type: 'logs-unsubscribe', subscription: part });
+      }
     }
   }
 
-  #open(id: string, feed: Feed, taskIds: readonly string[], options: LogOptions): void {
+  #open(feed: Feed, tasks: readonly Task[], options: LogOptions): void {
     const byNode = new Map<string, string[]>();
-    for (const taskId of taskIds) {
-      const nodeId = this.#modules.view().get('tasks', taskId)?.NodeID;
-      if (nodeId !== undefined) byNode.set(nodeId, [...(byNode.get(nodeId) ?? []), taskId]);
+    for (const { ID, NodeID } of tasks) {
+      if (NodeID === undefined) continue;
+      feed.asked.add(ID);
+      byNode.set(NodeID, [...(byNode.get(NodeID) ?? []), ID]);
     }
-    for (const [nodeId, ids] of byNode) {
+    for (const [nodeId, taskIds] of byNode) {
       const session = this.#modules.sessionOf(nodeId);
       if (session) {
-        feed.sources.add(session);
-        session.send({ type: 'logs-subscribe', subscription: id, taskIds: ids, options });
+        const part = this.#modules.newId();
+        feed.parts.set(part, session);
+        this.#feedOf.set(part, feed);
+        session.send({ type: 'logs-subscribe', subscription: part, taskIds, options });
       } else feed.queue.push(incomplete(`node ${nodeId} is not available`));
     }
-  }
-
-  lines(session: Session, subscription: string, lines: readonly LogLine[]): void {
-    const feed = this.#feeds.get(subscription);
-    if (!feed?.sources.has(session)) return;
-    const waiting = feed.queue.filter((item) => 'session' in item && item.session === session).length;
-    if (waiting > 2 * logsWindow) throw new Error('more log lines were sent than were asked for');
-    feed.queue.push({ session, lines });
     feed.bell.ring();
   }
 
-  end(session: Session, subscription: string, error: string | undefined): void {
-    const feed = this.#feeds.get(subscription);
-    if (!feed?.sources.delete(session)) return;
+  /** The state has changed: followers get the tasks that are new to them, and learn that there will be none. */
+  changed(events: readonly StoreEvent[] | 'reset', view: View): void {
+    for (const feed of this.#feeds) {
+      if (!feed.options.follow) continue;
+      if (events === 'reset') this.#open(feed, tasksOf(feed.subject, view).filter(isNewTo(feed)), later(feed));
+      else this.#follow(feed, events);
+    }
+  }
+
+  #follow(feed: Feed, events: readonly StoreEvent[]): void {
+    const tasks: Task[] = [];
+    for (const event of events) {
+      if (event.table === 'services' && event.op === 'remove') feed.bell.ring();
+      if (event.table !== 'tasks') continue;
+      if (event.op === 'remove') {
+        if (feed.asked.delete(event.id) || concerns(feed.subject, event.before)) feed.bell.ring();
+      } else if (event.after && concerns(feed.subject, event.after) && isNewTo(feed)(event.after)) {
+        tasks.push(event.after);
+      }
+    }
+    if (tasks.length > 0) this.#open(feed, tasks, later(feed));
+  }
+
+  #mayGrow({ subject, asked }: Feed): boolean {
+    const view = this.#modules.view();
+    if (this.#closed) return false;
+    if ('serviceId' in subject) return view.get('services', subject.serviceId) !== undefined;
+    return !asked.has(subject.taskId) && view.get('tasks', subject.taskId) !== undefined;
+  }
+
+  /** This manager leads no more and hears of no later tasks: followers end with what their sources still send. */
+  close(): void {
+    this.#closed = true;
+    for (const feed of this.#feeds) feed.bell.ring();
+  }
+
+  lines(session: Session, part: string, lines: readonly LogLine[]): void {
+    const feed = this.#feedOf.get(part);
+    if (feed?.parts.get(part) !== session) return;
+    const waiting = feed.queue.filter((item) => 'part' in item && item.part === part).length;
+    if (waiting > 2 * logsWindow) throw new Error('more log lines were sent than were asked for');
+    feed.queue.push({ part, lines });
+    feed.bell.ring();
+  }
+
+  end(session: Session, part: string, error: string | undefined): void {
+    const feed = this.#feedOf.get(part);
+    if (feed?.parts.get(part) !== session) return;
+    feed.parts.delete(part);
+    this.#feedOf.delete(part);
     if (error !== undefined) feed.queue.push(incomplete(error));
     feed.bell.ring();
   }
 
-  /** The session is over, and with it its part of every subscription. */
+  /** The session is over, and with it its part of every subscription: one notice for each reader. */
   drop(session: Session): void {
-    for (const [id, feed] of this.#feeds) {
-      if (feed.sources.has(session)) this.end(session, id, `the connection to node ${session.nodeId} was lost`);
+    for (const feed of this.#feeds) {
+      const lost = [...feed.parts].filter(([, of]) => of === session);
+      for (const [part] of lost) {
+        feed.parts.delete(part);
+        this.#feedOf.delete(part);
+      }
+      if (lost.length === 0) continue;
+      feed.queue.push(incomplete(`the connection to node ${session.nodeId} was lost`));
+      feed.bell.ring();
     }
   }
 }
+
+/** What comes later is wanted from its first line. */
+const later = ({ options: { tail: _, ...options } }: Feed): LogOptions => options;
+
+const isNewTo =
+  (feed: Feed) =>
+  (task: Task): boolean =>
+    isTakenOn(task) && !feed.asked.has(task.ID);
+
+const concerns = (subject: LogSubject, task: Task | undefined): boolean =>
+  task !== undefined && ('serviceId' in subject ? task.ServiceID === subject.serviceId : task.ID === subject.taskId);
+
+const tasksOf = (subject: LogSubject, view: View): readonly Task[] => {
+  if ('serviceId' in subject) return view.tasksOfService(subject.serviceId);
+  const task = view.get('tasks', subject.taskId);
+  return task ? [task] : [];
+};

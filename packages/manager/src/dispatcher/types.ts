@@ -50,5 +50,8 @@ export interface DispatcherModules {
   readonly alsoNeeded?: AlsoNeeded;
 }
 
+/** Whose logs: of one task, or of all that a service has. */
+export type LogSubject = { readonly taskId: string } | { readonly serviceId: string };
+
 /** A line of a task's log, or a notice such as a node being away. */
 export type LogEntry = LogLine | { readonly notice: string };

@@ -1,0 +1,148 @@
+import { settle } from '@swarmctl/shared/kit';
+import type { StoreChange } from '@swarmctl/shared/model';
+import { type LogOptions, logsWindow, type ManagerMessage } from '@swarmctl/shared/wire';
+import { expect, test } from 'vitest';
+import { aService, aStore, aTask, builtAt, type TaskWords } from '../../../../test/kit/builders.ts';
+import { LogHub } from './log-hub.ts';
+import type { Session } from './session.ts';
+import type { LogSubject } from './types.ts';
+
+const web = aService({ name: 'web' });
+const task = (id: string, words: TaskWords = {}) => aTask({ id, service: web, ...words });
+const all = { stdout: true, stderr: true };
+
+/** A hub over a store; sessions only write down what they are to send. */
+function world(tasks: Parameters<typeof aStore>[0] = {}) {
+  const store = aStore({ services: [web], ...tasks });
+  const sessions = new Map<string, { session: Session; sent: ManagerMessage[] }>();
+  let ids = 0;
+  const hub = new LogHub({
+    view: () => store.view(),
+    sessionOf: (nodeId) => sessions.get(nodeId)?.session,
+    newId: () => `part${++ids}`,
+  });
+  store.watch((events, view) => hub.changed(events, view));
+  const connect = (nodeId: string) => {
+    const sent: ManagerMessage[] = [];
+    const session = { nodeId, send: (message: ManagerMessage) => sent.push(message) } as unknown as Session;
+    sessions.set(nodeId, { session, sent });
+    return { session, sent };
+  };
+  let index = 1;
+  const apply = (...changes: StoreChange[]) => expect(store.apply(++index, { now: builtAt, changes }).ok).toBe(true);
+  const read = (subject: LogSubject, options: LogOptions) => {
+    const abort = new AbortController();
+    const entries: string[] = [];
+    const done = (async () => {
+      for await (const entry of hub.subscribe(subject, options, abort.signal)) {
+        entries.push('notice' in entry ? entry.notice : `${entry.taskId} ${Buffer.from(entry.line)}`);
+      }
+      return 'ended';
+    })();
+    return { entries, done, abort };
+  };
+  const say = (session: Session, part: string, taskId: string, text: string) =>
+    hub.lines(session, part, [{ taskId, stream: 'stdout', time: 'T', line: Buffer.from(text) }]);
+  return { hub, store, connect, apply, read, say };
+}
+
+const asked = (sent: readonly ManagerMessage[]) =>
+  sent.flatMap((message) =>
+    message.type === 'logs-subscribe' ? [{ tasks: message.taskIds, tail: message.options.tail }] : [],
+  );
+
+test('who follows a service gets its later tasks once their nodes have them, from the first line, until it is removed', async () => {
+  const { hub, connect, apply, read, say } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const one = connect('n1');
+  const two = connect('n2');
+  const { entries, done } = read({ serviceId: web.ID }, { ...all, follow: true, tail: 1 });
+  await settle();
+  say(one.session, 'part1', 't1', 'a');
+  hub.end(one.session, 'part1', undefined);
+  apply({ op: 'create', table: 'tasks', object: task('t2', { node: 'n2', state: 'assigned' }) });
+  expect(asked(two.sent)).toEqual([]);
+  apply({ op: 'update', table: 'tasks', id: 't2', set: { Status: { Timestamp: 'T', State: 'preparing' } } });
+  apply({ op: 'create', table: 'tasks', object: aTask({ id: 'other', node: 'n2' }) });
+  expect(asked(one.sent)).toEqual([{ tasks: ['t1'], tail: 1 }]);
+  expect(asked(two.sent)).toEqual([{ tasks: ['t2'], tail: undefined }]);
+  say(two.session, 'part2', 't2', 'b');
+  hub.end(two.session, 'part2', undefined);
+  await settle();
+  expect(entries).toEqual(['t1 a', 't2 b']);
+  apply({ op: 'remove', table: 'services', id: web.ID });
+  expect(await done).toBe('ended');
+});
+
+test('without follow, later tasks are not asked for', async () => {
+  const { hub, connect, apply, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const { session, sent } = connect('n1');
+  const { done } = read({ serviceId: web.ID }, { ...all, follow: false });
+  await settle();
+  apply({ op: 'create', table: 'tasks', object: task('t2', { node: 'n1' }) });
+  hub.end(session, 'part1', undefined);
+  expect(await done).toBe('ended');
+  expect(asked(sent)).toEqual([{ tasks: ['t1'], tail: undefined }]);
+});
+
+test('a node that is away gives one notice, and so does one that goes', async () => {
+  const tasks = [
+    task('t1', { node: 'away' }),
+    task('t2', { node: 'away', slot: 2 }),
+    task('t3', { node: 'n1', slot: 3 }),
+  ];
+  const { hub, connect, read } = world({ tasks });
+  const { session } = connect('n1');
+  const { entries, done } = read({ serviceId: web.ID }, { ...all, follow: false });
+  await settle();
+  hub.drop(session);
+  expect(await done).toBe('ended');
+  const warning = 'warning: incomplete log stream. some logs could not be retrieved for the following reasons: ';
+  expect(entries).toEqual([`${warning}node away is not available`, `${warning}the connection to node n1 was lost`]);
+});
+
+test('a task that is followed before any node has it, until it is removed', async () => {
+  const { connect, apply, read } = world({ tasks: [task('t1')] });
+  const { sent } = connect('n1');
+  const { done } = read({ taskId: 't1' }, { ...all, follow: true });
+  await settle();
+  expect(sent).toEqual([]);
+  apply({ op: 'remove', table: 'tasks', id: 't1' });
+  expect(await done).toBe('ended');
+});
+
+test('a reader that leaves ends what its nodes send', async () => {
+  const { connect, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const { sent } = connect('n1');
+  const { done, abort } = read({ serviceId: web.ID }, { ...all, follow: true });
+  await settle();
+  abort.abort();
+  expect(await done).toBe('ended');
+  expect(sent.at(-1)).toEqual({ type: 'logs-unsubscribe', subscription: 'part1' });
+});
+
+test('chunks are asked for as they are taken, and more than was asked for is an error', async () => {
+  const { connect, read, say } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const { session, sent } = connect('n1');
+  const { done, abort } = read({ serviceId: web.ID }, { ...all, follow: true });
+  await settle();
+  say(session, 'part1', 't1', 'a');
+  await settle();
+  expect(sent.at(-1)).toEqual({ type: 'logs-ack', subscription: 'part1', count: 1 });
+  const flood = () => {
+    for (let count = 0; count <= 2 * logsWindow + 1; count++) say(session, 'part1', 't1', 'b');
+  };
+  expect(flood).toThrow('more log lines were sent than were asked for');
+  abort.abort();
+  await done;
+});
+
+test('a manager that leads no more ends its followers, so that they ask the next leader', async () => {
+  const { hub, connect, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const { session } = connect('n1');
+  const { entries, done } = read({ serviceId: web.ID }, { ...all, follow: true });
+  await settle();
+  hub.close();
+  hub.drop(session);
+  expect(await done).toBe('ended');
+  expect(entries).toEqual([expect.stringContaining('the connection to node n1 was lost')]);
+});
