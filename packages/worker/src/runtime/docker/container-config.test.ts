@@ -1,4 +1,10 @@
-import type { ContainerSpec, PortConfig, TaskSpec } from '@swarmctl/shared/model';
+import {
+  type ContainerSpec,
+  ContainerSpec as ContainerSpecSchema,
+  type PortConfig,
+  type Schema,
+  type TaskSpec,
+} from '@swarmctl/shared/model';
 import { describe, expect, it } from 'vitest';
 import { makeTask } from '../../../../../test/kit/runtime-contract.ts';
 import { containerConfig } from './container-config.ts';
@@ -10,6 +16,40 @@ function translate(container: ContainerSpec, spec: TaskSpec = {}, ports?: PortCo
   const ContainerSpec = { Image: 'web:1', ...container };
   return containerConfig({ ...task, ID: 'task1', Spec: { ...spec, ContainerSpec } }, { ...node, addr });
 }
+/** Each field of the schema, with a value that has it alone. */
+function fieldsOf(schema: Schema): [path: string, value: object][] {
+  return Object.entries(schema['properties'] as Record<string, Schema>).flatMap(([name, property]) =>
+    valuesOf(property, name).map(([rest, value]): [string, object] => [[name, ...rest].join('.'), { [name]: value }]),
+  );
+}
+
+/** What a mode or a mount must say so that the rest counts. */
+const sample: Record<string, unknown> = { Mode: 'unconfined', Hosts: ['1.2.3.4 a'], Mounts: [{ Target: '/t' }] };
+
+function valuesOf(schema: Schema, name: string): [path: string[], value: unknown][] {
+  if (name === 'AppArmor') return [[['Mode'], { Mode: 'disabled' }]];
+  if (name === 'Seccomp')
+    return [
+      [['Mode'], { Mode: 'unconfined' }],
+      [['Profile'], { Mode: 'custom', Profile: 'e30=' }],
+    ];
+  if (name in sample) return [[[], sample[name]]];
+  switch (schema['type']) {
+    case 'array':
+      return valuesOf(schema['items'], '').map(([path, value]) => [path, [value]]);
+    case 'integer':
+      return [[[], 7]];
+    case 'boolean':
+      return [[[], true]];
+    case 'object':
+      return schema['properties']
+        ? fieldsOf(schema).map(([path, value]) => [path.split('.'), value])
+        : [[[], { key: 'value' }]];
+    default:
+      return [[[], 'text']];
+  }
+}
+
 const host = (...given: Parameters<typeof translate>) => translate(...given).HostConfig;
 
 describe('what a container is made from', () => {
@@ -140,6 +180,50 @@ describe('what a container is made from', () => {
       LogConfig: { Type: 'local', Config: { 'max-size': '1m' } },
     });
     expect(host({}, { Resources: { SwapBytes: -1 } })).toMatchObject({ MemorySwap: -1 });
+  });
+
+  it('labels reach beyond it', () => {
+    const task = makeTask({ node, container: {} }, '', {});
+    const labels = (values: Record<string, string>) =>
+      Object.fromEntries(Object.entries(values).map(([name, value]) => [`swarmctl.container.${name}`, value]));
+    const Labels = labels({
+      ...{ privileged: 'true', devices: '/dev/kvm:/dev/x:rw', gpus: 'all', 'shm-size': '1m', ipc: 'host', pid: 'host' },
+      ...{ 'security-opt': 'label=disable,systempaths=unconfined', cgroupns: 'host', userns: 'host', runtime: 'runsc' },
+    });
+    const Spec = { ContainerSpec: { Image: 'web:1', Privileges: { NoNewPrivileges: true } } };
+    const config = containerConfig({ ...task, Spec, ServiceAnnotations: { Name: 'web', Labels } }, node);
+    expect(config.HostConfig).toMatchObject({
+      Privileged: true,
+      Devices: [{ PathOnHost: '/dev/kvm', PathInContainer: '/dev/x', CgroupPermissions: 'rw' }],
+      DeviceRequests: [{ Count: -1, Capabilities: [['gpu']] }],
+      ShmSize: 1_048_576,
+      IpcMode: 'host',
+      PidMode: 'host',
+      CgroupnsMode: 'host',
+      UsernsMode: 'host',
+      Runtime: 'runsc',
+      SecurityOpt: ['no-new-privileges=true', 'label=disable'],
+      MaskedPaths: [],
+      ReadonlyPaths: [],
+    });
+  });
+
+  it('the log driver is the spec’s, or else the cluster’s', () => {
+    const task = { ...makeTask({ node, container: { Image: 'web:1' } }, ''), LogDriver: { Name: 'syslog' } };
+    expect(containerConfig(task, node).HostConfig?.LogConfig).toEqual({ Type: 'syslog', Config: {} });
+    const own = { ...task, Spec: { ...task.Spec, LogDriver: { Name: 'local' } } };
+    expect(containerConfig(own, node).HostConfig?.LogConfig).toEqual({ Type: 'local', Config: {} });
+  });
+
+  it('nothing that a spec may say of a container is passed over', () => {
+    // By others: files of their own, the stop, the image's pull.
+    const elsewhere = ['Secrets', 'Configs', 'StopGracePeriod', 'Isolation', 'Privileges.CredentialSpec'];
+    const plain = JSON.stringify(translate({}));
+    const passedOver = fieldsOf(ContainerSpecSchema).filter(
+      ([path, value]) =>
+        !elsewhere.some((one) => path.startsWith(one)) && JSON.stringify(translate(value as ContainerSpec)) === plain,
+    );
+    expect(passedOver.map(([path]) => path)).toEqual([]);
   });
 
   it('ports: ingress at a port of the engine’s choice, host mode as published', () => {
