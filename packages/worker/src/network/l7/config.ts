@@ -28,6 +28,7 @@ export const handoverFolder = 'next';
 /** The longest that a process which was replaced stays for the connections that it has. */
 const oldMs = 3_600_000;
 const tunnelMs = 86_400_000;
+const tlsOptions = 'ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets';
 
 const errors: readonly (readonly [number, string])[] = [
   [400, 'the request is malformed'],
@@ -68,6 +69,18 @@ export function renderConfig(plan: HttpPlan, around: ConfigAround): HttpConfig {
   return { files, shape: hash.digest('hex') };
 }
 
+/** The least configuration that has a certificate in it, to be checked alone. */
+export const certificateCheck = (certificate: string): string =>
+  lines([
+    'global',
+    `  ${tlsOptions}`,
+    'defaults',
+    '  mode http',
+    '  timeout client 60s',
+    'frontend check',
+    `  bind unix@check.sock ssl crt ${certificate}`,
+  ]);
+
 const lines = (all: readonly string[]): string => all.map((line) => `${line}\n`).join('');
 const handoverName = (listener: string) => `${listener}.${handoverFolder}`;
 export const isHandover = (backend: string): boolean => backend.endsWith(`.${handoverFolder}`);
@@ -80,7 +93,7 @@ function global({ mostConnections, user }: ConfigAround): string[] {
     `  maxconn ${mostConnections}`,
     ...(user ? [`  uid ${user.uid}`, `  gid ${user.gid}`] : []),
     `  hard-stop-after ${oldMs}ms`,
-    '  ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets',
+    `  ${tlsOptions}`,
     'defaults',
     '  mode http',
     // Attempts at a connection; what was sent is not sent again.

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open, readFile, rm, truncate } from 'node:fs/promises';
+import { open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type Clock, ClusterError, delay } from '@swarmctl/shared/kit';
-import { runCommand } from '../command.ts';
-import { configFile } from './config.ts';
+import { type CommandResult, runCommand } from '../command.ts';
+import { certificateCheck, configFile } from './config.ts';
 
 // A HAProxy of our own: its master outlives this daemon, and is found again by its socket. It takes a new configuration by a reload, which
 // starts a new worker with the sockets of the one before, which goes on to the end of its connections.
@@ -23,6 +23,7 @@ interface Processes {
 
 const socketName = 'master.sock';
 const errorFile = 'haproxy.log';
+const checkFile = 'check.cfg';
 const pollMs = 20;
 const startMs = 15_000;
 const commandMs = 10_000;
@@ -84,12 +85,7 @@ export class Haproxy {
 
   /** Has it take the configuration in its folder. Rejects when that is wrong; then it goes on with the one before. */
   async reload(): Promise<void> {
-    const { code, stderr } = await runCommand('sh', [
-      '-c',
-      'cd "$0" && exec haproxy -c -f "$1"',
-      this.#folder,
-      configFile,
-    ]);
+    const { code, stderr } = await this.#check(configFile);
     if (code !== 0) throw failed(stderr);
     const before = await this.#processes();
     const known = new Set(before?.workers.map(({ pid }) => pid));
@@ -104,6 +100,17 @@ export class Haproxy {
       () => false,
     );
     if (hasFailed) throw failed(await this.#log());
+  }
+
+  /** Whether it would serve with this file of its folder: what its OpenSSL thinks too weak, others may take. */
+  async takesCertificate(name: string): Promise<boolean> {
+    await writeFile(join(this.#folder, checkFile), certificateCheck(name), { mode: 0o600 });
+    const { code } = await this.#check(checkFile);
+    return code === 0;
+  }
+
+  #check(config: string): Promise<CommandResult> {
+    return runCommand('sh', ['-c', 'cd "$0" && exec haproxy -c -f "$1"', this.#folder, config]);
   }
 
   /** Runs commands in a worker and gives back what it said, line by line. */

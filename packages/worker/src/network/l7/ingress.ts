@@ -211,8 +211,17 @@ export class HttpIngress {
         if ('problem' in checked)
           problem = `the certificate of secret ${tls.join(', ')} cannot be used: ${checked.problem}`;
         else if (checked.pem !== pem) {
-          pem = checked.pem;
-          await write(path, pem);
+          await writeFile(`${path}.new`, checked.pem, { mode: 0o600 });
+          // One that it refuses in its configuration would keep all ports from changes.
+          if (await this.#haproxy.takesCertificate(`${file}.new`)) {
+            pem = checked.pem;
+            await rename(`${path}.new`, path);
+          } else {
+            const why =
+              'HAProxy does not take it; its key may be too short, or of a kind that this machine’s OpenSSL lacks';
+            problem = `the certificate of secret ${tls.join(', ')} cannot be used: ${why}`;
+            await rm(`${path}.new`, { force: true });
+          }
         }
       }
       if (pem !== undefined) files.set(tls.join(), `${file} ${digest(pem)}`);

@@ -191,11 +191,13 @@ export const nextData = (socket: Socket): Promise<string> =>
   });
 
 /** Key and certificate of one's own making for a host. */
-export function makeCertificate(host: string): { readonly cert: string; readonly key: string } {
+/** With a key as openssl's `-newkey` has it; absent: one of the usual curve. */
+export function makeCertificate(host: string, kind?: string): { readonly cert: string; readonly key: string } {
   const folder = mkdtempSync(join(tmpdir(), 'l7-cert-'));
   const [key, cert] = [join(folder, 'key'), join(folder, 'cert')];
   const subject = ['-subj', `/CN=${host}`, '-addext', `subjectAltName=DNS:${host}`];
-  const made = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+  const newKey = kind ? [kind] : ['ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
+  const made = ['req', '-x509', '-newkey', ...newKey, '-nodes', '-days', '2'];
   execFileSync('openssl', [...made, '-keyout', key, '-out', cert, ...subject], { stdio: 'ignore' });
   const pair = { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') };
   rmSync(folder, { recursive: true, force: true });

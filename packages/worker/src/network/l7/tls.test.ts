@@ -104,6 +104,22 @@ describe.skipIf(why)(`ports of HTTP with TLS and HTTP/2${why ? ` (skipped: ${why
     kept.destroy();
   });
 
+  test('go on with all else beside a certificate that HAProxy does not take', async () => {
+    const [a, b] = [await bench.task('a'), await bench.task('b')];
+    const weak = makeCertificate('b.example.com', 'rsa:1024');
+    bench.certificates.set('one', `${first.cert}${first.key}`);
+    bench.certificates.set('weak', `${weak.cert}${weak.key}`);
+    await bench.ingress.apply([
+      entryOf('s1', port, ['a.example.com'], [a], { tls: ['one'] }),
+      entryOf('s2', port, ['b.example.com'], [b], { tls: ['weak'] }),
+    ]);
+    expect(await get('a.example.com')).toBe('a');
+    await expect(shown('b.example.com')).rejects.toThrow();
+    expect([...bench.ingress.problems()]).toEqual([
+      [`tcp/${port}#s2`, expect.stringMatching(/^the certificate of secret weak cannot be used: HAProxy does not/)],
+    ]);
+  });
+
   test('keep a certificate over a restart of the daemon, whose secrets come later', async () => {
     const a = await bench.task('a');
     const entries = [entryOf('s1', port, ['a.example.com'], [a], { tls: ['one'] })];
