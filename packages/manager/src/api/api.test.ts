@@ -31,7 +31,7 @@ beforeEach(async () => {
       readIndex: () => readIndex(),
       logs: async function* () {
         yield { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') };
-        yield { notice: 'node n2 is away' };
+        yield { notice: 'node n2 is away', taskId: 't1' };
       },
     },
   });
@@ -432,7 +432,11 @@ describe('tasks and logs', () => {
     expect(first).toMatch(
       /^com\.docker\.swarm\.node\.id=n1,com\.docker\.swarm\.service\.id=\w+,com\.docker\.swarm\.task\.id=t1 hello\n$/,
     );
-    expect(bytes[8 + bytes.readUInt32BE(4)]).toBe(3);
+    const second = bytes.subarray(8 + bytes.readUInt32BE(4));
+    expect(second[0]).toBe(2);
+    expect(second.subarray(8).toString()).toMatch(/^com\.docker\.swarm\.node\.id=n1,\S+ node n2 is away\n$/);
+    const timed = await api.app.inject({ method: 'GET', url: '/services/web/logs?stderr=1&timestamps=1' });
+    expect(timed.rawPayload.toString()).toMatch(/\d{4}-\d\d-\d\dT[\d:]{8}\.\d{9}Z node n2 is away\n$/);
     expect(await call('GET', '/services/web/logs')).toMatchObject({
       status: 500,
       json: { message: 'Bad parameters: you must choose at least one stream' },

@@ -1,11 +1,13 @@
 import { ClusterError } from '@swarmctl/shared/kit';
+import { toTimestamp } from '@swarmctl/shared/model';
 import type { LogOptions } from '@swarmctl/shared/wire';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext } from './context.ts';
 import type { LogEntry, LogSubject, ManagerAccess } from './ports.ts';
 import { flag, type Query, single } from './query.ts';
 
-// Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr | 3 notice] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
+// Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
+// Notices are lines of stderr with the details of a task: Docker's clients take details for granted, and give up at frames of other kinds.
 
 export async function sendLogs(
   context: ApiContext,
@@ -26,9 +28,11 @@ export async function sendLogs(
   });
   reply.raw.flushHeaders();
   const details = new Details(manager);
+  // With nanoseconds, as the lines have them.
+  const now = () => toTimestamp(context.clock.now()).replace('Z', '000000Z');
   try {
     for await (const entry of manager.logs(subject, options, abort.signal)) {
-      const bytes = frame(entry, details, format, tty);
+      const bytes = frame(entry, details, format, tty, now);
       if (!reply.raw.write(bytes)) await drained(reply, abort.signal);
       if (abort.signal.aborted) break;
     }
@@ -84,11 +88,13 @@ function frame(
   details: Details,
   format: { details: boolean; timestamps: boolean },
   tty: boolean,
+  now: () => string,
 ): Buffer {
-  if ('notice' in entry) return withHead(3, [Buffer.from(`${entry.notice}\n`)]);
-  const prefix = `${format.timestamps ? `${entry.time} ` : ''}${format.details ? `${details.of(entry.taskId)} ` : ''}`;
-  const payload = [Buffer.from(prefix), entry.line, newline];
-  return tty ? Buffer.concat(payload) : withHead(streamNumber[entry.stream], payload);
+  const { time, stream, line } =
+    'notice' in entry ? { time: now(), stream: 'stderr' as const, line: Buffer.from(entry.notice) } : entry;
+  const prefix = `${format.timestamps ? `${time} ` : ''}${format.details ? `${details.of(entry.taskId)} ` : ''}`;
+  const payload = [Buffer.from(prefix), line, newline];
+  return tty ? Buffer.concat(payload) : withHead(streamNumber[stream], payload);
 }
 
 /** Where lines come from, remembered for those that come after their task is gone. */

@@ -8,8 +8,8 @@ import type { View } from '../store/types.ts';
 /** Whose logs: of one task, or of all that a service has. */
 export type LogSubject = { readonly taskId: string } | { readonly serviceId: string };
 
-/** A line of a task's log, or a notice such as a node being away. */
-export type LogEntry = LogLine | { readonly notice: string };
+/** A line of a task's log, or a notice such as a node being away, with one of the tasks that it is about. */
+export type LogEntry = LogLine | { readonly notice: string; readonly taskId: string };
 
 /** What a container that no service asks for wants of its node. */
 export interface HandMade {

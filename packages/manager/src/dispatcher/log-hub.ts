@@ -13,12 +13,24 @@ interface Chunk {
   readonly lines: readonly LogLine[];
 }
 
+interface Notice {
+  readonly notice: string;
+  readonly taskId: string;
+}
+
+/** What a node was asked for. */
+interface Part {
+  readonly session: Session;
+  /** One of its tasks. */
+  readonly taskId: string;
+}
+
 interface Feed {
   readonly subject: LogSubject;
   readonly options: LogOptions;
-  readonly queue: (Chunk | { readonly notice: string })[];
+  readonly queue: (Chunk | Notice)[];
   /** What the nodes were asked for and have not ended, by the name that they know it by. */
-  readonly parts: Map<string, Session>;
+  readonly parts: Map<string, Part>;
   /** Tasks that were asked for. */
   readonly asked: Set<string>;
   readonly bell: Bell;
@@ -30,7 +42,8 @@ export interface LogHubModules {
   readonly newId: NewId;
 }
 
-const incomplete = (reason: string): { notice: string } => ({
+const incomplete = (taskId: string, reason: string): Notice => ({
+  taskId,
   notice: `warning: incomplete log stream. some logs could not be retrieved for the following reasons: ${reason}`,
 });
 
@@ -62,14 +75,14 @@ export class LogHub {
         if (next && 'notice' in next) yield next;
         else if (next) {
           yield* next.lines;
-          feed.parts.get(next.part)?.send({ type: 'logs-ack', subscription: next.part, count: 1 });
+          feed.parts.get(next.part)?.session.send({ type: 'logs-ack', subscription: next.part, count: 1 });
         } else if (feed.parts.size === 0 && !(options.follow && this.#mayGrow(feed))) return;
         else await bell.wait();
       }
     } finally {
       signal.removeEventListener('abort', stop);
       this.#feeds.delete(feed);
-      for (const [part, session] of feed.parts) {
+      for (const [part, { session }] of feed.parts) {
         this.#feedOf.delete(part);
         session.send({ type: 'logs-unsubscribe', subscription: part });
       }
@@ -84,13 +97,14 @@ export class LogHub {
       byNode.set(NodeID, [...(byNode.get(NodeID) ?? []), ID]);
     }
     for (const [nodeId, taskIds] of byNode) {
+      const [taskId = ''] = taskIds;
       const session = this.#modules.sessionOf(nodeId);
       if (session) {
         const part = this.#modules.newId();
-        feed.parts.set(part, session);
+        feed.parts.set(part, { session, taskId });
         this.#feedOf.set(part, feed);
         session.send({ type: 'logs-subscribe', subscription: part, taskIds, options });
-      } else feed.queue.push(incomplete(`node ${nodeId} is not available`));
+      } else feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
     }
     feed.bell.ring();
   }
@@ -133,7 +147,7 @@ export class LogHub {
 
   lines(session: Session, part: string, lines: readonly LogLine[]): void {
     const feed = this.#feedOf.get(part);
-    if (feed?.parts.get(part) !== session) return;
+    if (feed?.parts.get(part)?.session !== session) return;
     const waiting = feed.queue.filter((item) => 'part' in item && item.part === part).length;
     if (waiting > 2 * logsWindow) throw new Error('more log lines were sent than were asked for');
     feed.queue.push({ part, lines });
@@ -142,23 +156,25 @@ export class LogHub {
 
   end(session: Session, part: string, error: string | undefined): void {
     const feed = this.#feedOf.get(part);
-    if (feed?.parts.get(part) !== session) return;
+    const own = feed?.parts.get(part);
+    if (!feed || own?.session !== session) return;
     feed.parts.delete(part);
     this.#feedOf.delete(part);
-    if (error !== undefined) feed.queue.push(incomplete(error));
+    if (error !== undefined) feed.queue.push(incomplete(own.taskId, error));
     feed.bell.ring();
   }
 
   /** The session is over, and with it its part of every subscription: one notice for each reader. */
   drop(session: Session): void {
     for (const feed of this.#feeds) {
-      const lost = [...feed.parts].filter(([, of]) => of === session);
+      const lost = [...feed.parts].filter(([, own]) => own.session === session);
       for (const [part] of lost) {
         feed.parts.delete(part);
         this.#feedOf.delete(part);
       }
-      if (lost.length === 0) continue;
-      feed.queue.push(incomplete(`the connection to node ${session.nodeId} was lost`));
+      const [first] = lost;
+      if (!first) continue;
+      feed.queue.push(incomplete(first[1].taskId, `the connection to node ${session.nodeId} was lost`));
       feed.bell.ring();
     }
   }

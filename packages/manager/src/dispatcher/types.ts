@@ -53,5 +53,5 @@ export interface DispatcherModules {
 /** Whose logs: of one task, or of all that a service has. */
 export type LogSubject = { readonly taskId: string } | { readonly serviceId: string };
 
-/** A line of a task's log, or a notice such as a node being away. */
-export type LogEntry = LogLine | { readonly notice: string };
+/** A line of a task's log, or a notice such as a node being away, with one of the tasks that it is about. */
+export type LogEntry = LogLine | { readonly notice: string; readonly taskId: string };
