@@ -1,6 +1,6 @@
 import type { PortConfig, Service } from '@swarmctl/shared/model';
 import { describe, expect, it } from 'vitest';
-import { aService, aStore, aTask, type ServiceWords } from '../../../../../test/kit/index.ts';
+import { aCluster, aService, aStore, aTask, type ServiceWords } from '../../../../../test/kit/index.ts';
 import { apply, decide, settleState } from '../../../../../test/sim/control/decide.ts';
 import { endpointAllocator } from './endpoints.ts';
 import { allocateEndpoint, portConflict } from './ports.ts';
@@ -230,5 +230,27 @@ describe('portConflict', () => {
   it('does not hold a service against itself', () => {
     expect(portConflict(store.view(), { EndpointSpec: { Ports: [port(80, 18_080)] } }, 'ID1')).toBeUndefined();
     expect(portConflict(store.view(), {})).toBeUndefined();
+  });
+});
+
+describe('the log driver of the cluster', () => {
+  const LogDriver = { Name: 'syslog', Options: { tag: 'x' } };
+  const cluster = aCluster();
+  const Spec = { ...cluster.Spec, TaskDefaults: { LogDriver } };
+
+  it.each<[string, ServiceWords, object | undefined]>([
+    ['of a spec that names none', {}, LogDriver],
+    ['beside one of the spec', { logDriver: 'local' }, undefined],
+    ['of processes', { labels: { 'swarmctl.runtime': 'process' } }, undefined],
+  ])('%s', (_, words, wanted) => {
+    const service = aService({ id: 'a', ...words });
+    const store = aStore({
+      cluster: { ...cluster, Spec },
+      services: [service],
+      tasks: [aTask({ id: 't', service, state: 'new' })],
+    });
+    settleState(store, [taskAllocator()]);
+    expect(store.view().get('tasks', 't')).toMatchObject({ Status: { State: 'pending' } });
+    expect(store.view().get('tasks', 't')?.LogDriver).toEqual(wanted);
   });
 });
