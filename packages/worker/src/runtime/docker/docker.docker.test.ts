@@ -104,6 +104,40 @@ describe.skipIf(missing)(`with an engine${missing ? ` (${missing} is missing)` :
       await expect(engine.docker.getVolume(volume).inspect()).rejects.toMatchObject({ statusCode: 404 });
     });
 
+    it('reaches beyond itself as its labels say', async () => {
+      const runtime = opened();
+      const plain = task(
+        runtime,
+        'df -k /dev/shm | tail -1; test -c /dev/mine && echo device; ls /proc | grep -c "^[0-9]"',
+      );
+      const given = {
+        ...plain,
+        ServiceAnnotations: {
+          Name: 'web',
+          Labels: {
+            'swarmctl.container.devices': '/dev/null:/dev/mine:rw',
+            'swarmctl.container.shm-size': '1m',
+            'swarmctl.container.pid': 'host',
+            'swarmctl.container.security-opt': 'seccomp=unconfined,systempaths=unconfined',
+          },
+        },
+      };
+      await run(runtime, given);
+      const [shm = '', device, processes] = await output(runtime, given);
+      expect(shm).toMatch(/\s1024\s/);
+      expect(device).toBe('device');
+      expect(Number(processes)).toBeGreaterThan(3);
+      expect((await inspect(runtime, given)).HostConfig).toMatchObject({
+        PidMode: 'host',
+        SecurityOpt: expect.arrayContaining(['seccomp=unconfined']),
+      });
+      // Made only: where the tests run in a container themselves, it would not start.
+      const privileged = { Name: 'web', Labels: { 'swarmctl.container.privileged': 'true' } };
+      const other = { ...task(runtime, 'true'), ServiceAnnotations: privileged };
+      await runtime.prepare(other, never);
+      expect((await inspect(runtime, other)).HostConfig.Privileged).toBe(true);
+    });
+
     it('logs through a terminal too', async () => {
       const runtime = opened();
       const given = task(runtime, 'echo one; sleep 0.1; echo two >&2', { container: { TTY: true } });
