@@ -157,19 +157,27 @@ export function refuseUpgrade(socket: Duplex, { status, message }: RelayRefusal)
   );
 }
 
-/** Each direction ends by itself; one end that is gone takes the other along, once that has got all that was said. */
-function join(a: Duplex, b: Duplex): void {
+/**
+ * The client's input may end by itself; once the other end has said all, and the client has it, the connection is over. One end that is gone takes the
+ * other along.
+ */
+function join(client: Duplex, there: Duplex): void {
   for (const [from, to] of [
-    [a, b],
-    [b, a],
+    [client, there],
+    [there, client],
   ] as const) {
     from.allowHalfOpen = true;
     from.on('error', () => from.destroy());
     from.pipe(to);
-    from.once('close', () => {
-      if (!from.readableEnded) to.destroy();
-      else if (to.writableFinished) to.destroy();
-      else to.once('finish', () => to.destroy());
-    });
   }
+  client.once('close', () => there.destroy());
+  client.once('finish', () => {
+    there.destroy();
+    // Closed with input unread, the kernel would throw away what the client has not got yet: the client closes.
+    client.resume();
+  });
+  there.once('close', () => {
+    // What it said may still be on its way.
+    if (!there.readableEnded) client.destroy();
+  });
 }

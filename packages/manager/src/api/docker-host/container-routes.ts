@@ -1,8 +1,8 @@
-import { ClusterError, messageOf } from '@swarmctl/shared/kit';
+import { ClusterError } from '@swarmctl/shared/kit';
 import { parseDurationMs, parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { type Filters, filtersOf, flag, passesLabels, type Query, single } from '../query.ts';
-import type { Turns } from '../turns.ts';
+import { Turns } from '../turns.ts';
 import {
   checkName,
   filterText,
@@ -15,7 +15,7 @@ import {
   taskLabel,
   warn,
 } from './containers.ts';
-import { asError, hostnameOf, warningOf } from './engines.ts';
+import { asError, hostnameOf, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
 import { type ContainerConfig, placeContainer } from './placement.ts';
 
@@ -29,8 +29,9 @@ const listFilters = [
   ...['node', 'publish', 'since', 'status', 'volume'],
 ];
 
-export function containerRoutes(app: FastifyInstance, host: DockerHost, turns: Turns): void {
+export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
   const { room } = host;
+  const turns = new Turns();
 
   app.get<{ Querystring: Query }>('/containers/json', leaderOnly, async (request, reply) => {
     const { query } = request;
@@ -63,39 +64,34 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost, turns: T
   });
 
   // One after the other: a name is free until it is taken.
-  app.post<{ Querystring: Query }>('/containers/create', leaderOnly, async (request, reply) =>
+  app.post<{ Querystring: Query }>('/containers/create', leaderOnly, (request, reply) =>
     turns.take(async () => {
       const given = parseJson(request.body as Buffer);
-      if (typeof given !== 'object' || given === null || Array.isArray(given))
+      if (typeof given !== 'object' || given === null || Array.isArray(given)) {
         throw new ClusterError('invalid-argument', 'the body must be an object');
+      }
       const engines = await room.engines();
       const listing = await listContainers(room, engines, '?all=1');
       const name = single(request.query, 'name');
       if (name) checkName(listing, name);
-      const placed = placeContainer(engines, listing, given as ContainerConfig);
-      for (const [at, engine] of placed.engines.entries()) {
-        try {
-          const path = `/containers/create${queryText(request.query)}`;
-          const { status, json, text } = await room.ask(engine.node, 'POST', path, { body: placed.config });
-          if (status < 300 && typeof json?.Id === 'string') host.made(json.Id, engine);
-          return reply.status(status).send(json ?? { message: text });
-        } catch (error) {
-          // It may have been made: another one under its name would be one too many.
-          if (at === placed.engines.length - 1 || name) throw error;
-          room.log.warn({ node: engine.node.ID, error: messageOf(error) }, 'a container goes to another node');
-        }
-      }
-      throw new ClusterError('internal', 'no engine was asked');
+      const { engine, config } = placeContainer(engines, listing, given as ContainerConfig);
+      const path = `/containers/create${queryText(request.query)}`;
+      const asking = { body: config, timeoutMs: workMs };
+      const { status, json, text } = await room.ask(engine.node, 'POST', path, asking);
+      if (status < 300 && typeof json?.Id === 'string') host.made(json.Id, engine);
+      return reply.status(status).send(json ?? { message: text });
     }),
   );
 
-  app.post<One>('/containers/:id/rename', leaderOnly, async (request, reply) => {
-    const engines = await room.engines();
-    const listing = await listContainers(room, engines, '?all=1');
-    const { engine, row } = findContainer(listing, request.params.id);
-    checkName(listing, single(request.query, 'name') ?? '', row.Id);
-    return host.pass(request, reply, engine.node, `/containers/${row.Id}/rename${searchOf(request.raw)}`);
-  });
+  app.post<One>('/containers/:id/rename', leaderOnly, (request, reply) =>
+    turns.take(async () => {
+      const engines = await room.engines();
+      const listing = await listContainers(room, engines, '?all=1');
+      const { engine, row } = findContainer(listing, request.params.id);
+      checkName(listing, single(request.query, 'name') ?? '', row.Id);
+      return host.pass(request, reply, engine.node, `/containers/${row.Id}/rename${searchOf(request.raw)}`);
+    }),
+  );
 
   app.post<One>('/containers/:id/exec', leaderOnly, async (request, reply) => {
     const { node, id } = await host.find(request.params.id);
@@ -116,7 +112,9 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost, turns: T
     const removed: Place[] = [];
     const failures = await Promise.all(
       doomed.map(async (place) => {
-        const { status, json } = await room.ask(place.engine.node, 'DELETE', `/containers/${place.row.Id}`);
+        const { status, json } = await room.ask(place.engine.node, 'DELETE', `/containers/${place.row.Id}`, {
+          timeoutMs: workMs,
+        });
         if (status < 300) removed.push(place);
         // One that has gone, or runs again, is none of this.
         return status >= 500 ? [{ node: hostnameOf(place.node), reason: String(json?.message) }] : [];

@@ -88,7 +88,7 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
     const name = request.params['*'];
     const having = await findImage(host, name);
     const path = `${pathOf(name)}${searchOf(request.raw)}`;
-    const { values, failures } = await room.each(having, 'DELETE', path, { also: [404] });
+    const { values, failures } = await room.each(having, 'DELETE', path, { also: [404], timeoutMs: workMs });
     if (failures.length > 0) throw asError(failures, 'conflict');
     const said = values.flatMap(({ value }) => (value.status === 200 ? (value.json as readonly object[]) : []));
     return [...new Map(said.map((one) => [JSON.stringify(one), one])).values()];

@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify';
 import type { ApiContext } from '../context.ts';
-import type { Turns } from '../turns.ts';
 import { containerRoutes, containerStreams } from './container-routes.ts';
 import { DockerHost } from './host.ts';
 import { imageRoutes } from './image-routes.ts';
@@ -10,9 +9,9 @@ import { volumeRoutes } from './volume-routes.ts';
 
 // The cluster as one Docker host: containers, images and volumes of all nodes.
 
-export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): Promise<void> {
+export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
   const host = new DockerHost(context);
-  containerRoutes(app, host, turns);
+  containerRoutes(app, host);
   imageRoutes(app, host);
   volumeRoutes(app, host);
   engineSystemRoutes(app, host);

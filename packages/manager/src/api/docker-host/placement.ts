@@ -26,8 +26,7 @@ const constraintVariable = /^constraint:(.*)$/s;
 
 export interface Placed {
   readonly config: ContainerConfig;
-  /** The best first. */
-  readonly engines: readonly Engine[];
+  readonly engine: Engine;
 }
 
 /** Throws `unavailable` when no node may have it, and says why. */
@@ -48,16 +47,15 @@ export function placeContainer(engines: Engines, listing: Listing, given: Contai
     others: countByNode(listing.places),
     among: (nodeId) => candidates.some((engine) => engine.nodes.some((node) => node.ID === nodeId)),
   });
-  const chosen = nodes.flatMap((node) => candidates.find((engine) => engine.nodes.includes(node)) ?? []);
-  if (chosen.length === 0) {
-    throw new ClusterError('unavailable', `no suitable node${why && ` (${why})`}`);
-  }
-  return { config, engines: [...new Set(chosen)] };
+  const [best] = nodes;
+  const engine = best && candidates.find((one) => one.nodes.some((node) => node.ID === best.ID));
+  if (!engine) throw new ClusterError('unavailable', `no suitable node${why && ` (${why})`}`);
+  return { config, engine };
 }
 
 function withoutConstraints(given: ContainerConfig, clusterId: string) {
-  const inEnv = (given.Env ?? []).flatMap((text) => constraintVariable.exec(text)?.[1] ?? []);
-  const inLabel = given.Labels?.[constraintsLabel]?.split(',') ?? [];
+  const inEnv = textsOf(given.Env).flatMap((text) => constraintVariable.exec(text)?.[1] ?? []);
+  const inLabel = String(given.Labels?.[constraintsLabel] ?? '').split(',');
   // Swarm's clients of old write `constraint:node==NAME`.
   const constraints = [...inEnv, ...inLabel]
     .map((text) => text.trim().replace(/^node(?=\s*[=!]=)/, 'node.hostname'))
@@ -69,7 +67,7 @@ function withoutConstraints(given: ContainerConfig, clusterId: string) {
   }
   const config = {
     ...given,
-    ...(given.Env && { Env: given.Env.filter((text) => !constraintVariable.test(text)) }),
+    ...(Array.isArray(given.Env) && { Env: textsOf(given.Env).filter((text) => !constraintVariable.test(text)) }),
     Labels: { ...given.Labels, [clusterLabel]: clusterId },
   };
   return { constraints, config };
@@ -79,11 +77,14 @@ function withoutConstraints(given: ContainerConfig, clusterId: string) {
 function dependencies({ HostConfig }: ContainerConfig): readonly string[] {
   const shared = [HostConfig?.NetworkMode, HostConfig?.IpcMode, HostConfig?.PidMode];
   return [
-    ...(HostConfig?.VolumesFrom ?? []).map((text) => text.split(':')[0] ?? ''),
-    ...(HostConfig?.Links ?? []).map((text) => text.split(':')[0] ?? ''),
+    ...textsOf(HostConfig?.VolumesFrom).map((text) => text.split(':')[0] ?? ''),
+    ...textsOf(HostConfig?.Links).map((text) => text.split(':')[0] ?? ''),
     ...shared.flatMap((mode) => /^container:(.+)$/.exec(mode ?? '')?.[1] ?? []),
   ];
 }
+
+/** What is no list is the engine's to refuse. */
+const textsOf = (value: unknown): readonly string[] => (Array.isArray(value) ? value.map(String) : []);
 
 /** Running containers that are no tasks. */
 function countByNode(places: readonly Place[]): (nodeId: string) => number {

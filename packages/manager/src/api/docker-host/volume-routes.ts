@@ -52,7 +52,7 @@ export function volumeRoutes(app: FastifyInstance, host: DockerHost): void {
     const { all, away } = await room.engines();
     const eligible = all.filter(({ nodes }) => nodes.some((node) => nodeMeets(node, constraints)));
     if (eligible.length === 0) throw new ClusterError('unavailable', `no suitable node${unlessAway(away)}`);
-    const { values, failures } = await room.each(eligible, 'POST', '/volumes/create', { body });
+    const { values, failures } = await room.each(eligible, 'POST', '/volumes/create', { body, timeoutMs: workMs });
     if (failures.length > 0) throw asError(failures);
     warn(reply, warningOf(away));
     const lists = values.map(({ engine, value }) => ({ engine, volumes: [value.json as Volume] }));
@@ -63,7 +63,7 @@ export function volumeRoutes(app: FastifyInstance, host: DockerHost): void {
     const { name } = request.params;
     const { having } = await findVolume(host, name);
     const path = `/volumes/${encodeURIComponent(name)}${searchOf(request.raw)}`;
-    const { failures } = await room.each(having, 'DELETE', path, { also: [404] });
+    const { failures } = await room.each(having, 'DELETE', path, { also: [404], timeoutMs: workMs });
     if (failures.length > 0) throw asError(failures, 'conflict');
     return reply.status(204).send();
   });
