@@ -143,9 +143,7 @@ export class EngineRoom {
     return new Promise((resolve, reject) => {
       const outgoing = httpRequest({
         // A connection that was kept may just be closing: only what may be asked again goes over one.
-        ...(method === 'GET'
-          ? { agent: this.#agentOf(node.ID) }
-          : { createConnection: undefined, agent: this.#newAgent(node.ID, false) }),
+        agent: method === 'GET' ? this.#agentOf(node.ID) : this.#newAgent(node.ID, false),
         method,
         path,
         headers: {
