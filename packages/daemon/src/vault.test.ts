@@ -61,6 +61,17 @@ describe('a locked vault', () => {
     expect(vault.readIdentity()).toBe('renewed');
   });
 
+  test('takes away at unlocking what a crash had left in the clear', () => {
+    const vault = locked(first);
+    mkdirSync(join(folder, 'identity'), { recursive: true });
+    writeFileSync(keyFile, identity);
+    expect(() => vault.unlock(second)).toThrow('invalid key');
+    expect(existsSync(keyFile)).toBe(true);
+    vault.unlock(first);
+    expect(existsSync(keyFile)).toBe(false);
+    expect(vault.readIdentity()).toBe(identity);
+  });
+
   test('follows the key of the cluster, but not back into the past', () => {
     const vault = locked(first, 5);
     vault.unlock(first);

@@ -48,12 +48,15 @@ export class Vault {
     const file = this.#parsed();
     if (!isSealed(file)) throw new ClusterError('conflict', 'swarm is not locked');
     if (!isUnlockKey(given)) throw new ClusterError('invalid-argument', `an unlock key looks like ${prefix}…`);
+    let content: Content;
     try {
-      open(file, given);
+      content = open(file, given);
     } catch {
       throw new ClusterError('invalid-argument', 'invalid key: this is not the unlock key of this node’s cluster');
     }
     this.#unlockKey = given;
+    // It stays in the clear when a crash comes between the two writes that lock it.
+    if (content.identity !== undefined) rmSync(this.#keyPath, { force: true });
   }
 
   /**
