@@ -30,10 +30,10 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
     },
     shell.signal,
   );
-  const label = await labeller(args, shell);
+  const label = raw ? (text: string) => text : await labeller(args, shell);
   for await (const { kind, text } of tty ? plain(stream) : frames(stream)) {
     if (kind === 3) shell.err(text);
-    else (kind === 2 ? shell.err : shell.out)(raw ? text : label(text));
+    else (kind === 2 ? shell.err : shell.out)(await label(text));
   }
 }
 
@@ -91,17 +91,20 @@ export async function* frames(stream: AsyncIterable<Buffer>): AsyncGenerator<Pie
   }
 }
 
-async function labeller(args: Args, shell: Shell): Promise<(text: string) => string> {
-  if (args.flag('raw')) return (text) => text;
+/** Who wrote a line, before it. Tasks and nodes that come while it follows are asked after once. */
+async function labeller(args: Args, shell: Shell): Promise<(text: string) => Promise<string>> {
   const client = shell.client();
-  const resolve = !args.flag('no-resolve');
-  const [tasks, nodes] = await Promise.all([client.get<Task[]>('/tasks'), client.get<Node[]>('/nodes')]);
-  const services = await client.get<Service[]>('/services');
-  const hostname = new Map(nodes.map((node) => [node.ID, node.Description?.Hostname ?? node.ID]));
-  const serviceName = new Map(services.map((service) => [service.ID, service.Spec.Name]));
+  const [tasks, nodes, services] = await Promise.all([
+    client.get<Task[]>('/tasks'),
+    client.get<Node[]>('/nodes'),
+    client.get<Service[]>('/services'),
+  ]);
   const slots = new Map(tasks.map((task) => [task.ID, task.Slot]));
+  const hostnames = new Map(nodes.map((node) => [node.ID, hostnameOf(node)]));
+  const serviceNames = new Map(services.map((service) => [service.ID, service.Spec.Name]));
+  const resolve = !args.flag('no-resolve');
   const width = args.flag('no-trunc') ? 25 : 12;
-  return (text) => {
+  return async (text) => {
     // `[time ]details message`: the details are the only word that holds all three ids.
     const match =
       /^((?:\S+ )?)com\.docker\.swarm\.node\.id=([^,]*),com\.docker\.swarm\.service\.id=([^,]*),com\.docker\.swarm\.task\.id=(\S*) (.*)$/s.exec(
@@ -109,13 +112,24 @@ async function labeller(args: Args, shell: Shell): Promise<(text: string) => str
       );
     if (!match) return text;
     const [, time = '', node = '', service = '', task = '', message = ''] = match;
-    const slot = slots.get(task);
-    const name = resolve ? (serviceName.get(service) ?? service) : service;
+    const slot = await known(slots, task, async () => (await client.get<Task>(`/tasks/${task}`)).Slot);
+    const name = resolve ? (serviceNames.get(service) ?? service) : service;
+    const host = resolve
+      ? await known(hostnames, node, async () => hostnameOf(await client.get<Node>(`/nodes/${node}`)))
+      : undefined;
     const parts = [
       name,
       slot === undefined ? node : String(slot),
       ...(args.flag('no-task-ids') ? [] : [task.slice(0, width)]),
     ];
-    return `${time}${parts.join('.')}@${resolve ? (hostname.get(node) ?? node) : node}    | ${message}`;
+    return `${time}${parts.join('.')}@${host ?? node}    | ${message}`;
   };
+}
+
+const hostnameOf = (node: Node): string => node.Description?.Hostname ?? node.ID;
+
+/** From the map, or asked for and kept there; undefined for what cannot be had. */
+async function known<T>(map: Map<string, T | undefined>, id: string, ask: () => Promise<T>): Promise<T | undefined> {
+  if (!map.has(id)) map.set(id, id === '' ? undefined : await ask().catch(() => undefined));
+  return map.get(id);
 }
