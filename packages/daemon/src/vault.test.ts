@@ -107,6 +107,13 @@ test('a damaged key file is refused, not replaced', () => {
   }
 });
 
+test('what is said of a damaged key file shows nothing of its keys', () => {
+  const { keys } = new Vault(folder).logKeys();
+  const [key = ''] = Object.values(keys);
+  writeFileSync(file, readFileSync(file, 'utf8').replace(`"${key}"`, key));
+  expect(() => new Vault(folder).logKeys()).toThrow(`${file} cannot be read: it is no JSON`);
+});
+
 test('a vault that is not locked has nothing to unlock', () => {
   const vault = new Vault(folder);
   vault.logKeys();

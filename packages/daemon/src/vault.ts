@@ -127,7 +127,7 @@ export class Vault {
   #parsed(): Content | Sealed | undefined {
     const text = readIfThere(pathOf(this.#dataDir));
     if (text === undefined) return undefined;
-    return this.#checked(() => JSON.parse(text) as Content | Sealed);
+    return this.#checked(() => parsed(text));
   }
 
   /** A damaged file is refused, never replaced: without it the log cannot be read. */
@@ -150,6 +150,15 @@ export class Vault {
 export const isUnlockKey = (text: string): boolean => /^SWMKEY-1-[A-Za-z0-9+/]{43}=?$/.test(text);
 
 const isSealed = (file: Content | Sealed | undefined): file is Sealed => file !== undefined && 'locked' in file;
+
+/** The parser's own error quotes what is around the damage, which may be a key. */
+function parsed(text: string): Content | Sealed {
+  try {
+    return JSON.parse(text) as Content | Sealed;
+  } catch {
+    throw new Error('it is no JSON');
+  }
+}
 
 const newContent = (): Content => withNewKey({ active: '', keys: {} });
 
