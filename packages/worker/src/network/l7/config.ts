@@ -130,7 +130,7 @@ function frontend(listener: HttpListener, { hasIpv6, user }: ConfigAround): stri
     ...((all ? hasIpv6 : familyOf(addr) === 6) ? [`  bind ipv6@${all ? '::' : addr}:${port} v6only${tls}`] : []),
     `  bind unix@${handoverFolder}/${name} accept-proxy mode 600${user ? ` uid ${user.uid} gid ${user.gid}` : ''}`,
     `  timeout client ${timeoutMs}ms`,
-    '  http-request deny deny_status 400 unless { req.hdr(host) -m reg -i ^[a-z0-9._:\\[\\]-]+$ }',
+    '  http-request deny deny_status 400 unless { req.fhdr(host) -m reg -i ^[a-z0-9._:\\[\\]-]+$ }',
     '  http-request set-var(txn.path) path',
     '  http-request set-var(txn.host) req.hdr(host),host_only,lower,rtrim(.)',
     '  http-request set-var(txn.domain) var(txn.host),field(2,.,0)',

@@ -280,6 +280,8 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
     ['no host', 'GET / HTTP/1.1\r\nConnection: close\r\n\r\n', 400],
     ['two hosts', 'GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n', 400],
     ['a host that would end a quotation', 'GET / HTTP/1.1\r\nHost: x";for=1.2.3.4\r\nConnection: close\r\n\r\n', 400],
+    ['hosts in one header', 'GET / HTTP/1.1\r\nHost: y,x\r\nConnection: close\r\n\r\n', 400],
+    ['such a one behind another', 'GET / HTTP/1.1\r\nHost: x,y";for=1.2.3.4\r\nConnection: close\r\n\r\n', 400],
     ['headers beyond the limit', `GET / HTTP/1.1\r\nHost: x\r\nX-A: ${'a'.repeat(20_000)}\r\n\r\n`, 400],
   ])('refuse %s', async (_, bytes, status) => {
     const task = await bench.task('a');
