@@ -6,6 +6,7 @@ import { printed } from '../compose/print.ts';
 import { Problems } from '../compose/problems.ts';
 import { type ReadStack, readStack } from '../compose/read-stack.ts';
 import type { Stack } from '../compose/stack.ts';
+import { registryAuthHeader } from '../registry-auth.ts';
 import type { Shell } from '../runtime.ts';
 import { apply } from '../stack/apply.ts';
 import { readCurrent } from '../stack/current.ts';
@@ -18,7 +19,6 @@ import type { Args } from './types.ts';
 // swarmctl stack deploy and config. A deployment reads, plans, then writes: what can be wrong is found before anything is written.
 
 export async function deploy(args: Args, shell: Shell): Promise<void> {
-  refuseAbsent(args);
   const name = args.text('stack') ?? '';
   const wrong = wrongStackName(name);
   if (wrong) throw new ClusterError('invalid-argument', wrong);
@@ -37,6 +37,7 @@ export async function deploy(args: Args, shell: Shell): Promise<void> {
     client,
     say: (line) => shell.out(`${line}\n`),
     warn: (line) => shell.err(`warning: ${line}\n`),
+    headers: (image) => (args.flag('with-registry-auth') ? registryAuthHeader(image, shell.env) : {}),
     ready: async (service, made) => {
       const awaited = awaitedBy(service, made);
       if (awaited.length > 0) await refuseFailed(service, await waitForServices(name, awaited, modules));
@@ -54,12 +55,6 @@ export async function config(args: Args, shell: Shell): Promise<void> {
   const { project, warnings } = read(args, shell, 'stack');
   for (const warning of warnings) shell.err(`${warning}\n`);
   shell.out(printed(project.file));
-}
-
-/** Docker has this flag; what it needs is not here yet. */
-function refuseAbsent(args: Args): void {
-  if (!args.flag('with-registry-auth')) return;
-  throw new ClusterError('unimplemented', '--with-registry-auth: registry credentials are not supported yet');
 }
 
 function waits(args: Args): boolean {

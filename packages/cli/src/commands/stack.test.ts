@@ -9,7 +9,7 @@ import { run } from '../main.ts';
 
 let server: Server;
 let folder: string;
-let requests: { method: string; url: string; body: unknown }[] = [];
+let requests: { method: string; url: string; body: unknown; auth: unknown }[] = [];
 /** By method and path. */
 let answers: Record<string, [number, unknown]>;
 
@@ -22,7 +22,14 @@ beforeAll(async () => {
     });
     request.on('end', () => {
       const { method = '', url = '' } = request;
-      requests.push({ method, url: url.slice('/v1.50'.length), body: body === '' ? undefined : JSON.parse(body) });
+      const header = request.headers['x-registry-auth'];
+      const auth = header && JSON.parse(Buffer.from(String(header), 'base64url').toString());
+      requests.push({
+        method,
+        url: url.slice('/v1.50'.length),
+        body: body === '' ? undefined : JSON.parse(body),
+        auth,
+      });
       const [status, answer] = answers[`${method} ${url.slice('/v1.50'.length).split('?')[0]}`] ?? [200, []];
       response.writeHead(status).end(JSON.stringify(answer));
     });
@@ -41,7 +48,7 @@ afterAll(() => {
 async function swarmctl(...argv: string[]) {
   let out = '';
   let err = '';
-  const env = { SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
+  const env = { DOCKER_CONFIG: folder, SWARMCTL_CONFIG: folder, SWARMD_HOST: `unix://${folder}/api.sock` };
   const status = await run(
     argv,
     env,
@@ -115,6 +122,40 @@ test('a spec that only the cluster touched meanwhile is written all the same, on
   expect(await swarmctl('stack', 'deploy', '-c', file, 's')).toMatchObject({
     ...{ status: 1, err: 'service s_web was changed by somebody else meanwhile; deploy again' },
   });
+});
+
+test('with --with-registry-auth each service that is written comes with the credentials of its registry', async () => {
+  const auth = (text: string) => ({ auth: Buffer.from(text).toString('base64') });
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({ auths: { 'a.lan': auth('ann:1'), 'b.lan:5000': auth('bob:2') } }),
+  );
+  const Spec = {
+    ...{ Name: 's_b', Labels: labels, TaskTemplate: { ContainerSpec: { Image: 'b.lan:5000/b:0' } } },
+    Mode: { Replicated: { Replicas: 1 } },
+  };
+  const stored = { ID: 'b1', Version: { Index: 5 }, Endpoint: {}, Spec };
+  answers = {
+    'GET /services': [200, [stored]],
+    'GET /services/b1': [200, stored],
+    'POST /services/create': [201, { ID: 'a1' }],
+    'POST /services/b1/update': [200, { Warnings: null }],
+  };
+  const file = fileOf(
+    'services:\n  a: {image: a.lan/a, network_mode: none}\n  b: {image: "b.lan:5000/b:1", network_mode: none}\n',
+  );
+  const sent = () => requests.filter(({ method }) => method === 'POST').map(({ url, auth }) => [url, auth]);
+  expect((await swarmctl('stack', 'deploy', '--with-registry-auth', '-c', file, 's')).status).toBe(0);
+  expect(sent()).toEqual([
+    ['/services/create', { username: 'ann', password: '1', serveraddress: 'a.lan' }],
+    ['/services/b1/update?version=5', { username: 'bob', password: '2', serveraddress: 'b.lan:5000' }],
+  ]);
+  requests = [];
+  await swarmctl('stack', 'deploy', '-c', file, 's');
+  expect(sent()).toEqual([
+    ['/services/create', undefined],
+    ['/services/b1/update?version=5', undefined],
+  ]);
 });
 
 test('rm removes all that has the name, and goes on when one cannot be', async () => {

@@ -112,7 +112,10 @@ export const stackCommands: readonly Command[] = [
       waitOptions(fileOptions(yargs), 'all services have converged; fail when one does not')
         .option('prune', { type: 'boolean', describe: 'Remove what the files no longer have' })
         .option('dry-run', { type: 'boolean', describe: 'Show what would be done, and do nothing' })
-        .option('with-registry-auth', { type: 'boolean', hidden: true }),
+        .option('with-registry-auth', {
+          type: 'boolean',
+          describe: "Hand the nodes the credentials of 'docker login' for the registry of each image",
+        }),
     run: deploy,
   },
   { usage: 'ls', aliases: ['list'], describe: 'List the stacks', options: listOnly, run: list },

@@ -19,6 +19,8 @@ export interface ApplyModules {
   /** A line a step, before it is done. */
   say(line: string): void;
   warn(line: string): void;
+  /** What is sent with a service of this image: the credentials of its registry, if they are to be handed over. */
+  headers(image: string): Readonly<Record<string, string>>;
   /** Called before a service is made or changed; resolves when it may be. */
   ready(service: ServicePlan, ids: ReadonlyMap<string, string>): Promise<void>;
 }
@@ -76,16 +78,19 @@ async function settle({ payload, act, stored, versionName }: PayloadPlan, { clie
 async function write(
   { service, stored, differences }: ServicePlan,
   payloads: PayloadIds,
-  { client, say, warn }: ApplyModules,
+  { client, say, warn, headers }: ApplyModules,
 ): Promise<string> {
   const told = ({ Warnings }: { Warnings?: readonly string[] | null }) => {
     for (const warning of Warnings ?? []) warn(`service ${service.name}: ${warning}`);
   };
   if (!stored) {
     say(`Creating service ${service.name}`);
+    const spec = filledSpec(service.spec, payloads);
     const answer = await client.post<{ ID: string; Warnings?: string[] }>(
       '/services/create',
-      filledSpec(service.spec, payloads),
+      spec,
+      {},
+      headers(imageOf(spec)),
     );
     told(answer);
     return answer.ID;
@@ -95,19 +100,27 @@ async function write(
     return stored.ID;
   }
   say(`Updating service ${service.name} (id: ${stored.ID})`);
-  told(await update(client, stored, updatedSpec(service, stored, payloads)));
+  const spec = updatedSpec(service, stored, payloads);
+  told(await update(client, stored, spec, headers(imageOf(spec))));
   return stored.ID;
 }
 
+const imageOf = (spec: ServiceSpec): string => spec.TaskTemplate?.ContainerSpec?.Image ?? '';
+
 /** What the cluster itself writes meanwhile is no reason to stop; a spec that somebody else wrote is. */
-async function update(client: Client, stored: Service, spec: ServiceSpec): Promise<{ Warnings?: string[] | null }> {
+async function update(
+  client: Client,
+  stored: Service,
+  spec: ServiceSpec,
+  headers: Readonly<Record<string, string>>,
+): Promise<{ Warnings?: string[] | null }> {
   for (let attempt = 1; ; attempt++) {
     const { Version, Spec } = await client.get<Service>(`/services/${stored.ID}`, { insertDefaults: false });
     if (differences(stored.Spec, Spec).length > 0) {
       throw new Error(`service ${stored.Spec.Name} was changed by somebody else meanwhile; deploy again`);
     }
     try {
-      return await client.post(`/services/${stored.ID}/update`, spec, { version: Version.Index });
+      return await client.post(`/services/${stored.ID}/update`, spec, { version: Version.Index }, headers);
     } catch (error) {
       const isStale = error instanceof ApiError && error.message.includes('out of sequence');
       if (!isStale || attempt >= attempts) throw error;
