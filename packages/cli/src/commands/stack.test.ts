@@ -216,3 +216,15 @@ test('config prints what files come to', async () => {
   const { status, out, err } = await swarmctl('stack', 'config', '-c', fileOf(small));
   expect([status, err, out]).toEqual([0, '', expect.stringContaining('secrets:\n      - source: p\n')]);
 });
+
+test('config keeps what a deployment makes labels of, and can be read again', async () => {
+  const file = fileOf(
+    'services:\n  a:\n    image: x\n    privileged: true\n    devices: ["/dev/a:rw"]\n    gpus: [{count: 2}]\n    ipc: host\n',
+  );
+  const { out } = await swarmctl('stack', 'config', '-c', file);
+  expect(out).toContain('privileged: true\n');
+  expect(out).toContain('devices:\n      - source: /dev/a\n        permissions: rw\n');
+  expect(out).toContain('gpus:\n      - count: 2\n');
+  expect(out).toContain('ipc: host\n');
+  expect((await swarmctl('stack', 'config', '-c', fileOf(out))).out).toBe(out);
+});

@@ -1,4 +1,4 @@
-import { absentKeys } from './refused-keys.ts';
+import { requests } from './devices-shape.ts';
 import { fieldsOf, listOf, type Of, type Shape, text, whole, word } from './shape.ts';
 import { cpus, duration, pairs, ratio, size } from './values.ts';
 
@@ -38,7 +38,7 @@ export const deploy = fieldsOf({
       cpus,
       memory: size,
       generic_resources: listOf(fieldsOf({ discrete_resource_spec: fieldsOf({ kind: text, value: whole() }) })),
-      ...absentKeys.reservations,
+      devices: requests,
     }),
   }),
 });

@@ -2,6 +2,7 @@ import { posix } from 'node:path';
 import { parseIp } from '@swarmctl/shared/model';
 import { shellWords } from '../service/parse.ts';
 import { type Deploy, deploy } from './deploy-shape.ts';
+import { device, deviceKey, gpus } from './devices-shape.ts';
 import { mount, mountKey, tmpfs } from './mounts-shape.ts';
 import { port, portKey, spanOf } from './ports-shape.ts';
 import { absentKeys } from './refused-keys.ts';
@@ -183,6 +184,15 @@ const serviceKeys = {
   cap_add: strings,
   cap_drop: strings,
   security_opt: strings,
+  privileged: yesOrNo,
+  devices: listOf(device, { keyOf: deviceKey }),
+  gpus,
+  ipc: text,
+  pid: text,
+  cgroup: word('private', 'host'),
+  userns_mode: text,
+  runtime: text,
+  shm_size: size,
   sysctls: pairs,
   ulimits: mapOf(limit),
   platform: text,

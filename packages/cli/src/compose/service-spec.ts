@@ -1,4 +1,5 @@
 import { completeServiceSpec, parseConstraints, type ServiceSpec, type TaskSpec } from '@swarmctl/shared/model';
+import { beyondLabels } from './container-labels.ts';
 import { type BuildContext, containerSpec, defined } from './container-spec.ts';
 import type { Deploy, Rolling } from './deploy-shape.ts';
 import type { ComposeNetwork } from './file-shape.ts';
@@ -33,7 +34,15 @@ export function serviceSpec(key: string, service: ComposeService, context: Build
   });
   const spec: ServiceSpec = defined({
     Name: scoped(stack, key),
-    Labels: withNamespace({ ...labels, ...labelsOf(deploy.labels), [imageLabel]: service.image ?? '' }, stack),
+    Labels: withNamespace(
+      {
+        ...labels,
+        ...beyondLabels(service, path, report),
+        ...labelsOf(deploy.labels),
+        [imageLabel]: service.image ?? '',
+      },
+      stack,
+    ),
     TaskTemplate: task,
     Mode: mode(service, path, report),
     UpdateConfig: rolling(deploy.update_config),
