@@ -10,6 +10,7 @@ import {
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { ApiContext } from '../../packages/manager/src/api/context.ts';
+import { EventJournal } from '../../packages/manager/src/api/events/journal.ts';
 import type { LocalAccess, ManagerAccess } from '../../packages/manager/src/api/ports.ts';
 import { RegistryClient } from '../../packages/manager/src/api/registry/index.ts';
 import { createApi } from '../../packages/manager/src/api/server.ts';
@@ -63,6 +64,7 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     if (!outcome.ok) throw new ClusterError(outcome.code, outcome.message);
     return { index: store.index };
   };
+  const journal = new EventJournal(store, clock);
   const manager: ManagerAccess = {
     isLeader: () => true,
     leader: () => undefined,
@@ -77,6 +79,7 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     networkConflict,
     networkWarning,
     logs: async function* () {},
+    events: () => journal,
     openEngine: async () => {
       throw new ClusterError('unavailable', 'the node is away');
     },

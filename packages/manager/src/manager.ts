@@ -12,6 +12,7 @@ import {
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { AgentMessage, LogOptions, ManagerMessage, Peer } from '@swarmctl/shared/wire';
 import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
+import { EventJournal } from './api/events/journal.ts';
 import type { LogEntry, LogSubject } from './api/ports.ts';
 import { certify } from './ca/certify.ts';
 import { JoinServer } from './ca/join-server.ts';
@@ -57,6 +58,7 @@ export class Manager implements ManagerHandle {
   #ready = false;
   #stopped = false;
   #removed = false;
+  readonly #events: EventJournal;
   #stopping: Promise<void> | undefined;
   #settle: { readonly resolve: (how: 'stopped' | 'removed') => void; readonly reject: (error: Error) => void } = {
     resolve: () => undefined,
@@ -70,6 +72,7 @@ export class Manager implements ManagerHandle {
     this.raft = raft;
     this.#modules = modules;
     this.proposer = new RaftProposer({ raft, clock: modules.clock });
+    this.#events = new EventJournal(store, modules.clock);
     this.#join = new JoinServer(
       {},
       { manager: this, clock: modules.clock, newId: modules.newId, log: modules.log.child({ module: 'join' }) },
@@ -159,6 +162,10 @@ export class Manager implements ManagerHandle {
 
   view(): View {
     return this.store.view();
+  }
+
+  events(): EventJournal {
+    return this.#events;
   }
 
   watch(listener: Parameters<Store['watch']>[0]): () => void {
@@ -411,6 +418,7 @@ export class Manager implements ManagerHandle {
     this.#stopped = true;
     this.#endTerm();
     await this.raft.stop();
+    this.#events.close();
     this.#settle.resolve(this.#removed ? 'removed' : 'stopped');
   }
 }

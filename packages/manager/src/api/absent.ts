@@ -4,7 +4,6 @@ import type { FastifyInstance } from 'fastify';
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
 const engineKinds = ['plugins'] as const;
-const lone = ['/events'] as const;
 
 /** What changes files of one engine; there is no engine of the cluster. */
 const ofOneEngine = [
@@ -25,7 +24,6 @@ export function absentRoutes(app: FastifyInstance): void {
     app.all(`/${name}`, refuse(`${name} are`));
     app.all(`/${name}/*`, refuse(`${name} are`));
   }
-  for (const path of lone) app.all(path, refuse(`${path} is`));
   for (const path of ofOneEngine) {
     app.all(path, async () => {
       throw new ClusterError('unimplemented', `${path} is not served by the cluster: ask the engine of a node`);

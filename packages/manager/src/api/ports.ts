@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { InitRequest, JoinRequest, Network, Node, Service, StoreChange } from '@swarmctl/shared/model';
 import type { LogLine, LogOptions, Peer } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
+import type { EventJournal } from './events/journal.ts';
 
 // What the API door needs of the node it stands on, and of the manager when one runs there.
 
@@ -41,6 +42,8 @@ export interface ManagerAccess {
   networkWarning(view: View, spec: Network['Spec']): string | undefined;
   /** Leader only. Followed, a service's later tasks are among them; it ends when there can be no more lines. */
   logs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
+  /** What happened lately, on any manager. */
+  events(): EventJournal;
   /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */
   openEngine(nodeId: string): Promise<Duplex>;
   /** Nodes that may have a container made by hand, the best first; if there is none, why. */

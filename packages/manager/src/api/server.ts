@@ -4,6 +4,7 @@ import { absentRoutes } from './absent.ts';
 import { clientRoutes } from './clients.ts';
 import type { ApiContext } from './context.ts';
 import { dockerHostRoutes } from './docker-host/index.ts';
+import { eventRoutes } from './events/routes.ts';
 import { forwardToLeader } from './forward.ts';
 import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
@@ -81,6 +82,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     serviceRoutes,
     registryRoutes,
     taskRoutes,
+    eventRoutes,
     dockerHostRoutes,
     absentRoutes,
   ];

@@ -9,6 +9,7 @@ export const statusByCode = {
   'not-found': 404,
   'already-exists': 409,
   conflict: 409,
+  gone: 410,
   'out-of-sequence': 500,
   internal: 500,
   unknown: 500,

@@ -15,6 +15,7 @@ const reasons: Readonly<Record<number, string>> = {
   400: 'The request is wrong; the message says what, where and what would be right',
   403: 'This node may not do it',
   404: 'There is no such object',
+  410: 'Events since then are not kept any more',
   409: 'Another object is in the way, or the state is another',
   500: 'As Docker answers: an outdated version, an odd filter, or a cluster without a leader',
   501: 'Known, but not served',

@@ -74,6 +74,15 @@ export const operations: Readonly<Record<string, Operation>> = {
   'GET /_ping': { summary: 'Whether the daemon answers, and its version and state in the headers' },
   'GET /version': { summary: 'Versions of the daemon' },
   'GET /info': { summary: 'This node, and its place in the cluster' },
+  'GET /events': {
+    summary: 'What happens in the cluster, one JSON object a line',
+    query: { since: 'string', until: 'string' },
+    filters: [
+      ...['type', 'event', 'scope', 'label', 'node', 'service', 'network', 'secret', 'config', 'task'],
+      ...['container', 'image', 'volume', 'plugin', 'daemon'],
+    ],
+    refusals: [410],
+  },
   'GET /openapi.json': { summary: 'This document' },
 
   'GET /swarm': { summary: 'Inspect the cluster' },

@@ -1,0 +1,224 @@
+import { createServer, get, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type TestApi, testApi } from '../../../../../test/kit/api.ts';
+import { aNetwork, aNode, aService, aTask, builtAt } from '../../../../../test/kit/index.ts';
+import { Store } from '../../store/store.ts';
+import { EventJournal } from './journal.ts';
+
+let store: Store;
+let api: TestApi;
+let close: () => void;
+let port: number;
+
+beforeEach(async () => {
+  store = new Store();
+  api = await testApi({ store });
+  const server = createServer((request, response) => api.app.routing(request, response));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  port = (server.address() as AddressInfo).port;
+  close = () => {
+    server.closeAllConnections();
+    server.close();
+  };
+});
+afterEach(() => close());
+
+interface Line {
+  readonly Type: string;
+  readonly Action: string;
+  readonly Actor: { readonly ID: string; readonly Attributes: Record<string, string> };
+  readonly 'swarmctl.revision': string;
+}
+
+/** Lines as they come; `next` resolves with so many more. */
+async function follow(query: string) {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) =>
+    get({ host: '127.0.0.1', port, path: `/v1.50/events${query}` }, resolve).once('error', reject),
+  );
+  const lines: string[] = [];
+  let text = '';
+  let wake = () => {};
+  let ended = false;
+  answer.on('data', (chunk) => {
+    text += chunk;
+    const whole = text.split('\n');
+    text = whole.pop() ?? '';
+    lines.push(...whole);
+    wake();
+  });
+  answer.once('close', () => {
+    ended = true;
+    wake();
+  });
+  const next = async (count: number): Promise<Line[]> => {
+    while (lines.length < count && !ended) await new Promise<void>((resolve) => (wake = resolve));
+    return lines.splice(0, count).map((line) => JSON.parse(line) as Line);
+  };
+  const rest = async (): Promise<Line[]> => {
+    while (!ended) await new Promise<void>((resolve) => (wake = resolve));
+    return lines.splice(0).map((line) => JSON.parse(line) as Line);
+  };
+  return { status: answer.statusCode, headers: answer.headers, next, rest, stop: () => answer.destroy() };
+}
+
+const shown = (lines: readonly Line[]) =>
+  lines.map(({ Type, Action, Actor }) => {
+    const { name, ...attributes } = Actor.Attributes;
+    const changes = Object.entries(attributes).map(([key, value]) => ` ${key}=${value}`);
+    return `${Type} ${Action} ${name}${changes.join('')}`;
+  });
+const filters = (value: object) => `filters=${encodeURIComponent(JSON.stringify(value))}`;
+const past = `since=${builtAt / 1000 - 1}&until=${builtAt / 1000}`;
+const web = () => aService({ id: 'service1', name: 'web' });
+const make = () => api.apply([{ op: 'create', table: 'services', object: web() }]);
+
+describe('what is told', () => {
+  test('the life of a service, of nodes and of networks', async () => {
+    make();
+    const spec = { ...web().Spec, Mode: { Replicated: { Replicas: 3 } } };
+    api.apply([{ op: 'update', table: 'services', id: 'service1', set: { Spec: spec } }]);
+    const State = 'updating' as const;
+    api.apply([{ op: 'update', table: 'services', id: 'service1', set: { UpdateStatus: { State, Message: 'x' } } }]);
+    api.apply([{ op: 'create', table: 'networks', object: aNetwork({ id: 'network1', name: 'back' }) }]);
+    api.apply([{ op: 'create', table: 'nodes', object: aNode({ id: 'node1', hostname: 'one' }) }]);
+    const Spec = { Role: 'manager', Availability: 'drain', Labels: {} } as const;
+    api.apply([{ op: 'update', table: 'nodes', id: 'node1', set: { Spec, Status: { State: 'down', Addr: '' } } }]);
+    api.apply([{ op: 'remove', table: 'services', id: 'service1' }]);
+    const events = await (await follow(`?${past}`)).rest();
+    expect(shown(events)).toEqual([
+      'service create web',
+      'service update web replicas.old=1 replicas.new=3',
+      'service update web updatestate.new=updating',
+      'network create back',
+      'node create one',
+      'node update one availability.old=active availability.new=drain role.old=worker role.new=manager state.old=ready state.new=down',
+      'service remove web',
+    ]);
+    expect(events[0]).toMatchObject({ scope: 'swarm', time: builtAt / 1000, 'swarmctl.revision': '1.0' });
+  });
+
+  test('nothing of what an agent says of its machine, and of the progress of an update', async () => {
+    const node = aNode({ id: 'node1' });
+    api.apply([{ op: 'create', table: 'nodes', object: node }]);
+    if (!node.Description) throw new Error('it has none');
+    api.apply([
+      { op: 'update', table: 'nodes', id: 'node1', set: { Description: { ...node.Description, RuntimeReady: false } } },
+    ]);
+    make();
+    const Update = { ID: 'u', SpecVersion: 'v', StartedAt: web().CreatedAt, Total: 1, Failed: {} };
+    api.apply([{ op: 'update', table: 'services', id: 'service1', set: { Update } }]);
+    expect(shown(await (await follow(`?${past}`)).rest())).toEqual(['node create node1', 'service create web']);
+  });
+
+  test('tasks to those who name them', async () => {
+    make();
+    const task = aTask({ id: 'task1', service: web(), slot: 2, node: 'node1', state: 'assigned' });
+    api.apply([{ op: 'create', table: 'tasks', object: task }]);
+    const Status = { ...task.Status, State: 'running' as const };
+    api.apply([{ op: 'update', table: 'tasks', id: 'task1', set: { Status } }]);
+    expect(shown(await (await follow(`?${past}`)).rest())).toEqual(['service create web']);
+    expect(shown(await (await follow(`?${past}&${filters({ type: ['task'] })}`)).rest())).toEqual([
+      'task create web.2.task1',
+      'task update web.2.task1 state.old=assigned state.new=running',
+    ]);
+  });
+});
+
+describe('what is asked for', () => {
+  beforeEach(() => {
+    make();
+    api.apply([{ op: 'create', table: 'services', object: aService({ id: 'other1', name: 'db' }) }]);
+    api.apply([{ op: 'create', table: 'networks', object: aNetwork({ id: 'network1', name: 'web-net' }) }]);
+    api.apply([{ op: 'remove', table: 'services', id: 'service1' }]);
+  });
+
+  test.each<[object, string[]]>([
+    [{ type: ['network'] }, ['network create web-net']],
+    [
+      { type: { service: true, network: true }, event: { create: true } },
+      ['service create web', 'service create db', 'network create web-net'],
+    ],
+    [{ service: ['web'] }, ['service create web', 'service remove web']],
+    [{ service: ['service'] }, ['service create web', 'service remove web']],
+    [{ network: ['web'] }, ['network create web-net']],
+    [{ scope: ['local'] }, []],
+    [{ scope: ['swarm'], event: ['remove'] }, ['service remove web']],
+    [{ label: ['name=db'] }, ['service create db']],
+    [{ label: ['com.example'] }, []],
+  ])('%j', async (asked, expected) => {
+    expect(shown(await (await follow(`?${past}&${filters(asked)}`)).rest())).toEqual(expected);
+  });
+
+  test.each([
+    [filters({ bogus: ['x'] }), 400, /invalid filter 'bogus'/],
+    [filters({ type: ['container'] }), 501, /events of type container are not supported yet/],
+    [filters({ image: ['web'] }), 501, /events of type image are not supported yet/],
+    ['since=yesterday', 400, /since must be a Unix time, RFC 3339 or revision:INDEX.NUMBER, not 'yesterday'/],
+    ['until=soon', 400, /until must be a Unix time or RFC 3339/],
+  ])('%s is refused', async (query, status, message) => {
+    const answer = await api.call('GET', `/events?${query}`);
+    expect(answer).toMatchObject({ status, json: { message: expect.stringMatching(message) } });
+  });
+
+  test('a past that is empty ends at once', async () => {
+    const answer = await follow('?since=1&until=2');
+    expect({ status: answer.status, lines: await answer.rest() }).toEqual({ status: 200, lines: [] });
+  });
+});
+
+describe('followers', () => {
+  test('hear what comes, and go on where they were', async () => {
+    const first = await follow('');
+    expect(first.headers['content-type']).toBe('application/json');
+    make();
+    const [event] = await first.next(1);
+    expect(shown(event ? [event] : [])).toEqual(['service create web']);
+    first.stop();
+    api.apply([{ op: 'remove', table: 'services', id: 'service1' }]);
+    api.apply([{ op: 'create', table: 'services', object: aService({ id: 'later1', name: 'later' }) }]);
+    const again = await follow(`?since=revision:${event?.['swarmctl.revision']}`);
+    expect(shown(await again.next(2))).toEqual(['service remove web', 'service create later']);
+    again.stop();
+  });
+
+  test('that come too late for their revision are told so', async () => {
+    const { status, json } = await api.call('GET', '/events?since=revision:0.0');
+    expect({ status, ...json }).toEqual({ status: 410, message: expect.stringMatching(/list what you follow/) });
+  });
+});
+
+describe('the journal', () => {
+  const service = (i: number) => aService({ id: `service${i}`, name: `web${i}` });
+  const create = (i: number) =>
+    store.apply(store.index + 1, { now: builtAt, changes: [{ op: 'create', table: 'services', object: service(i) }] });
+
+  test('keeps the latest, and tells who is overtaken', () => {
+    const journal = new EventJournal(store, api.clock, 16);
+    const start = journal.end;
+    for (let i = 0; i < 20; i++) create(i);
+    expect(journal.read(start)).toBe('overtaken');
+    expect(journal.behind({ index: 1, number: 0 })).toBeUndefined();
+    const position = journal.behind({ index: store.index - 1, number: 0 }) ?? 0;
+    expect(journal.read(position)).toMatchObject([{ Actor: { Attributes: { name: 'web19' } } }]);
+  });
+
+  test('ends with its manager', async () => {
+    const journal = new EventJournal(store, api.clock);
+    const waiting = journal.wait(journal.end, new AbortController().signal);
+    journal.close();
+    await waiting;
+    expect(journal.read(journal.end)).toBe('closed');
+  });
+
+  test('forgets what a snapshot of the leader replaces', async () => {
+    const journal = new EventJournal(store, api.clock);
+    create(1);
+    const position = journal.behind({ index: store.index - 1, number: 0 }) ?? journal.end - 1;
+    const other = new Store();
+    other.apply(9, { now: builtAt, changes: [{ op: 'create', table: 'services', object: service(2) }] });
+    await store.restore(other.snapshot()());
+    expect(journal.read(position)).toBe('overtaken');
+    expect(journal.behind({ index: 1, number: 0 })).toBeUndefined();
+  });
+});
