@@ -32,6 +32,12 @@ export const corpus: readonly CorpusSeed[] = [
       'a segment began with entries that another leader replaced from one on that lay in the segment before; when that one was gone, the log was refused',
   },
   { seed: 200290, steps: 245, found: 'the same' },
+  {
+    seed: 893144884,
+    steps: 300,
+    found:
+      'a leader that removed itself was gone before the others knew that it was committed, and so counted on its vote and on that of a lost one',
+  },
   { seed: 1, steps: 300 },
   { seed: 6, steps: 600 },
 ];

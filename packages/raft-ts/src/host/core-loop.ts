@@ -21,6 +21,9 @@ import type { Role } from './types.ts';
 
 const settleMs = 1000;
 
+/** How many election time-outs a removed member stays. */
+const leavingElections = 4;
+
 export class CoreLoop {
   readonly id: number;
   readonly core: RawNode;
@@ -36,6 +39,8 @@ export class CoreLoop {
   role: Role = 'follower';
   leader = 0;
   removed: boolean;
+  /** Until it is. */
+  #leavingTicks = 0;
   /** Why nothing is done any more. */
   end: RaftError | undefined;
   readonly #parts: RaftHostParts;
@@ -82,7 +87,7 @@ export class CoreLoop {
       changed: () => {
         this.#changed = true;
       },
-      becomeRemoved: () => this.#becomeRemoved(),
+      becomeRemoved: () => this.#leave(),
     });
     this.applier = this.#committed.applier;
     this.snapshotter = new Snapshotter({
@@ -181,6 +186,7 @@ export class CoreLoop {
 
   #tick(): void {
     if (!this.removed) this.guard(() => this.core.tick());
+    if (this.#leavingTicks > 0 && --this.#leavingTicks === 0) this.#becomeRemoved();
     this.#peers.tick(this.leader);
     this.lease?.tick();
     this.reads.tick(this.#parts.clock.now());
@@ -317,11 +323,21 @@ export class CoreLoop {
     else this.soon();
   }
 
+  /**
+   * Not at once: members that do not know yet that the removal is committed count its vote, and learn so by it (`learnCommit`). Were their leader
+   * gone as well, a majority of those that stay could wait for ever.
+   */
+  #leave(): void {
+    if (this.removed || this.#leavingTicks > 0) return;
+    this.#leavingTicks = this.#parts.timing.electionTicks * leavingElections;
+    this.#log('warn', { term: this.#term }, 'this member was removed from the cluster');
+  }
+
   #becomeRemoved(): void {
-    if (this.removed) return;
     this.removed = true;
     this.#changed = true;
-    this.#log('warn', { term: this.#term }, 'this member was removed from the cluster');
+    this.#rejectAll(removed());
+    this.soon();
   }
 
   #tellChange(): void {
@@ -332,9 +348,7 @@ export class CoreLoop {
 
   /** By a member that has applied it; this one will not get to see that entry. */
   #toldRemoved(): void {
-    this.#becomeRemoved();
-    this.#rejectAll(removed());
-    this.soon();
+    this.#leave();
   }
 
   #log(level: 'debug' | 'info' | 'warn' | 'error', fields: Record<string, unknown>, text: string): void {

@@ -55,7 +55,10 @@ export interface NodeStatus {
   readonly applied: number;
   readonly lastIndex: number;
   readonly members: readonly Member[];
-  /** True once this member is known to be removed, by the log or because another member says so. Nothing works any more then. */
+  /**
+   * True some election time-outs after this member was removed, by the log or because another member says so: until then it votes for those who do not
+   * know yet. Nothing works any more then.
+   */
   readonly removed?: boolean;
   /** Leader only: match index per peer, and whether it was heard of within the election time-out. */
   readonly progress: ReadonlyMap<MemberId, { match: number; active: boolean }>;
