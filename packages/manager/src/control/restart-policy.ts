@@ -1,4 +1,4 @@
-import { restartPolicyOf, type Task } from '@swarmctl/shared/model';
+import { fromTimestamp, restartPolicyOf, type Task } from '@swarmctl/shared/model';
 
 // What a service's restart policy says of a task that ended.
 
@@ -21,6 +21,15 @@ export function restartDelayMs(ended: Task): number {
   const { delayMs } = restartPolicyOf(ended.Spec);
   const before = ended.Status.State === 'rejected' ? (ended.Restarts?.rejected ?? 0) : 0;
   return before === 0 ? delayMs : Math.max(delayMs, Math.min(firstRejectedMs * 2 ** before, worstRejectedMs));
+}
+
+/** Got ready after rejections: nothing stands in the way any more. */
+export const hasWayCleared = (task: Task): boolean => task.Status.State === 'ready' && Boolean(task.Restarts?.rejected);
+
+/** When (ms) a task that waits may start; once its way is cleared it waits no longer than its policy says. */
+export function startsAt(task: Task): number | undefined {
+  if (task.StartAt === undefined || !hasWayCleared(task)) return task.StartAt;
+  return Math.min(task.StartAt, fromTimestamp(task.CreatedAt) + restartPolicyOf(task.Spec).delayMs);
 }
 
 /** What the task that follows this one carries on, so that a new leader knows it. */

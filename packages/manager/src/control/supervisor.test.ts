@@ -123,6 +123,25 @@ describe('a copy that ended', () => {
     ]);
   });
 
+  it('starts as soon as its policy says when it got ready, however long it was to wait after rejections', () => {
+    const set = { StartAt: builtAt + 20_000, Restarts: { count: 3, times: [], rejected: 3 } };
+    const waiting = (state: 'preparing' | 'ready', more = {}) =>
+      outcome(
+        unit({ restart: { Delay: second } }, [{ state, desired: 'ready', set: { ...set, ...more } }]),
+        builtAt + 500,
+      );
+    expect(waiting('preparing')).toEqual({ said: [], wakeAt: builtAt + 20_000 });
+    expect(waiting('ready')).toEqual({ said: [], wakeAt: builtAt + 1_000 });
+    expect(waiting('ready', { Restarts: { count: 3, times: [] } })).toEqual({ said: [], wakeAt: builtAt + 20_000 });
+    const before = aTask({ service: aService({}), node: 'n1', state: 'preparing', desired: 'ready', set });
+    const after: Task = { ...before, Status: { ...before.Status, State: 'ready' } };
+    const { store } = unit({}, []);
+    const event = { table: 'tasks', op: 'update', id: before.ID, index: 2, before } as const;
+    const marks = (task: Task) => controller.marks({ ...event, after: task }, store.view());
+    expect([...marks(after)]).toHaveLength(1);
+    expect([...marks({ ...after, Restarts: { count: 3, times: [] } })]).toEqual([]);
+  });
+
   it('counts attempts within the window alone', () => {
     const policy = { MaxAttempts: 2, Window: 60 * second };
     const service = aService({ restart: policy });

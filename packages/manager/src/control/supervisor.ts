@@ -14,7 +14,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 import { allUnits, nodeMoved, unitKeyOf, unitsOfNode } from './marks.ts';
-import { restartAllowed, restartDelayMs, restartsAfter } from './restart-policy.ts';
+import { hasWayCleared, restartAllowed, restartDelayMs, restartsAfter, startsAt } from './restart-policy.ts';
 import { isPaused, isUpdating, newTask, sameTask } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
 import {
@@ -59,12 +59,12 @@ export function restartSupervisor(): Controller {
   };
 }
 
-/** A task on its way to running says nothing to the supervisor. */
+/** A task on its way to running says nothing to the supervisor, unless it may start sooner for it. */
 function isProgress(event: StoreEvent): boolean {
   if (event.table !== 'tasks' || !event.before || !event.after) return false;
   const { before, after } = event;
   const same = before.DesiredState === after.DesiredState && before.NodeID === after.NodeID;
-  return same && isWanted(after) && stateOrder[after.Status.State] < stateOrder.running;
+  return same && isWanted(after) && stateOrder[after.Status.State] < stateOrder.running && !hasWayCleared(after);
 }
 
 /** One decision in the making: what it has settled so far about the unit's tasks. */
@@ -203,7 +203,8 @@ class UnitDecision {
   }
 
   #startWhenDue(task: Task): void {
-    if (task.StartAt !== undefined && !this.#wakeBy(task.StartAt)) return;
+    const time = startsAt(task);
+    if (time !== undefined && !this.#wakeBy(time)) return;
     if (!this.#waits()) this.#set(task, { DesiredState: 'running' });
   }
 
