@@ -248,7 +248,8 @@ export class Cluster {
   async stop(): Promise<void> {
     await Promise.all(this.nodes.map((node) => this.kill(node)));
     endProcessesOf(this.folder);
-    rmSync(this.folder, { recursive: true, force: true });
+    // A process that was just killed may still leave a last line.
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 20 });
   }
 }
 

@@ -50,6 +50,8 @@ export class Lab {
   readonly client: Machine;
   readonly #state: LabState;
   readonly #network: Network;
+  /** By node id, which a host keeps for as long as it is in the cluster: known also while no manager is up. */
+  readonly #hostOfNode = new Map<string, Host>();
 
   private constructor(state: LabState) {
     this.#state = state;
@@ -169,10 +171,14 @@ export class Lab {
   }
 
   /** Where a task is. */
-  async hostOf({ ID, NodeID }: Task): Promise<Host> {
-    const node = (await this.nodes(electionMs)).find((one) => one.ID === NodeID);
-    const host = this.hosts.find(({ name }) => name === node?.Description?.Hostname);
+  async hostOf({ ID, NodeID = '' }: Task): Promise<Host> {
+    let host = this.#hostOfNode.get(NodeID);
+    if (!host) {
+      const node = (await this.nodes(electionMs)).find((one) => one.ID === NodeID);
+      host = this.hosts.find(({ name }) => name === node?.Description?.Hostname);
+    }
     if (!host) throw new Error(`task ${ID} is on no host of the lab`);
+    this.#hostOfNode.set(NodeID, host);
     return host;
   }
 
