@@ -31,8 +31,8 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.e2e.test.ts', 'test/lab/**/*.e2e.test.ts', 'test/raft/**/*.e2e.test.ts'],
-          // Most of it is waiting: each file has network namespaces, folders and ports of its own.
-          maxWorkers: 2,
+          // Each file has network namespaces, folders and ports of its own; one at a time all the same, since some count what a busy machine loses.
+          fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 120_000,
           bail: 0,

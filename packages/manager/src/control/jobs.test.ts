@@ -92,6 +92,21 @@ describe('a replicated job', () => {
     expect(tasksIn(store).filter((task) => task.Status.State === 'new')).toHaveLength(again);
   });
 
+  it('follows one that failed while it only got ready when it would have started, not before', () => {
+    const waits = {
+      slot: 0,
+      node: 'n',
+      id: 'waits',
+      desired: 'ready',
+      set: { StartAt: builtAt + 3 * second },
+    } as const;
+    const store = world({ ...job(1), restart: { Delay: 2e9 } }, [{ ...waits, state: 'failed' }]);
+    expect(settleState(store, all)).toBe(builtAt + 3 * second);
+    expect(tasksIn(store)).toHaveLength(1);
+    expect(settleState(store, all, builtAt + 3 * second)).toBe(builtAt + 5 * second);
+    expect(seen(store)).toEqual(['0 - web:1 new/ready', '0 n web:1 failed/shutdown']);
+  });
+
   it('gives a slot up after as many attempts as it has, and goes on with the others', () => {
     const store = world({ ...job(2, 1), restart: { Delay: 0, MaxAttempts: 1 } });
     settleState(store, all);

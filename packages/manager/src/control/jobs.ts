@@ -15,7 +15,7 @@ import type { View } from '../store/types.ts';
 import { changesPerDecision } from './change-size.ts';
 import { suitsGlobal, takesTasks } from './fit.ts';
 import { nodeMoved } from './marks.ts';
-import { restartAllowed, restartDelayMs, restartsAfter } from './restart-policy.ts';
+import { hasWayCleared, restartAllowed, restartDelayMs, restartsAfter, startsAt } from './restart-policy.ts';
 import { newTask, type Place } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
 import { isLiving, isStopped, isWanted, leaving, placeName, unitsOf } from './unit.ts';
@@ -51,6 +51,7 @@ const isProgress = ({ before, after }: StoreEvent & { readonly table: 'tasks' })
   after !== undefined &&
   before.DesiredState === after.DesiredState &&
   before.NodeID === after.NodeID &&
+  !hasWayCleared(after) &&
   !isTerminal(after.Status.State);
 
 type PlaceState =
@@ -148,7 +149,7 @@ class JobDecision {
       this.#set(task, { DesiredState: 'shutdown', ...(final && { Final: true }) });
       return final ? 'done' : 'open';
     }
-    if (task.DesiredState === 'ready' && this.#isDue(task.StartAt) && !this.#isOccupied(place, task)) {
+    if (task.DesiredState === 'ready' && this.#isDue(startsAt(task)) && !this.#isOccupied(place, task)) {
       this.#set(task, { DesiredState: 'complete' });
     }
     return 'busy';
@@ -160,10 +161,11 @@ class JobDecision {
       this.#set(ended, { DesiredState: 'shutdown', Final: true });
       return 'done';
     }
+    // One that failed while it only got ready is followed no sooner than it would have started.
+    if (!this.#isDue(ended.StartAt)) return 'busy';
     if (this.#whenFree(place) === 'waiting') return 'waiting';
     this.#set(ended, { DesiredState: 'shutdown' });
-    // One that failed while it only got ready is followed no sooner than it would have started.
-    const StartAt = leaving(this.#view, ended) ? now : Math.max(now, ended.StartAt ?? now) + restartDelayMs(ended);
+    const StartAt = leaving(this.#view, ended) ? now : now + restartDelayMs(ended);
     this.#create(place, { Restarts: restartsAfter(ended, now), ...(StartAt > now && { StartAt }) });
     return 'busy';
   }
