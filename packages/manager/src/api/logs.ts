@@ -5,6 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext } from './context.ts';
 import type { LogEntry, LogSubject, ManagerAccess } from './ports.ts';
 import { flag, type Query, single } from './query.ts';
+import { drained, openStream } from './stream.ts';
 
 // Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
 // Notices are lines of stderr with the details of a task: Docker's clients take details for granted, and give up at frames of other kinds.
@@ -19,14 +20,7 @@ export async function sendLogs(
 ): Promise<FastifyReply> {
   const options = logOptions(request.query);
   const format = { details: flag(request.query, 'details'), timestamps: flag(request.query, 'timestamps') };
-  const abort = new AbortController();
-  reply.raw.once('close', () => abort.abort());
-  reply.hijack();
-  reply.raw.writeHead(200, {
-    ...Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)])),
-    'Content-Type': tty ? 'application/vnd.docker.raw-stream' : 'application/vnd.docker.multiplexed-stream',
-  });
-  reply.raw.flushHeaders();
+  const abort = openStream(reply, `application/vnd.docker.${tty ? 'raw' : 'multiplexed'}-stream`);
   const details = new Details(manager);
   // With nanoseconds, as the lines have them.
   const now = () => toTimestamp(context.clock.now()).replace('Z', '000000Z');
@@ -43,12 +37,6 @@ export async function sendLogs(
   }
   return reply;
 }
-
-const drained = (reply: FastifyReply, signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    reply.raw.once('drain', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 
 function logOptions(query: Query): LogOptions {
   const stdout = flag(query, 'stdout');

@@ -2,6 +2,7 @@ import { ClusterError } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { type ApiContext, managerOf } from '../context.ts';
 import { type Filters, filtersOf, type Query, single } from '../query.ts';
+import { drained, openStream } from '../stream.ts';
 import type { EventJournal, JournalEvent, Revision } from './journal.ts';
 
 // GET /events: what happens in the cluster, one JSON object a line, from any manager. `since` takes a time, or the `swarmctl.revision` of the last event that a client
@@ -35,16 +36,11 @@ interface Wish {
 
 async function send(context: ApiContext, reply: FastifyReply, wish: Wish): Promise<FastifyReply> {
   const { journal, until, filters } = wish;
-  const abort = new AbortController();
-  reply.raw.once('close', () => abort.abort());
+  const abort = openStream(reply, 'application/json');
   const timer =
     until === undefined
       ? undefined
       : context.clock.after(Math.min(Math.max(0, until - context.clock.now()), longestMs), () => abort.abort());
-  reply.hijack();
-  const headers = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
-  reply.raw.writeHead(200, { ...Object.fromEntries(headers), 'Content-Type': 'application/json' });
-  reply.raw.flushHeaders();
   try {
     for (let position = wish.from; ; ) {
       const events = journal.read(position);
@@ -67,12 +63,6 @@ async function send(context: ApiContext, reply: FastifyReply, wish: Wish): Promi
 
 /** Of a timer. */
 const longestMs = 2 ** 31 - 1;
-
-const drained = (reply: FastifyReply, signal: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    reply.raw.once('drain', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 
 /** Nanoseconds are beyond what a number holds. */
 function lineOf({ Type, Action, Actor, time, revision }: JournalEvent): string {

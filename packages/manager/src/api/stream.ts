@@ -1,0 +1,21 @@
+import type { FastifyReply } from 'fastify';
+
+// Answers that go on for as long as the client listens: written by hand, the head at once.
+
+/** Aborts when the client has hung up. */
+export function openStream(reply: FastifyReply, contentType: string): AbortController {
+  const abort = new AbortController();
+  reply.raw.once('close', () => abort.abort());
+  reply.hijack();
+  const headers = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
+  reply.raw.writeHead(200, { ...Object.fromEntries(headers), 'Content-Type': contentType });
+  reply.raw.flushHeaders();
+  return abort;
+}
+
+/** Resolves when the client has taken what was written, or the signal aborts. */
+export const drained = (reply: FastifyReply, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    reply.raw.once('drain', resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
