@@ -80,6 +80,10 @@ export function jobSizeOf(spec: ServiceSpec): { completions: number; concurrent:
   return { completions, concurrent: job.MaxConcurrent || completions };
 }
 
+/** `<service>.<slot>.<task id>`, with the node's id for the slot of a global task. */
+export const taskName = (task: Task): string =>
+  `${task.ServiceAnnotations.Name}.${task.Slot || task.NodeID || ''}.${task.ID}`;
+
 /** Finished tasks kept for each slot, or each node of a global service. */
 export const defaultTaskHistory = 5;
 

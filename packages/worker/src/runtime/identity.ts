@@ -1,4 +1,4 @@
-import type { Task } from '@swarmctl/shared/model';
+import { type Task, taskName } from '@swarmctl/shared/model';
 import type { RuntimeNode } from './types.ts';
 
 // What every container of ours is called and labelled, so that it is found again and nothing else is ever touched.
@@ -12,10 +12,6 @@ export const labelNames = {
   taskName: 'com.docker.swarm.task.name',
   cluster: 'swarmctl.cluster.id',
 } as const;
-
-/** `<service>.<slot>.<task id>`, with the node's id for the slot of a global task. */
-export const taskName = (task: Task): string =>
-  `${task.ServiceAnnotations.Name}.${task.Slot || task.NodeID || ''}.${task.ID}`;
 
 /** The orchestrator's labels; they go over the user's. */
 export const orchestratorLabels = (task: Task, node: RuntimeNode): Record<string, string> => ({

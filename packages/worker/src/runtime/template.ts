@@ -1,6 +1,5 @@
 import { messageOf } from '@swarmctl/shared/kit';
-import type { ContainerSpec, Mount, Task } from '@swarmctl/shared/model';
-import { taskName } from './identity.ts';
+import { type ContainerSpec, type Mount, type Task, taskName } from '@swarmctl/shared/model';
 import { RuntimeError, type RuntimeNode } from './types.ts';
 
 // Go-style templates in environment, mounts and hostname: `{{.Service.Name}}`, `{{index .Service.Labels "a.b"}}`, … The part of Go's

@@ -1,4 +1,4 @@
-import { fromTimestamp, type Node, type Service, type StoreEvent, type Task } from '@swarmctl/shared/model';
+import { fromTimestamp, type Node, type Service, type StoreEvent, type Task, taskName } from '@swarmctl/shared/model';
 
 // What clients are told of a change of the replicated state: the Engine API's events of nodes, services, networks, secrets and configs (API 1.30), and, as our own,
 // of tasks. The same on every manager, since it is made from the state alone.
@@ -38,7 +38,7 @@ function nameOf(event: StoreEvent): string {
       return (event.after ?? event.before)?.Description?.Hostname ?? event.id;
     case 'tasks': {
       const task = event.after ?? event.before;
-      return task ? `${task.ServiceAnnotations.Name}.${task.Slot || task.NodeID || ''}.${task.ID}` : event.id;
+      return task ? taskName(task) : event.id;
     }
     case 'services':
     case 'networks':

@@ -5,12 +5,13 @@ import {
   type PortConfig,
   type Task,
   type TaskSpec,
+  taskName,
 } from '@swarmctl/shared/model';
 import { hostPorts, ingressPorts } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
 import type { EngineEndpoints } from '../../network/types.ts';
 import type { FileMount } from '../../secrets/task-mounts.ts';
-import { orchestratorLabels, taskName } from '../identity.ts';
+import { orchestratorLabels } from '../identity.ts';
 import { expandContainerSpec } from '../template.ts';
 import { RuntimeError, type RuntimeNode } from '../types.ts';
 import { beyond } from './beyond.ts';
