@@ -29,8 +29,22 @@ export const metaOf = (object: Meta) => ({
   UpdatedAt: object.UpdatedAt,
 });
 
-export function serviceStatusOf(service: Service, view: View) {
-  if (isJob(service)) return jobStatusOf(service, view);
+const statuses = new WeakMap<
+  Service,
+  { readonly of: readonly [tasks: unknown, nodes: unknown]; readonly status: object }
+>();
+
+/** Counted anew when the tasks of the service or the nodes have changed: a view hands out the same list as long as nothing in it does. */
+function serviceStatusOf(service: Service, view: View): object {
+  const of = [view.tasksOfService(service.ID), view.list('nodes')] as const;
+  const known = statuses.get(service);
+  if (known?.of[0] === of[0] && known.of[1] === of[1]) return known.status;
+  const status = isJob(service) ? jobStatusOf(service, view) : countsOf(service, view);
+  statuses.set(service, { of, status });
+  return status;
+}
+
+function countsOf(service: Service, view: View) {
   const tasks = view.tasksOfService(service.ID);
   const running = tasks.filter(
     (task) =>
@@ -62,15 +76,28 @@ function jobStatusOf(service: Service, view: View) {
 /** Index 0 is left out, as Docker does. */
 const showIteration = ({ Index }: { readonly Index: number }) => (Index === 0 ? {} : { Index });
 
-export function showService(
+const serviceTexts = { asStored: new WeakMap<Service, string>(), withDefaults: new WeakMap<Service, string>() };
+
+/** A service's JSON; of an object of the state, which never changes, all but the status is written once. */
+export function serviceText(
   service: Service,
   view: View,
-  options: { insertDefaults?: boolean; status?: boolean } = {},
-) {
+  options: { readonly insertDefaults: boolean; readonly status?: boolean },
+): string {
+  const texts = serviceTexts[options.insertDefaults ? 'withDefaults' : 'asStored'];
+  let text = texts.get(service);
+  if (text === undefined) {
+    text = JSON.stringify(showService(service, options.insertDefaults)).slice(0, -1);
+    texts.set(service, text);
+  }
+  return `${text}${options.status ? `,"ServiceStatus":${JSON.stringify(serviceStatusOf(service, view))}` : ''}}`;
+}
+
+function showService(service: Service, withDefaults: boolean) {
   const { Spec: spec, PreviousSpec: previous, Endpoint: endpoint } = service;
   return {
     ...metaOf(service),
-    Spec: asSent('ServiceSpec', options.insertDefaults ? insertDefaults(spec) : spec),
+    Spec: asSent('ServiceSpec', withDefaults ? insertDefaults(spec) : spec),
     ...(previous && { PreviousSpec: asSent('ServiceSpec', previous) }),
     Endpoint: {
       Spec: asSent('EndpointSpec', endpoint.Spec),
@@ -78,7 +105,6 @@ export function showService(
       ...(endpoint.VirtualIPs?.length && { VirtualIPs: endpoint.VirtualIPs }),
     },
     ...(service.UpdateStatus && { UpdateStatus: service.UpdateStatus }),
-    ...(options.status && { ServiceStatus: serviceStatusOf(service, view) }),
     ...(service.JobStatus && {
       JobStatus: { ...service.JobStatus, JobIteration: showIteration(service.JobStatus.JobIteration) },
     }),

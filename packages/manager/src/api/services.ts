@@ -18,7 +18,7 @@ import { randomName } from './names.ts';
 import { withNetworkIds } from './networks.ts';
 import { checkPayloadsExist } from './payload-use.ts';
 import type { ManagerAccess } from './ports.ts';
-import { showService } from './projection.ts';
+import { serviceText } from './projection.ts';
 import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
 import { authIn, nextPullAuth, type Pinned, pinned } from './registry/index.ts';
 import { serviceWarnings } from './service-warnings.ts';
@@ -28,14 +28,14 @@ import { minorOf, serviceAsOf } from './version.ts';
 // Services: the wanted state. Each write is one checked spec and one proposal.
 
 export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): void {
-  app.get<{ Querystring: Query }>('/services', async (request) => {
+  app.get<{ Querystring: Query }>('/services', async (request, reply) => {
     const filters = filtersOf(request.query, ['id', 'label', 'mode', 'name', 'runtime']);
     const view = await readView(context);
     const options = {
       insertDefaults: flag(request.query, 'insertDefaults'),
       status: flag(request.query, 'status') && minorOf(request) >= 41,
     };
-    return view
+    const texts = view
       .list('services')
       .filter(
         (service) =>
@@ -45,14 +45,15 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
           passes(filters, 'runtime', (runtime) => runtime === 'container') &&
           passesLabels(filters, 'label', service.Spec.Labels),
       )
-      .map((service) => showService(service, view, options));
+      .map((service) => serviceText(service, view, options));
+    return reply.type('application/json; charset=utf-8').send(`[${texts.join(',')}]\n`);
   });
 
-  app.get<{ Params: { id: string }; Querystring: Query }>('/services/:id', async (request) => {
+  app.get<{ Params: { id: string }; Querystring: Query }>('/services/:id', async (request, reply) => {
     const view = await readView(context);
-    return showService(findService(view, request.params.id), view, {
-      insertDefaults: flag(request.query, 'insertDefaults'),
-    });
+    const options = { insertDefaults: flag(request.query, 'insertDefaults') };
+    const text = serviceText(findService(view, request.params.id), view, options);
+    return reply.type('application/json; charset=utf-8').send(`${text}\n`);
   });
 
   app.post<{ Querystring: Query }>('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
