@@ -41,6 +41,7 @@ beforeEach(async () => {
         set: { SpecVersion: 'old', Spec: {} },
       }),
       aTask({ id: 'glob-1', service: frontal, node: 'node-a' }),
+      aTask({ id: 'first-1', service: batch, slot: 0, node: 'node-b' }),
     ],
     secrets: [aPayload({ id: 'sec-a', name: 'pass', labels: { a: '1' } }), aPayload({ id: 'sec-b', name: 'password' })],
     configs: [aPayload({ id: 'cfg-a', name: 'site', labels: { a: '1' } }), aPayload({ id: 'cfg-b', name: 'site2' })],
@@ -235,6 +236,10 @@ describe('filters', () => {
 });
 
 describe('what names a task', () => {
+  test('the node stands for the slot 0 of a job, as in the name of its container', async () => {
+    expect((await api.call('GET', '/tasks/batch.node-b')).json.ID).toBe('first-1');
+  });
+
   test.each(['task-1', 'front.1', 'front.1.task-1', 'task-1'.slice(0, 6)])('%s', async (reference) => {
     expect((await api.call('GET', `/tasks/${reference}`)).json.ID).toBe('task-1');
   });

@@ -14,11 +14,13 @@ import {
   type PredefinedNetwork,
   parseDurationMs,
   parseJson,
+  placeName,
   predefinedNetworks,
   type Service,
   type ServiceSpec,
   subnetUse,
   type Task,
+  taskName,
   vxlanIdOption,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
@@ -226,8 +228,7 @@ function userOf(view: View, network: Network): NetworkUser | undefined {
 
 function asUser(holder: Service | Task): Pick<NetworkUser, 'what' | 'name'> {
   if (!('ServiceID' in holder)) return { what: `service ${holder.ID}`, name: `service ${holder.Spec.Name}` };
-  const { ID, Slot, NodeID, ServiceAnnotations } = holder;
-  return { what: `task ${ID}`, name: `task ${ServiceAnnotations.Name}.${Slot ?? NodeID}` };
+  return { what: `task ${holder.ID}`, name: `task ${placeName(holder)}` };
 }
 
 const hostnameOf = (view: View, nodeId: string): string => view.get('nodes', nodeId)?.Description?.Hostname ?? nodeId;
@@ -363,7 +364,7 @@ function showUse(view: View, network: Network) {
       if (!task || isTerminal(task.Status.State)) continue;
       const node = view.get('nodes', task.NodeID ?? '');
       of(task.ServiceID, task.ServiceAnnotations.Name).Tasks.push({
-        Name: `${task.ServiceAnnotations.Name}.${task.Slot ?? task.NodeID}.${task.ID}`,
+        Name: taskName(task),
         EndpointID: '',
         EndpointIP: address,
         Info: { 'Host IP': node?.Status.Addr ?? '' },

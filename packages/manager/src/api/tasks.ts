@@ -1,4 +1,12 @@
-import { isDirty, isTaskState, nodeMeets, parseConstraints, type Task } from '@swarmctl/shared/model';
+import {
+  isDirty,
+  isTaskState,
+  nodeMeets,
+  parseConstraints,
+  placeName,
+  type Task,
+  taskName,
+} from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
@@ -58,11 +66,8 @@ export const findTask = (view: View, reference: string): Task =>
     reference,
     (id) => view.get('tasks', id),
     view.list('tasks'),
-    (task) => (fullName(task) === reference ? reference : taskName(task)),
+    (task) => (taskName(task) === reference ? reference : placeName(task)),
   );
-
-const taskName = (task: Task): string => `${task.ServiceAnnotations.Name}.${task.Slot ?? task.NodeID}`;
-const fullName = (task: Task): string => `${taskName(task)}.${task.ID}`;
 
 function selectTasks(view: View, filters: Filters): readonly Task[] {
   const services = resolve(filters.get('service'), (reference) => findService(view, reference).ID);
@@ -76,7 +81,7 @@ function selectTasks(view: View, filters: Filters): readonly Task[] {
     (task) =>
       (!nodes || nodes.has(task.NodeID ?? '')) &&
       passes(filters, 'id', (id) => task.ID.startsWith(id)) &&
-      passes(filters, 'name', (name) => fullName(task).startsWith(name)) &&
+      passes(filters, 'name', (name) => taskName(task).startsWith(name)) &&
       passes(filters, 'runtime', (runtime) => runtime === 'container') &&
       passes(filters, 'desired-state', (state) => {
         const wanted = state.toLowerCase();

@@ -80,9 +80,17 @@ export function jobSizeOf(spec: ServiceSpec): { completions: number; concurrent:
   return { completions, concurrent: job.MaxConcurrent || completions };
 }
 
-/** `<service>.<slot>.<task id>`, with the node's id for the slot of a global task. */
-export const taskName = (task: Task): string =>
-  `${task.ServiceAnnotations.Name}.${task.Slot || task.NodeID || ''}.${task.ID}`;
+type Placed = Pick<Task, 'Slot' | 'NodeID'>;
+
+/** What stands for a task's slot in its name: the node's id where there is none, and for a job's slot 0, as Docker has it. */
+export const slotName = (task: Placed): string => String(task.Slot || task.NodeID || '');
+
+/** `<service>.<slot>`: what tasks that follow each other have in common. */
+export const placeName = (task: Placed & Pick<Task, 'ServiceAnnotations'>): string =>
+  `${task.ServiceAnnotations.Name}.${slotName(task)}`;
+
+/** `<service>.<slot>.<task id>` */
+export const taskName = (task: Task): string => `${placeName(task)}.${task.ID}`;
 
 /** Finished tasks kept for each slot, or each node of a global service. */
 export const defaultTaskHistory = 5;

@@ -1,5 +1,5 @@
 import { messageOf } from '@swarmctl/shared/kit';
-import { type ContainerSpec, type Mount, type Task, taskName } from '@swarmctl/shared/model';
+import { type ContainerSpec, type Mount, slotName, type Task, taskName } from '@swarmctl/shared/model';
 import { RuntimeError, type RuntimeNode } from './types.ts';
 
 // Go-style templates in environment, mounts and hostname: `{{.Service.Name}}`, `{{index .Service.Labels "a.b"}}`, … The part of Go's
@@ -18,7 +18,6 @@ export interface Expansion {
 
 /** What templates can name, as in Swarm. */
 export function templateContext(task: Task, node: RuntimeNode): Value {
-  const slot = String(task.Slot || task.NodeID || '');
   return {
     Service: {
       ID: task.ServiceID,
@@ -26,7 +25,7 @@ export function templateContext(task: Task, node: RuntimeNode): Value {
       Labels: task.ServiceAnnotations.Labels,
     },
     Node: { ID: node.nodeId, Hostname: node.hostname, Platform: { Architecture: machine(), OS: process.platform } },
-    Task: { ID: task.ID, Name: taskName(task), Slot: slot },
+    Task: { ID: task.ID, Name: taskName(task), Slot: slotName(task) },
   };
 }
 
