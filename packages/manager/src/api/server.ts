@@ -3,6 +3,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import { absentRoutes } from './absent.ts';
 import { clientRoutes } from './clients.ts';
 import type { ApiContext } from './context.ts';
+import { DockerHost } from './docker-host/host.ts';
 import { dockerHostRoutes } from './docker-host/index.ts';
 import { eventRoutes } from './events/routes.ts';
 import { forwardToLeader } from './forward.ts';
@@ -82,11 +83,13 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     serviceRoutes,
     registryRoutes,
     taskRoutes,
-    eventRoutes,
-    dockerHostRoutes,
     absentRoutes,
   ];
   for (const routes of all) await app.register(async (scope) => routes(scope, context, turns));
+  const host = new DockerHost(context);
+  for (const routes of [eventRoutes, dockerHostRoutes]) {
+    await app.register(async (scope) => routes(scope, context, host));
+  }
   await app.ready();
   return app;
 }

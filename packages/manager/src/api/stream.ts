@@ -16,6 +16,12 @@ export function openStream(reply: FastifyReply, contentType: string): AbortContr
 /** Resolves when the client has taken what was written, or the signal aborts. */
 export const drained = (reply: FastifyReply, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
-    reply.raw.once('drain', resolve);
-    signal.addEventListener('abort', () => resolve(), { once: true });
+    const done = () => {
+      reply.raw.off('drain', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    reply.raw.once('drain', done);
+    signal.addEventListener('abort', done);
+    if (signal.aborted) done();
   });

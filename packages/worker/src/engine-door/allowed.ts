@@ -7,7 +7,7 @@ const exec = '/exec/[0-9a-f]{64}';
 const paths: Readonly<Record<string, readonly string[]>> = {
   HEAD: ['/_ping', `${container}/archive`],
   GET: [
-    ...['/_ping', '/info', '/version', '/system/df'],
+    ...['/_ping', '/info', '/version', '/events', '/system/df'],
     ...['/containers/json', `${container}/(?:json|top|logs|changes|export|stats|archive)`],
     `${exec}/json`,
     ...['/images/json', '/images/get', '/images/.+/(?:json|history|get)'],

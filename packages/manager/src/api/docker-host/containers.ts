@@ -8,7 +8,7 @@ import { type Away, type Engine, type EngineRoom, type Engines, hostnameOf } fro
 
 export const clusterLabel = 'swarmctl.cluster.id';
 export const nodeLabel = 'swarmctl.node';
-const swarmNodeLabel = 'com.docker.swarm.node.id';
+export const swarmNodeLabel = 'com.docker.swarm.node.id';
 export const taskLabel = 'com.docker.swarm.task.id';
 
 export interface Row {

@@ -16,13 +16,9 @@ export interface Engine {
   readonly info: EngineInfo;
 }
 
-export interface EngineInfo {
+export interface EngineInfo extends EngineCounts {
   readonly ID: string;
-  readonly Containers: number;
-  readonly ContainersRunning: number;
-  readonly ContainersPaused: number;
-  readonly ContainersStopped: number;
-  readonly Images: number;
+  readonly SystemTime?: string;
 }
 
 export interface Away {
@@ -64,6 +60,26 @@ const lookMs = 10_000;
 export const workMs = 10 * 60_000;
 const infoMs = 5_000;
 const freshMs = 5_000;
+/** Which engine a node has hardly ever changes. */
+const lateMs = 60_000;
+/** For what is nice to know. */
+const countMs = 1_000;
+
+export const countNames = [
+  'Containers',
+  'ContainersRunning',
+  'ContainersPaused',
+  'ContainersStopped',
+  'Images',
+] as const;
+export type EngineCounts = Readonly<Record<(typeof countNames)[number], number>>;
+
+export function sumOfCounts(infos: readonly Partial<EngineCounts>[]): EngineCounts {
+  const sums = countNames.map((name) => [name, infos.reduce((sum, info) => sum + (info[name] ?? 0), 0)]);
+  return Object.fromEntries(sums) as EngineCounts;
+}
+
+const hasEngine = (node: Node): boolean => node.Description?.Runtimes.includes('docker') === true;
 
 export const hostnameOf = (node: Node): string => node.Description?.Hostname || node.ID;
 
@@ -89,9 +105,7 @@ export class EngineRoom {
     const manager = await leading(this.#context);
     const view = manager.view();
     const asked = only?.size ? new Set([...only].map((reference) => findNode(view, reference).ID)) : undefined;
-    const nodes = view
-      .list('nodes')
-      .filter((node) => (!asked || asked.has(node.ID)) && node.Description?.Runtimes.includes('docker'));
+    const nodes = view.list('nodes').filter((node) => (!asked || asked.has(node.ID)) && hasEngine(node));
     const away: Away[] = [];
     const found = new Map<string, { nodes: Node[]; info: EngineInfo }>();
     await Promise.all(
@@ -118,14 +132,58 @@ export class EngineRoom {
   }
 
   async #info(node: Node): Promise<EngineInfo> {
+    return (await this.#known(node, freshMs)).info;
+  }
+
+  async #known(node: Node, ageMs: number): Promise<{ readonly info: EngineInfo; readonly at: number }> {
     const { clock } = this.#context;
     const known = this.#infos.get(node.ID);
-    if (known && clock.monotonic() - known.at < freshMs) return known.info;
+    if (known && clock.monotonic() - known.at < ageMs) return known;
     const { status, text, json } = await this.ask(node, 'GET', '/info', { timeoutMs: infoMs });
     if (status !== 200) throw new Error(json?.message ?? text);
-    const info = json as EngineInfo;
-    this.#infos.set(node.ID, { info, at: clock.monotonic() });
-    return info;
+    const asked = { info: json as EngineInfo, at: clock.monotonic() };
+    this.#infos.set(node.ID, asked);
+    return asked;
+  }
+
+  /** Nodes whose engine can be asked, by id. */
+  nodes(): readonly Node[] {
+    const nodes = this.#context.local.manager()?.view().list('nodes') ?? [];
+    return nodes
+      .filter((node) => node.Status.State === 'ready' && hasEngine(node))
+      .sort((a, b) => (a.ID < b.ID ? -1 : 1));
+  }
+
+  /** What a node's engine said of itself within the last minute. */
+  async lately(node: Node): Promise<EngineInfo> {
+    return (await this.#known(node, lateMs)).info;
+  }
+
+  /** What a node's engine's clock shows, in ms since the epoch; late at most by the time that it took to ask. */
+  async now(node: Node): Promise<number> {
+    const { clock } = this.#context;
+    const { info, at } = await this.#known(node, lateMs);
+    const then = Date.parse(info.SystemTime ?? '');
+    return Number.isNaN(then) ? clock.now() : then + clock.monotonic() - at;
+  }
+
+  /** What all engines have; one that does not say so at once is not counted. Leader only. */
+  async counts(): Promise<EngineCounts> {
+    const infos = new Map<string, EngineInfo>();
+    const asked = this.nodes().map(async (node) => {
+      const info = await this.#info(node);
+      infos.set(info.ID, info);
+    });
+    let late = () => {};
+    const timer = this.#context.clock.after(countMs, () => late());
+    await Promise.race([
+      Promise.allSettled(asked),
+      new Promise<void>((resolve) => {
+        late = resolve;
+      }),
+    ]);
+    timer.cancel();
+    return sumOfCounts([...infos.values()]);
   }
 
   /** One answer as a whole. Rejects `unavailable` when there is none. */

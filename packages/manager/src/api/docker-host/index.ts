@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { ApiContext } from '../context.ts';
 import { containerRoutes, containerStreams } from './container-routes.ts';
-import { DockerHost } from './host.ts';
+import type { DockerHost } from './host.ts';
 import { imageRoutes } from './image-routes.ts';
 import { engineSystemRoutes } from './system-routes.ts';
 import { upgradeRoutes } from './upgrades.ts';
@@ -9,8 +9,7 @@ import { volumeRoutes } from './volume-routes.ts';
 
 // The cluster as one Docker host: containers, images and volumes of all nodes.
 
-export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext): Promise<void> {
-  const host = new DockerHost(context);
+export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext, host: DockerHost): Promise<void> {
   containerRoutes(app, host);
   imageRoutes(app, host);
   volumeRoutes(app, host);

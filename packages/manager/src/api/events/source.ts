@@ -1,0 +1,124 @@
+import { type IncomingMessage, request } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Node } from '@swarmctl/shared/model';
+import type { ApiContext } from '../context.ts';
+import { clusterLabel, queryText, swarmNodeLabel } from '../docker-host/containers.ts';
+import { type EngineRoom, hostnameOf, textOf } from '../docker-host/engines.ts';
+import { forwardedBy } from '../forward.ts';
+import { apiVersion } from '../version.ts';
+import { nodeAttribute, nodeIdAttribute } from './event-filter.ts';
+import { eventIn, type ToldEvent } from './told-event.ts';
+
+// Where the events of engines come from: to the leader from each node, to a follower from the leader.
+
+export interface Source {
+  readonly key: string;
+  readonly name: string;
+  /** Longer nobody waits for its first answer. */
+  readonly patienceMs: number;
+  /** Which engine it is; several nodes may share one. */
+  engine(): Promise<string>;
+  /** Its clock, in ms since the epoch; late at most by the time that it took to ask. */
+  now(): Promise<number>;
+  open(signal: AbortSignal): Promise<Duplex>;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** As it is told here; undefined: it is none of this cluster's. */
+  told(event: ToldEvent): ToldEvent | undefined;
+}
+
+const nodePatienceMs = 2_000;
+/** It waits for the nodes itself. */
+const leaderPatienceMs = 4_000;
+const mostLineLength = 1024 * 1024;
+
+export function sourcesOf(context: ApiContext, room: EngineRoom): readonly Source[] {
+  const manager = context.local.manager();
+  if (!manager) return [];
+  if (manager.isLeader()) return room.nodes().map((node) => nodeSource(context, room, node));
+  const leader = manager.leader();
+  if (!leader || leader.nodeId === context.local.info().nodeId) return [];
+  return [
+    {
+      ...{ key: `leader ${leader.nodeId}`, name: 'the leader', patienceMs: leaderPatienceMs },
+      engine: async () => 'all',
+      now: async () => context.clock.now(),
+      open: async (signal) => {
+        const stream = await manager.dialLeader(signal);
+        if (stream === 'here') throw new Error('it is this manager that leads now');
+        return stream;
+      },
+      query: { filters: JSON.stringify({ scope: ['local'] }) },
+      headers: { [forwardedBy]: context.local.info().nodeId },
+      told: (event) => event,
+    },
+  ];
+}
+
+function nodeSource(context: ApiContext, room: EngineRoom, node: Node): Source {
+  return {
+    ...{ key: `node ${node.ID}`, name: hostnameOf(node), patienceMs: nodePatienceMs },
+    engine: async () => (await room.lately(node)).ID,
+    now: () => room.now(node),
+    open: () => room.dial(node.ID),
+    told: (event) => {
+      const { Attributes } = event.Actor;
+      const view = context.local.manager()?.view();
+      const cluster = Attributes[clusterLabel];
+      if (cluster !== undefined && cluster !== view?.cluster()?.ID) return undefined;
+      // Of several nodes on an engine, the one whose task it is.
+      const { ID, Description } = view?.get('nodes', Attributes[swarmNodeLabel] ?? '') ?? node;
+      const where = { [nodeIdAttribute]: ID, [nodeAttribute]: Description?.Hostname || ID };
+      return { ...event, Actor: { ...event.Actor, Attributes: { ...Attributes, ...where } } };
+    },
+  };
+}
+
+/** Ends when the source ends it. Rejects with what the source says against it, or the signal's reason. */
+export async function* readEvents(
+  source: Source,
+  query: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+  onBegun: () => void = () => {},
+): AsyncGenerator<ToldEvent> {
+  const stream = await source.open(signal);
+  try {
+    signal.throwIfAborted();
+    const answer = await answerOf(stream, {
+      path: `/v${apiVersion}/events${queryText({ ...source.query, ...query })}`,
+      headers: source.headers ?? {},
+      signal,
+    });
+    if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}: ${(await textOf(answer)).trim()}`);
+    onBegun();
+    for await (const line of linesOf(answer)) {
+      const event = eventIn(line);
+      const told = event && source.told(event);
+      if (told) yield told;
+    }
+  } finally {
+    stream.destroy();
+  }
+}
+
+const answerOf = (
+  stream: Duplex,
+  options: { readonly path: string; readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
+): Promise<IncomingMessage> =>
+  new Promise((resolve, reject) => {
+    const outgoing = request({ createConnection: () => stream, method: 'GET', ...options });
+    outgoing.once('response', resolve);
+    outgoing.on('error', reject);
+    outgoing.end();
+  });
+
+async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
+  answer.setEncoding('utf8');
+  let rest = '';
+  for await (const chunk of answer) {
+    const lines = `${rest}${chunk}`.split('\n');
+    rest = lines.pop() ?? '';
+    if (rest.length > mostLineLength) throw new Error(`an event of more than ${mostLineLength} characters`);
+    yield* lines.filter((line) => line.trim() !== '');
+  }
+}
