@@ -46,14 +46,19 @@ interface Rotated {
   readonly Name: string;
   readonly Created: boolean;
   readonly Services: readonly { readonly ID: string; readonly Name: string }[];
+  readonly Warnings?: readonly string[];
 }
 
 const update = (kind: PayloadKind) => async (args: Args, shell: Shell) => {
   const path = `/${payloadTables[kind]}/${encodeURIComponent(args.text('name') ?? '')}/rotate`;
-  const { Name, Created, Services } = await shell
-    .client()
-    .post<Rotated>(path, given(args), { roll: !args.flag('no-roll') });
+  const {
+    Name,
+    Created,
+    Services,
+    Warnings = [],
+  } = await shell.client().post<Rotated>(path, given(args), { roll: !args.flag('no-roll') });
   shell.out(`${Name}${Created ? '' : ' holds this already'}\n`);
+  for (const warning of Warnings) shell.err(`warning: ${warning}\n`);
   for (const service of Services) shell.out(`rolling ${service.Name}\n`);
   if (args.flag('detach')) return;
   const { clock, terminal, signal } = shell;

@@ -187,6 +187,20 @@ test('a network that engines make is kept and shown; it has no addresses of the 
   expect(await names({ driver: ['macvlan'], scope: ['swarm'] })).toEqual(['lan']);
 });
 
+test('the network of published ports can be looked at, and nothing else', async () => {
+  expect(await call('GET', '/v1.50/networks/ingress?scope=swarm')).toMatchObject({
+    status: 200,
+    json: { Name: 'ingress', Scope: 'swarm', Driver: 'overlay', Ingress: true },
+  });
+  const asked = await call('POST', '/services/create', service('web', [{ Target: 'ingress' }]));
+  const message =
+    'rpc error: code = InvalidArgument desc = Service cannot be explicitly attached to the ingress network "ingress"';
+  expect(asked).toEqual({ status: 400, json: { message } });
+  expect((await call('DELETE', '/networks/ingress')).status).toBe(403);
+  withManager = false;
+  expect((await call('GET', '/networks/ingress')).status).toBe(404);
+});
+
 describe('what is refused', () => {
   const ipam = (...Config: object[]) => ({ IPAM: { Driver: 'default', Config } });
   test.each<[string, object, number, string]>([

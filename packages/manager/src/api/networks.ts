@@ -4,6 +4,7 @@ import {
   checkNetworkDrivers,
   completeNetworkSpec,
   fromTimestamp,
+  ingressNetwork,
   isInRanges,
   isLocalNetwork,
   isPredefinedNetwork,
@@ -58,6 +59,8 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const scope = single(request.query, 'scope') || undefined;
     const view = context.local.manager() && (await readView(context));
     if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
+    // Services that ask for it are refused; their clients look for it first.
+    if (view && id === ingressNetwork && scope !== 'local') return networkShownTo(minorOf(request), showIngress());
     if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
     const network = findNetwork(view, id);
     const status = showStatus(view, network);
@@ -102,6 +105,12 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     if (isPredefinedNetwork(id)) {
       throw new ClusterError('permission-denied', `${id} is a pre-defined network and cannot be removed`);
     }
+    if (id === ingressNetwork && context.local.manager()) {
+      throw new ClusterError(
+        'permission-denied',
+        `${id} is the cluster's own, by which ports are published, and stays`,
+      );
+    }
     if (!context.local.manager()) throw new ClusterError('not-found', `network ${id} not found`);
     const manager = await leading(context);
     const end = context.clock.now() + leavingMs;
@@ -112,9 +121,10 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
   });
 
   app.post<{ Querystring: Query }>('/networks/prune', { config: { leaderOnly: true } }, async (request) => {
-    const filters = filtersOf(request.query, ['label', 'label!', 'until']);
+    const filters = filtersOf(request.query, ['label', 'label!', 'node', 'until']);
     const before = untilOf(filters, context.clock.now());
-    if (!context.local.manager()) return { NetworksDeleted: null };
+    // The cluster's networks are on no node more than on another.
+    if (!context.local.manager() || filters.get('node')?.size) return { NetworksDeleted: null };
     const manager = await leading(context);
     return turns.take(async () => {
       const view = manager.view();
@@ -133,15 +143,6 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       return { NetworksDeleted: doomed.length > 0 ? doomed.map(({ Spec }) => Spec.Name) : null };
     });
   });
-
-  for (const verb of ['connect', 'disconnect']) {
-    app.post(`/networks/:id/${verb}`, async () => {
-      throw new ClusterError(
-        'unimplemented',
-        `containers are their engines' own: ask the engine of the container's node, docker -H unix:///var/run/docker.sock network ${verb}`,
-      );
-    });
-  }
 }
 
 /** False when it is to be tried again: no service asks for it, only tasks are left of one, and `isPatient`. Throws ClusterError when it is in use. */
@@ -296,27 +297,29 @@ function showConfig({ Spec }: Network, { Subnet, Gateway }: Network['IPAM']['Con
   return { Subnet, ...(range && { IPRange: range }), Gateway };
 }
 
+const unset = {
+  ...{ Created: '1970-01-01T00:00:00Z', EnableIPv4: true, EnableIPv6: false, Internal: false, Attachable: false },
+  ...{ ConfigFrom: { Network: '' }, ConfigOnly: false, Containers: {}, Options: {}, Labels: {} },
+};
+
+const showIngress = () => ({
+  ...unset,
+  ...{ Name: ingressNetwork, Id: ingressNetwork, Scope: 'swarm', Driver: 'overlay', Ingress: true },
+  IPAM: { Driver: 'default', Options: null, Config: [] },
+});
+
 const predefinedDrivers: Readonly<Record<PredefinedNetwork, string>> = { bridge: 'bridge', host: 'host', none: 'null' };
 
 /** An engine's own; for whoever asks for it by the scope swarm, the way to put services on it. */
 function showPredefined(name: PredefinedNetwork, scope = 'local') {
   return {
+    ...unset,
     Name: name,
     Id: name,
-    Created: '1970-01-01T00:00:00Z',
     Scope: scope === 'swarm' ? 'swarm' : 'local',
     Driver: predefinedDrivers[name],
-    EnableIPv4: true,
-    EnableIPv6: false,
-    IPAM: { Driver: 'default', Options: null, Config: name === 'bridge' ? [] : null },
-    Internal: false,
-    Attachable: false,
     Ingress: false,
-    ConfigFrom: { Network: '' },
-    ConfigOnly: false,
-    Containers: {},
-    Options: {},
-    Labels: {},
+    IPAM: { Driver: 'default', Options: null, Config: name === 'bridge' ? [] : null },
   };
 }
 

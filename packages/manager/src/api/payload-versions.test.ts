@@ -136,6 +136,7 @@ describe('rotation', () => {
     expect(rotated).toEqual({
       ID: expect.any(String),
       Name: 'pass.v2',
+      Warnings: [],
       Created: true,
       Services: expect.arrayContaining([
         { ID: before.ID, Name: 'web' },

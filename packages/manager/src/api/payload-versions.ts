@@ -18,6 +18,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
+import { checkFollowed } from './certificate-use.ts';
 import { type ApiContext, leading } from './context.ts';
 import { findPayload, invalid, isNeeded } from './payload-use.ts';
 import type { ManagerAccess } from './ports.ts';
@@ -48,20 +49,21 @@ export function payloadVersionRoutes(kind: PayloadKind, app: FastifyInstance, co
       const rotated = await turns.take(() =>
         retried(async () => {
           const next = nextVersion(manager.view(), kind, base, { ...given, ID: id });
+          const warnings = next.isNew ? checkFollowed(manager.view(), kind, next.object) : [];
           const moved = roll ? movedServices(context, manager.view(), kind, base, next.object) : [];
           const changes: StoreChange[] = [
             ...(next.isNew ? [{ op: 'create', table, object: next.object } as const] : []),
             ...moved.map(({ change }) => change),
           ];
           if (changes.length > 0 && !dryRun) await propose(manager, changes, moved.length);
-          return { ...next, moved };
+          return { ...next, moved, warnings };
         }),
       );
       const { ID, Spec } = rotated.object;
       const Services = rotated.moved.map(({ service }) => ({ ID: service.ID, Name: service.Spec.Name }));
       return reply
         .status(rotated.isNew && !dryRun ? 201 : 200)
-        .send({ ID, Name: Spec.Name, Created: rotated.isNew, Services });
+        .send({ ID, Name: Spec.Name, Created: rotated.isNew, Services, Warnings: rotated.warnings });
     },
   );
 

@@ -12,6 +12,7 @@ import {
   versionOfLabel,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
+import { checkFollowed } from './certificate-use.ts';
 import { type ApiContext, leading, readView } from './context.ts';
 import { findPayload, invalid, payloadKinds, usersOf } from './payload-use.ts';
 import { payloadVersionRoutes } from './payload-versions.ts';
@@ -61,6 +62,7 @@ function routesOf(kind: PayloadKind, app: FastifyInstance, context: ApiContext, 
           `rpc error: code = AlreadyExists desc = ${kind} ${Spec.Name} already exists`,
         );
       }
+      checkFollowed(manager.view(), kind, { ID: id, Spec });
       await manager.propose([{ op: 'create', table, object: { ID: id, Spec } }]);
     });
     return reply.status(201).send({ ID: id });

@@ -37,16 +37,6 @@ test.each([
     ],
   ],
   ['a certificate and its key', http('cert,key'), null],
-  [
-    'a secret that is no certificate',
-    http('words'),
-    ['published port 8080/tcp: the certificate of secret words cannot be used: it has no certificate in PEM'],
-  ],
-  [
-    'a certificate without its key',
-    http('cert'),
-    ['published port 8080/tcp: the certificate of secret cert cannot be used: it has no private key in PEM'],
-  ],
 ])('%s: what is told at creation and at an update', async (_, spec, Warnings) => {
   const api = await start();
   const made = await api.call('POST', '/services/create', spec);

@@ -1,5 +1,4 @@
-import { checkCertificate } from '@swarmctl/shared/kit';
-import { type PortConfig, payloadNamed, portName, publishedOptionsOf, type ServiceSpec } from '@swarmctl/shared/model';
+import { type PortConfig, portName, publishedOptionsOf, type ServiceSpec } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 
 // What is taken as it is, though it does not do what its user may expect as long as the cluster is as it is now.
@@ -13,8 +12,7 @@ export function serviceWarnings(
   const ofPorts = (EndpointSpec?.Ports ?? [])
     .filter(({ PublishMode }) => PublishMode !== 'host')
     .flatMap((port) => {
-      const { addresses, http } = publishedOptionsOf(Labels, port);
-      return [...unknownAddresses(view, port, addresses), ...uselessCertificate(view, port, http?.tls ?? [])];
+      return unknownAddresses(view, port, publishedOptionsOf(Labels, port).addresses);
     });
   const warnings = [...(another === undefined ? [] : [another]), ...ofPorts];
   return warnings.length > 0 ? [...new Set(warnings)] : null;
@@ -44,18 +42,3 @@ function unknownAddresses(view: View, port: PortConfig, wanted: readonly string[
 }
 
 const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.');
-
-/** As the nodes will find it: the texts of all the secrets together. */
-function uselessCertificate(view: View, port: PortConfig, names: readonly string[]): string[] {
-  if (names.length === 0) return [];
-  const secrets = view.list('secrets');
-  // That there are such secrets has been checked.
-  const found = names.flatMap((name) => payloadNamed(secrets, name) ?? []);
-  const texts = found.map(({ Spec }) => Buffer.from(Spec.Data, 'base64').toString('utf8'));
-  const checked = checkCertificate(texts.join('\n'));
-  return 'problem' in checked
-    ? [
-        `published port ${portName(port)}: the certificate of secret ${names.join(', ')} cannot be used: ${checked.problem}`,
-      ]
-    : [];
-}

@@ -13,6 +13,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
+import { checkCertificates } from './certificate-use.ts';
 import { type ApiContext, clusterOf, leading, readView } from './context.ts';
 import { randomName } from './names.ts';
 import { withNetworkIds } from './networks.ts';
@@ -76,6 +77,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     await inTurn(turns, spec, async () => {
       checkPorts(manager, spec);
       checkPayloadsExist(manager.view(), spec);
+      checkCertificates(manager.view(), spec);
       const JobStatus = isJobMode(spec.Mode) && {
         JobIteration: { Index: 0 },
         LastExecution: toTimestamp(context.clock.now()),
@@ -113,6 +115,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       await inTurn(turns, set.Spec, async () => {
         checkPorts(manager, set.Spec, service.ID);
         checkPayloadsExist(manager.view(), set.Spec);
+        checkCertificates(manager.view(), set.Spec);
         const Spec = withNetworkIds(manager.view(), set.Spec);
         await manager.propose([
           {

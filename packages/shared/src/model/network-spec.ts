@@ -2,7 +2,7 @@ import { ClusterError } from '../kit/errors.ts';
 import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
 import { checkReservedLabels } from './labels.ts';
 import { localDriverOf, localSpec } from './local-network-spec.ts';
-import { isPredefinedNetwork, vxlanIdOption } from './networks.ts';
+import { ingressNetwork, isPredefinedNetwork, vxlanIdOption } from './networks.ts';
 import type { Network } from './objects.ts';
 import type { NetworkCreateRequest } from './specs.ts';
 import { checkName } from './validate.ts';
@@ -11,9 +11,6 @@ import { checkName } from './validate.ts';
 
 const invalid = (message: string) => new ClusterError('invalid-argument', message);
 const notYet = (what: string) => new ClusterError('unimplemented', `${what} not supported yet`);
-
-/** Of the network that every swarm has for published ports. */
-const ingressName = 'ingress';
 
 type IpamConfig = NonNullable<NonNullable<Network['Spec']['IPAMOptions']>['Configs']>[number];
 
@@ -24,8 +21,7 @@ export function completeNetworkSpec(request: NetworkCreateRequest): Network['Spe
   if (isPredefinedNetwork(name)) {
     throw new ClusterError('permission-denied', `operation is not permitted on predefined ${name} network`);
   }
-  // It has been there since the cluster is, though it is no object of the store's: published ports are the nodes' work.
-  if (name === ingressName) {
+  if (name === ingressNetwork) {
     throw new ClusterError(
       'already-exists',
       `network with name ${name} already exists: it is the cluster's own, by which ports are published; choose another name`,

@@ -10,6 +10,12 @@ export type PredefinedNetwork = (typeof predefinedNetworks)[number];
 export const isPredefinedNetwork = (name: string): name is PredefinedNetwork =>
   predefinedNetworks.some((one) => one === name);
 
+/**
+ * The network that every swarm has for published ports. It is no object of the store's, since published ports are the nodes' work, but clients know it by
+ * this name.
+ */
+export const ingressNetwork = 'ingress';
+
 /** Drivers whose networks each node's engine makes by itself; containers get their addresses from it. */
 export const localDrivers = ['bridge', 'macvlan', 'ipvlan'] as const;
 export type LocalDriver = (typeof localDrivers)[number];

@@ -1,5 +1,5 @@
 import { ClusterError } from '../kit/errors.ts';
-import { isPredefinedNetwork } from './networks.ts';
+import { ingressNetwork, isPredefinedNetwork } from './networks.ts';
 import type { Network } from './objects.ts';
 import type { PortConfig, ServiceSpec } from './specs.ts';
 
@@ -15,6 +15,9 @@ export function checkAttachments(spec: ServiceSpec): void {
   const attachments = spec.TaskTemplate?.Networks ?? [];
   for (const { Target: target = '', DriverOpts: options, Aliases: aliases = [] } of attachments) {
     if (target === '') throw invalid('network attachment: the target must be provided');
+    if (target === ingressNetwork) {
+      throw invalid(`Service cannot be explicitly attached to the ingress network "${target}"`);
+    }
     if (Object.keys(options ?? {}).length > 0) {
       throw new ClusterError('unimplemented', 'driver options of a network attachment are not supported yet');
     }
