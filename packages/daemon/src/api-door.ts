@@ -5,7 +5,7 @@ import {
   type Address,
   type Clock,
   ClusterError,
-  certificateShownBy,
+  chainShownBy,
   createCsr,
   formatAddress,
   type Logger,
@@ -112,11 +112,11 @@ export class ApiDoor {
   #accept(socket: TLSSocket): void {
     const { clock, log, serveApi } = this.#modules;
     socket.on('error', () => socket.destroy());
-    const certificate = certificateShownBy(socket);
+    const shown = chainShownBy(socket);
     try {
-      if (!this.#cluster || !certificate) throw new ClusterError('unauthenticated', 'no certificate');
+      if (!this.#cluster || !shown) throw new ClusterError('unauthenticated', 'no certificate');
       const { ID: clusterId, RootCA } = this.#cluster;
-      const name = verifyClientCertificate(certificate, { roots: RootCA.Certificate, clusterId }, clock.now());
+      const name = verifyClientCertificate(shown, { roots: RootCA.Certificate, clusterId }, clock.now());
       log.debug({ client: name, from: socket.remoteAddress }, 'client');
     } catch (error) {
       log.warn({ error: messageOf(error), from: socket.remoteAddress }, 'a client was refused');

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Protocol2377 } from '../wire/index.ts';
 import { type AuthorityState, authorise, type KnownNode } from './authorise.ts';
-import type { PeerCertificate } from './pki.ts';
+import type { PeerCertificate } from './pki-verify.ts';
 
 const peer = (nodeId: string, role: 'worker' | 'manager' = 'worker', clusterId = 'c'): PeerCertificate => ({
   nodeId,

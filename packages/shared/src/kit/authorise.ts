@@ -1,6 +1,6 @@
 import type { NodeRole } from '../model/index.ts';
 import type { Protocol2377 } from '../wire/index.ts';
-import type { PeerCertificate } from './pki.ts';
+import type { PeerCertificate } from './pki-verify.ts';
 
 // Who may speak what on the cluster's port. Decided after each handshake, before the first byte is read, and again for open connections
 // when the state changes. The state outranks the certificate.

@@ -175,8 +175,8 @@ export const durationMs = (describe: string, fallbackMs: number): Setting<number
 
 const factors: Record<string, number> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 };
 
-export const sizeBytes = (describe: string): Setting<number> =>
-  single(describe, 'BYTES', 0, (given, where) => {
+export const sizeBytes = (describe: string, fallback = 0): Setting<number> =>
+  single(describe, 'BYTES', fallback, (given, where) => {
     const match = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(given.trim());
     const factor = factors[match?.[2]?.toLowerCase() ?? ''];
     if (!match || factor === undefined) throw invalid(`${where}: '${given}' is not a size such as 512m or 1g`);

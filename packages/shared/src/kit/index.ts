@@ -9,6 +9,8 @@ export * from './http-relay.ts';
 export * from './join-token.ts';
 export * from './log.ts';
 export * from './pki.ts';
+export { checkSigningCa, createRootCa, crossSign, isSameKey, rootLifeMs } from './pki-root.ts';
+export * from './pki-verify.ts';
 export * from './port-server.ts';
 export * from './random.ts';
 export * from './server-certificate.ts';

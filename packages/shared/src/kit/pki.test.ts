@@ -1,17 +1,8 @@
 import { X509Certificate } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import {
-  caDigest,
-  checkIdentity,
-  createCsr,
-  createRootCa,
-  minCertificateLifeMs,
-  renewalTime,
-  signNodeCertificate,
-  splitPem,
-  tlsInfoOf,
-  verifyNodeCertificate,
-} from './pki.ts';
+import { createCsr, minCertificateLifeMs, renewalTime, signNodeCertificate } from './pki.ts';
+import { createRootCa } from './pki-root.ts';
+import { caDigest, checkIdentity, splitPem, tlsInfoOf, verifyNodeCertificate } from './pki-verify.ts';
 
 const now = 1_800_000_000_000;
 const day = 24 * 3_600_000;

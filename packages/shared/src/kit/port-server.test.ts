@@ -7,7 +7,9 @@ import { alpn, type Protocol2377 } from '../wire/index.ts';
 import type { KnownNode } from './authorise.ts';
 import { realClock } from './clock.ts';
 import { silentLogger } from './log.ts';
-import { caDigest, createCsr, createRootCa, type Identity, type KeyPair, signNodeCertificate } from './pki.ts';
+import { createCsr, signNodeCertificate } from './pki.ts';
+import { createRootCa } from './pki-root.ts';
+import { caDigest, type Identity, type KeyPair } from './pki-verify.ts';
 import { PortServer, type PortServerOptions } from './port-server.ts';
 import { contextOf, dial, dialForJoin } from './tls.ts';
 

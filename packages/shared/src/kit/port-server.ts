@@ -6,8 +6,8 @@ import { type AuthorityState, authorise, type Refusal } from './authorise.ts';
 import type { Clock } from './clock.ts';
 import { ClusterError, messageOf } from './errors.ts';
 import type { Logger } from './log.ts';
-import { type Identity, type PeerCertificate, verifyNodeCertificate } from './pki.ts';
-import { certificateShownBy, contextOf } from './tls.ts';
+import { type Identity, type PeerCertificate, verifyNodeCertificate } from './pki-verify.ts';
+import { chainShownBy, contextOf } from './tls.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 // The one port of a manager: TLS 1.3, protocols told apart by ALPN. Whoever comes in has been verified and authorised before anything of
@@ -176,11 +176,11 @@ export class PortServer {
   }
 
   #admit(protocol: Protocol2377, socket: TLSSocket): { peer?: PeerCertificate; refusal?: Refusal } | undefined {
-    const certificate = certificateShownBy(socket);
-    if (!certificate && protocol === 'join' && !this.#mayStrangerCome(socket)) return undefined;
+    const shown = chainShownBy(socket);
+    if (!shown && protocol === 'join' && !this.#mayStrangerCome(socket)) return undefined;
     let peer: PeerCertificate | undefined;
     try {
-      peer = certificate && this.#peerOf(protocol, certificate);
+      peer = shown && this.#peerOf(protocol, shown);
     } catch (error) {
       this.#modules.log.info({ protocol, remote: socket.remoteAddress, reason: messageOf(error) }, 'peer refused');
       return undefined;
@@ -189,9 +189,9 @@ export class PortServer {
     return { ...(peer && { peer }), ...(refusal && { refusal }) };
   }
 
-  #peerOf(protocol: Protocol2377, certificate: X509Certificate): PeerCertificate {
+  #peerOf(protocol: Protocol2377, shown: readonly X509Certificate[]): PeerCertificate {
     const graceMs = protocol === 'join' ? renewalGraceMs : 0;
-    return verifyNodeCertificate(certificate, this.#identity.ca, this.#modules.clock.now(), graceMs);
+    return verifyNodeCertificate(shown, this.#identity.ca, this.#modules.clock.now(), graceMs);
   }
 
   #mayStrangerCome(socket: TLSSocket): boolean {

@@ -5,13 +5,16 @@ import { alpn, type Protocol2377 } from '../wire/index.ts';
 import { formatAddress } from './address.ts';
 import type { Clock } from './clock.ts';
 import { ClusterError } from './errors.ts';
-import { caDigest, type Identity, type PeerCertificate, verifyNodeCertificate } from './pki.ts';
+import { caDigest, type Identity, type PeerCertificate, verifyNodeCertificate } from './pki-verify.ts';
 
 // TLS 1.3 both ways between nodes. Every connection is a full handshake: a resumed session would show no certificate.
 
 const versions = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } as const;
 
-/** Shows the whole chain, so that a joiner, who has no CA yet, can hold the root against its token. */
+/**
+ * Shows the whole chain, so that a joiner, who has no CA yet, can hold the root against its token. What leads to the cluster's root comes first, so
+ * that the chain that others make of it ends there.
+ */
 export const contextOf = (identity: Identity): SecureContextOptions => ({
   ...versions,
   cert: `${identity.certificate.trimEnd()}\n${identity.ca}`,
@@ -59,12 +62,13 @@ export interface JoinDial {
 /** A stream to a manager by someone who knows only the digest of the cluster's root. */
 export async function dialForJoin(options: Target & { readonly digest: string }): Promise<JoinDial> {
   return connectTo(options, 'join', undefined, (socket) => {
-    const root = rootShownBy(socket);
+    const chain = shown(socket);
+    const root = chain.at(-1);
     if (!root || caDigest(root.raw) !== options.digest) {
       throw new ClusterError('unknown', `remote CA does not match fingerprint. Expected: ${options.digest}`);
     }
     const ca = root.toString();
-    const peer = verifyNodeCertificate(shown(socket), ca, options.clock.now());
+    const peer = verifyNodeCertificate(chain, ca, options.clock.now());
     if (peer.role !== 'manager') throw mismatch('it is not a manager');
     return { socket, ca, peer };
   });
@@ -133,27 +137,32 @@ const reasonOf = (error: NodeJS.ErrnoException): string =>
     EPROTO: 'it does not speak TLS 1.3',
   })[error.code ?? ''] ?? error.message;
 
-function shown(socket: TLSSocket): X509Certificate {
-  const certificate = certificateShownBy(socket);
-  if (!certificate) throw mismatch('it shows no certificate');
-  return certificate;
+function shown(socket: TLSSocket): X509Certificate[] {
+  const chain = chainShownBy(socket);
+  if (!chain) throw mismatch('it shows no certificate');
+  return chain;
 }
 
-/** Not `getPeerX509Certificate`, which takes the certificate out of the connection's chain each time that it is called. */
-export function certificateShownBy(socket: TLSSocket): X509Certificate | undefined {
-  // An empty object when there is none.
-  const { raw } = socket.getPeerCertificate() as { raw?: Buffer };
-  return raw && new X509Certificate(raw);
-}
+const maxChain = 8;
 
-/** The last certificate of the chain that the peer sent. */
-function rootShownBy(socket: TLSSocket): X509Certificate | undefined {
-  let certificate = socket.getPeerCertificate(true);
-  for (let depth = 0; depth < 8 && certificate?.issuerCertificate; depth++) {
-    if (certificate.issuerCertificate.fingerprint256 === certificate.fingerprint256) break;
-    certificate = certificate.issuerCertificate;
+/**
+ * What the peer sent, its own certificate first, each signed by the next; undefined when it sent none. Not by `getPeerX509Certificate`, which takes
+ * the certificate out of the connection's chain each time that it is called.
+ */
+export function chainShownBy(socket: TLSSocket): X509Certificate[] | undefined {
+  const chain: X509Certificate[] = [];
+  let last: string | undefined;
+  // An empty object when there is none; a root names itself as the next.
+  for (
+    let next = socket.getPeerCertificate(true);
+    next?.raw && chain.length < maxChain;
+    next = next.issuerCertificate
+  ) {
+    if (next.fingerprint256 === last) break;
+    last = next.fingerprint256;
+    chain.push(new X509Certificate(next.raw));
   }
-  return certificate?.raw && new X509Certificate(certificate.raw);
+  return chain.length > 0 ? chain : undefined;
 }
 
 const mismatch = (what: string) => new ClusterError('unauthenticated', `this is not whom we expect: ${what}`);

@@ -312,6 +312,15 @@ export interface TunnelKeys {
   readonly Next?: TunnelKey;
 }
 
+/** What takes the place of the cluster's root as soon as every node has a certificate of it. */
+export interface RootRotation {
+  /** PEM, each. */
+  readonly Certificate: string;
+  readonly Key: string;
+  /** Its name and key, signed by the root that it replaces. */
+  readonly CrossSigned: string;
+}
+
 export interface Cluster extends Meta {
   readonly Spec: ClusterSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
   readonly DefaultAddrPool: readonly string[];
@@ -324,6 +333,10 @@ export interface Cluster extends Meta {
     /** base36 SHA-256 of the certificate's DER, 50 characters; part of the tokens. */
     readonly Digest: string;
     readonly JoinTokens: { readonly Worker: string; readonly Manager: string };
+    /** Writer: the API begins and replaces it, the root rotation controller ends it. */
+    readonly Rotation?: RootRotation;
+    /** The spec's `ForceRotate` that was followed last. */
+    readonly LastForcedRotation?: number;
   };
   /** Ours, and secret as well. Writer: the tunnel key controller, and the API when asked for new ones. Present with the first encrypted network. */
   readonly TunnelKeys?: TunnelKeys;
