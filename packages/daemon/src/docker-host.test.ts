@@ -3,16 +3,19 @@ import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect, createServer as createNetServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { ClusterError, ManualClock, silentLogger } from '@swarmctl/shared/kit';
 import { EngineDoor } from '@swarmctl/worker';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { testApi } from '../../../test/kit/api.ts';
-import { aCluster, aNode, aStore } from '../../../test/kit/builders.ts';
+import { aCluster, aNetwork, aNode, aStore } from '../../../test/kit/builders.ts';
 
 // The API of the manager, the door of the nodes and engines that are not real: what is looked up, merged, passed on and refused.
 
 const idOf = (text: string) => text.repeat(64).slice(0, 64);
-const cluster = aCluster();
+const made = aCluster();
+/** Any certificate will do, but it must be one. */
+const cluster = { ...made, RootCA: { ...made.RootCA, Certificate: rootCertificates[0] ?? '' } };
 
 interface FakeContainer {
   readonly Id: string;
@@ -89,11 +92,11 @@ describe('the cluster as one Docker host', () => {
   });
 
   /** An API before nodes with these engines; a node without one is away. */
-  async function host(engines: Readonly<Record<string, FakeEngine | undefined>>, hasEngine = true) {
+  async function host(engines: Readonly<Record<string, FakeEngine | 'silent' | undefined>>, hasEngine = true) {
     const clock = new ManualClock();
     const doors = new Map<string, EngineDoor>();
     for (const [node, engine] of Object.entries(engines)) {
-      if (!engine) continue;
+      if (engine === undefined || engine === 'silent') continue;
       await engine.listen();
       toClose.push(() => engine.close());
       const socketPath = hasEngine ? { socketPath: engine.socketPath } : undefined;
@@ -105,6 +108,7 @@ describe('the cluster as one Docker host', () => {
       clock,
       manager: {
         openEngine: async (nodeId) => {
+          if (engines[nodeId] === 'silent') return new Promise(() => {});
           const door = doors.get(nodeId);
           if (!door) throw new ClusterError('unavailable', 'the node is away');
           return pair((far) => door.accept(far));
@@ -249,6 +253,112 @@ describe('the cluster as one Docker host', () => {
     expect((await api.call('GET', '/volumes')).json.Volumes).toEqual([
       { Name: 'data', Driver: 'local', Status: { Nodes: ['host-n1', 'host-n2'] } },
     ]);
+  });
+
+  describe('a container joins and leaves networks where it is', () => {
+    const joined = Object.fromEntries(
+      ['back/connect', 'back/disconnect', 'bridge/connect'].map((path) => [`POST /networks/${path}`, '']),
+    );
+    async function networked() {
+      const [a, b] = [engine('A', []), engine('B', [container('b1', 'two')], joined)];
+      const api = await host({ n1: a, n2: b });
+      const back = aNetwork({ id: 'net1', name: 'back' });
+      const spec = { ...back.Spec, Attachable: true };
+      api.apply([
+        { op: 'create', table: 'networks', object: { ...back, Spec: spec } },
+        { op: 'create', table: 'networks', object: aNetwork({ id: 'net2', name: 'closed' }) },
+      ]);
+      return { api, b };
+    }
+
+    test.each([
+      ['net1', 'connect', 'back'],
+      ['back', 'disconnect', 'back'],
+      ['bridge', 'connect', 'bridge'],
+    ])('%s: %s', async (network, verb, name) => {
+      const { api, b } = await networked();
+      const body = { Container: 'two', EndpointConfig: { Aliases: ['palm'] } };
+      expect(await api.call('POST', `/networks/${network}/${verb}`, body)).toMatchObject({ status: 200, text: '' });
+      const { url, body: sent } = b.asked.at(-1) ?? {};
+      expect(url).toBe(`/v1.45/networks/${name}/${verb}`);
+      expect(JSON.parse(sent ?? '')).toEqual({ ...body, Container: idOf('b1') });
+    });
+
+    test.each([
+      ['closed', { Container: 'two' }, 403, /network closed not manually attachable/],
+      ['back', { Container: 'nosuch' }, 404, /No such container: nosuch/],
+      ['nosuch', { Container: 'two' }, 404, /nothing at .networks.nosuch.connect/],
+      ['back', {}, 400, /Container: the name or id/],
+      ['back', 'null', 400, /Container: the name or id/],
+    ])('not %s with %j', async (network, body, status, message) => {
+      const { api } = await networked();
+      const answer = await api.call('POST', `/networks/${network}/connect`, body);
+      expect(answer).toMatchObject({ status, json: { message: expect.stringMatching(message) } });
+    });
+  });
+
+  test.each(['nosuch', 'a/b:1', 'UPPER%20case', 'abc'])(
+    'inspect without a type: nothing at all is %s',
+    async (name) => {
+      const api = await host({ n1: engine('A', []), n2: undefined });
+      const kinds = [
+        'containers/%/json',
+        'images/%/json',
+        'networks/%',
+        'volumes/%',
+        'services/%',
+        'tasks/%',
+        'nodes/%',
+      ];
+      for (const kind of [...kinds, 'plugins/%/json', 'secrets/%', 'configs/%']) {
+        const { status } = await api.call('GET', `/v1.50/${kind.replace('%', name)}`);
+        expect([kind, status]).toEqual([kind, 404]);
+      }
+    },
+  );
+
+  test('prunes of one node leave the networks of the cluster', async () => {
+    const a = engine('A', [], { 'POST /images/prune': { ImagesDeleted: null, SpaceReclaimed: 0 } });
+    const api = await host({ n1: a });
+    api.apply([{ op: 'create', table: 'networks', object: aNetwork({ id: 'net1', name: 'back' }) }]);
+    const query = `filters=${encodeURIComponent('{"node":["n1"]}')}`;
+    for (const kind of ['containers', 'images', 'networks']) {
+      expect((await api.call('POST', `/${kind}/prune?${query}`)).status).toBe(200);
+    }
+    expect((await api.call('GET', '/networks/back')).status).toBe(200);
+  });
+
+  describe('info', () => {
+    const numbers = (Containers: number, Images: number) => ({
+      ...{ Containers, ContainersRunning: 1, ContainersPaused: 0, ContainersStopped: Containers - 1, Images },
+    });
+    const counts = async (api: Awaited<ReturnType<typeof host>>) => {
+      const { json } = await api.call('GET', '/info');
+      return [json.Containers, json.ContainersRunning, json.ContainersPaused, json.ContainersStopped, json.Images];
+    };
+
+    test('counts what the nodes have, without those that are away, and does not ask each time', async () => {
+      const shared = engine('A', [], { 'GET /info': { ID: 'A', ...numbers(3, 2) } });
+      const b = engine('B', [], { 'GET /info': { ID: 'B', ...numbers(2, 5) } });
+      const api = await host({ n1: shared, n2: b, n3: undefined });
+      expect(await counts(api)).toEqual([5, 2, 0, 3, 7]);
+      expect(await counts(api)).toEqual([5, 2, 0, 3, 7]);
+      expect(b.asked).toHaveLength(1);
+      await api.clock.advance(5_000);
+      await counts(api);
+      expect(b.asked).toHaveLength(2);
+    });
+
+    test('does not wait for a node that does not answer', async () => {
+      const api = await host({ n1: engine('A', [], { 'GET /info': { ID: 'A', ...numbers(3, 2) } }), n2: 'silent' });
+      const counting = counts(api);
+      let isDone = false;
+      void counting.finally(() => {
+        isDone = true;
+      });
+      while (!isDone) await api.clock.advance(50);
+      expect(await counting).toEqual([3, 1, 0, 2, 2]);
+    });
   });
 
   describe('an upgrade', () => {

@@ -74,7 +74,6 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   openApiRoutes(app, context, apiVersion);
   const turns = new Turns();
   const all = [
-    systemRoutes,
     swarmRoutes,
     clientRoutes,
     nodeRoutes,
@@ -87,7 +86,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   ];
   for (const routes of all) await app.register(async (scope) => routes(scope, context, turns));
   const host = new DockerHost(context);
-  for (const routes of [eventRoutes, dockerHostRoutes]) {
+  for (const routes of [systemRoutes, eventRoutes, dockerHostRoutes]) {
     await app.register(async (scope) => routes(scope, context, host));
   }
   await app.ready();

@@ -1,13 +1,16 @@
 import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type ApiContext, clusterOf } from './context.ts';
+import { ContainerCounts } from './docker-host/counts.ts';
+import type { DockerHost } from './docker-host/host.ts';
 import type { NodeInfo } from './ports.ts';
 import { emptyClusterInfo, showClusterInfo } from './projection.ts';
 import { apiVersion, minApiVersion, minorOf } from './version.ts';
 
 // What a client asks of the machine that it talks to: ping, version, info.
 
-export function systemRoutes(app: FastifyInstance, context: ApiContext): void {
+export function systemRoutes(app: FastifyInstance, context: ApiContext, host: DockerHost): void {
+  const counts = new ContainerCounts(context, host.room);
   const ping = (request: FastifyRequest, reply: FastifyReply) => {
     const state = context.local.state();
     const swarm = state === 'active' ? `active/${context.local.manager() ? 'manager' : 'worker'}` : state;
@@ -24,9 +27,9 @@ export function systemRoutes(app: FastifyInstance, context: ApiContext): void {
   app.get('/version', async () => versionInfo(context));
   app.get('/info', async (request) => {
     const info = context.local.info();
-    const swarm = await swarmInfo(context, info);
+    const [swarm, counted] = await Promise.all([swarmInfo(context, info), counts.of(request)]);
     const warnings = 'Warnings' in swarm ? swarm.Warnings : null;
-    return { ...engineInfo(context, info, minorOf(request)), Swarm: swarm, Warnings: warnings };
+    return { ...engineInfo(context, info, minorOf(request)), ...counted, Swarm: swarm, Warnings: warnings };
   });
 }
 
@@ -56,11 +59,6 @@ export const dockerArch = (architecture: string): string =>
 function engineInfo(context: ApiContext, info: NodeInfo, minor: number) {
   return {
     ID: info.nodeId,
-    Containers: 0,
-    ContainersRunning: 0,
-    ContainersPaused: 0,
-    ContainersStopped: 0,
-    Images: 0,
     Driver: info.runtime,
     DriverStatus: [
       ['Runtime', info.runtime],

@@ -12,6 +12,9 @@ describe('what a manager may ask of an engine', () => {
     ['POST', `/exec/${id}/start`],
     ['GET', '/images/registry.example:5000/a/b:1/json'],
     ['DELETE', '/volumes/data'],
+    ['GET', '/events'],
+    ['POST', '/networks/back/connect'],
+    ['POST', '/networks/back/disconnect'],
   ])('%s %s', (method, path) => expect(isAllowed(method, path)).toBe(true));
 
   test.each([

@@ -1,5 +1,5 @@
-// What a manager may ask of a node's engine: containers, images and volumes, nothing that changes the engine itself or its networks. Paths are without
-// a version. A container is named by its whole id: whoever asks has looked it up.
+// What a manager may ask of a node's engine: containers, on its networks as well, images, volumes and what happens, nothing that changes the engine itself or a network.
+// Paths are without a version. A container is named by its whole id: whoever asks has looked it up.
 
 const container = '/containers/[0-9a-f]{64}';
 const exec = '/exec/[0-9a-f]{64}';
@@ -21,6 +21,7 @@ const paths: Readonly<Record<string, readonly string[]>> = {
     `${exec}/(?:start|resize)`,
     ...['/images/create', '/images/prune', '/images/.+/(?:tag|push)'],
     ...['/volumes/create', '/volumes/prune', '/build/prune'],
+    '/networks/[^/]+/(?:connect|disconnect)',
   ],
   PUT: [`${container}/archive`],
   DELETE: [container, '/images/.+', '/volumes/[^/]+'],

@@ -3,6 +3,7 @@ import type { ApiContext } from '../context.ts';
 import { containerRoutes, containerStreams } from './container-routes.ts';
 import type { DockerHost } from './host.ts';
 import { imageRoutes } from './image-routes.ts';
+import { containerNetworkRoutes } from './network-routes.ts';
 import { engineSystemRoutes } from './system-routes.ts';
 import { upgradeRoutes } from './upgrades.ts';
 import { volumeRoutes } from './volume-routes.ts';
@@ -13,6 +14,7 @@ export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext
   containerRoutes(app, host);
   imageRoutes(app, host);
   volumeRoutes(app, host);
+  containerNetworkRoutes(app, context, host);
   engineSystemRoutes(app, host);
   upgradeRoutes(app, context, host);
   await app.register(async (streams) => {

@@ -1,0 +1,63 @@
+import { request as httpRequest } from 'node:http';
+import { messageOf } from '@swarmctl/shared/kit';
+import { parseJson } from '@swarmctl/shared/model';
+import type { FastifyRequest } from 'fastify';
+import type { ApiContext } from '../context.ts';
+import { forwardedBy } from '../forward.ts';
+import type { ManagerAccess } from '../ports.ts';
+import { type EngineCounts, type EngineRoom, sumOfCounts, textOf } from './engines.ts';
+
+// How many containers and images the cluster has, as `docker info` shows it: of the engines that say so at once. Never an error, and at most seconds old; only the
+// leader can ask the nodes.
+
+const freshMs = 5_000;
+const leaderMs = 2_000;
+const none = sumOfCounts([]);
+
+export class ContainerCounts {
+  readonly #context: ApiContext;
+  readonly #room: EngineRoom;
+  #known: { readonly counts: Promise<EngineCounts>; readonly at: number } | undefined;
+
+  constructor(context: ApiContext, room: EngineRoom) {
+    this.#context = context;
+    this.#room = room;
+  }
+
+  /** For an answer to that request. */
+  async of(request: FastifyRequest): Promise<EngineCounts> {
+    const manager = this.#context.local.manager();
+    if (!manager) return none;
+    if (manager.isLeader()) return this.#room.counts();
+    if (request.headers[forwardedBy] !== undefined) return none;
+    const now = this.#context.clock.monotonic();
+    if (!this.#known || now - this.#known.at >= freshMs) {
+      this.#known = { counts: this.#askLeader(manager), at: now };
+    }
+    return this.#known.counts;
+  }
+
+  async #askLeader(manager: ManagerAccess): Promise<EngineCounts> {
+    const { clock, local, log } = this.#context;
+    const abort = new AbortController();
+    const timer = clock.after(leaderMs, () => abort.abort(new Error('no answer in time')));
+    try {
+      const stream = await manager.dialLeader(abort.signal);
+      if (stream === 'here') return await this.#room.counts();
+      const headers = { [forwardedBy]: local.info().nodeId, connection: 'close' };
+      const text = await new Promise<string>((resolve, reject) => {
+        const { signal } = abort;
+        const outgoing = httpRequest({ createConnection: () => stream, path: '/info', headers, signal });
+        outgoing.once('response', (answer) => textOf(answer).then(resolve, reject));
+        outgoing.once('error', reject);
+        outgoing.end();
+      });
+      return sumOfCounts([parseJson(Buffer.from(text)) as EngineCounts]);
+    } catch (error) {
+      log.debug({ error: messageOf(error) }, 'the leader did not say how many containers there are');
+      return none;
+    } finally {
+      timer.cancel();
+    }
+  }
+}
