@@ -9,9 +9,10 @@ import {
   type Service,
   ServiceSpec,
   toTimestamp,
+  withContainerFields,
   withPullAuth,
 } from '@swarmctl/shared/model';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { View } from '../store/types.ts';
 import { checkCertificates } from './certificate-use.ts';
 import { type ApiContext, clusterOf, leading, readView } from './context.ts';
@@ -58,7 +59,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
   });
 
   app.post<{ Querystring: Query }>('/services/create', { config: { leaderOnly: true } }, async (request, reply) => {
-    const given = serviceAsOf(minorOf(request), normalise(ServiceSpec, parseJson(request.body as Buffer)));
+    const given = specIn(request);
     const named = { ...given, Name: given.Name || randomName(context.random) };
     const complete = completeServiceSpec(named);
     const pullAuth = nextPullAuth(request, context.newId);
@@ -101,7 +102,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
       if (rollback !== '' && rollback !== 'none' && rollback !== 'previous') {
         throw new ClusterError('unknown', `unrecognized rollback option ${rollback}`);
       }
-      const given = serviceAsOf(minorOf(request), normalise(ServiceSpec, parseJson(request.body as Buffer)));
+      const given = specIn(request);
       const manager = await leading(context);
       const view = manager.view();
       const service = findService(view, request.params.id);
@@ -138,6 +139,11 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     await manager.propose([{ op: 'remove', table: 'services', id: service.ID }]);
     return reply.status(200).send();
   });
+}
+
+function specIn(request: FastifyRequest): ServiceSpec {
+  const body = parseJson(request.body as Buffer);
+  return serviceAsOf(minorOf(request), withContainerFields(normalise(ServiceSpec, body), body));
 }
 
 export const findService = (view: View, reference: string): Service =>

@@ -32,6 +32,7 @@ export function parseJson(body: Uint8Array | string | undefined): unknown {
 
 function visit(schema: TSchema, value: unknown, path: string, options: NormaliseOptions): unknown {
   if (value === null || value === undefined) return undefined;
+  if (schema[Kind] === 'Unknown') return value;
   // The `type` is read rather than TypeBox's kind where both say the same, because enumerations are unsafe strings.
   switch (schema[Kind] === 'Record' ? 'record' : schema['type']) {
     case 'object':
