@@ -1,6 +1,14 @@
 import { get } from 'node:http';
 import { connect } from 'node:net';
-import { type ContainerSpec, type PortConfig, type Task, type TaskSpec, toTimestamp } from '@swarmctl/shared/model';
+import {
+  type ContainerSpec,
+  momentOf,
+  type PortConfig,
+  type Task,
+  type TaskSpec,
+  toTimestamp,
+  toUnixTime,
+} from '@swarmctl/shared/model';
 import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
 import type { ContainerState, Runtime, RuntimeNode } from '@swarmctl/worker';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -185,7 +193,7 @@ export function contract(name: string, getSubject: () => ContractSubject): void 
       expect(Math.abs(Date.parse(all[0]?.time ?? '') - Date.now())).toBeLessThan(60_000);
       expect(text(await logs(runtime, given, { tail: 2 }))).toEqual(['!err3', 'end']);
       expect(text(await logs(runtime, given, { stderr: false }))).toEqual(['out1', 'out2', 'out3', 'end']);
-      const third = Date.parse(all[4]?.time ?? '');
+      const third = toUnixTime(momentOf(all[4]?.time ?? '') ?? 0n);
       expect(text(await logs(runtime, given, { since: third }))).toEqual(['out3', '!err3', 'end']);
     });
 

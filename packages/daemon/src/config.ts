@@ -119,6 +119,10 @@ const settingsOf = (env: Environment, isRoot: boolean) => ({
   ),
   hostname: text('Name of this node', 'NAME', hostname(), aHostname),
   label: texts('Label of this node’s engine', 'NAME=VALUE', aLabel),
+  'log-history': sizeBytes(
+    'Disk for the logs of tasks whose containers are gone, of each 1 MiB at most; 0 keeps none; 256m if not given',
+    256 * 1024 * 1024,
+  ),
   'log-level': choice('What to log', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info'),
   'restart-grace': durationMs('How long the cluster waits for this node after a clean stop', 30_000),
   config: text('YAML file with these settings', 'FILE', undefined),
@@ -160,7 +164,7 @@ export async function readConfig(input: ConfigInput): Promise<DaemonConfig | { r
     });
   for (const [name, setting] of Object.entries(settings)) {
     parser.option(name, {
-      describe: setting.describe + shownDefault(setting.default),
+      describe: setting.describe + (name === 'log-history' ? '' : shownDefault(setting.default)),
       type: setting.value === undefined ? 'boolean' : 'string',
     });
   }

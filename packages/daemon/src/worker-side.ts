@@ -18,6 +18,7 @@ import {
   fewProblems,
   type Ingress,
   type KernelMesh,
+  LogHistory,
   type NodeNetworks,
   NodeTunnel,
   openHttpIngress,
@@ -112,6 +113,10 @@ export function workerOf(
       ...(networks && { networks }),
       ...(mounts && { mounts }),
       ...(payloads && { payloads }),
+      history: new LogHistory(
+        { folder: join(dataDir, 'agent', 'logs'), totalBytes: config.logHistory },
+        { clock, log: log.child({ module: 'logs' }) },
+      ),
       link,
       clock,
       random,

@@ -271,7 +271,9 @@ const logOptions = (yargs: Argv) =>
   yargs
     .option('follow', { alias: 'f', type: 'boolean', describe: 'Go on with new output' })
     .option('tail', { alias: 'n', type: 'string', describe: 'Lines from the end, for each task (all)' })
-    .option('since', { type: 'string', describe: 'From this time on (RFC 3339 or a duration ago)' })
+    .option('since', { type: 'string', describe: 'From this time on (RFC 3339, a Unix time or a duration ago)' })
+    .option('until', { type: 'string', describe: 'Up to this time' })
+    .option('details', { type: 'boolean', describe: 'Show what the log driver notes with each line' })
     .option('timestamps', { alias: 't', type: 'boolean', describe: 'Show timestamps' })
     .option('raw', { type: 'boolean', describe: 'Without task names' })
     .option('no-trunc', { type: 'boolean', describe: 'Do not shorten' })

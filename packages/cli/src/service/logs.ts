@@ -1,6 +1,6 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
-import { parseDurationMs } from '@swarmctl/shared/model';
+import { momentForms, parseMoment, toUnixTime } from '@swarmctl/shared/model';
 import { isNotFound } from '../client.ts';
 import type { Args } from '../commands/types.ts';
 import type { Shell } from '../runtime.ts';
@@ -16,17 +16,18 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
   const { path, tty } = await target(shell, reference);
   const raw = args.flag('raw');
   if (tty && !raw) throw new ClusterError('invalid-argument', 'tty service logs only supported with --raw');
-  const since = args.text('since');
+  const bound = (name: 'since' | 'until') => unixTimeOf(name, args.text(name), shell.clock.now());
   const stream = await client.stream(
     path,
     {
       stdout: 1,
       stderr: 1,
-      details: raw ? undefined : 1,
+      details: raw && !args.flag('details') ? undefined : 1,
       follow: args.flag('follow') ? 1 : undefined,
       timestamps: args.flag('timestamps') ? 1 : undefined,
       tail,
-      since: since === undefined ? undefined : sinceOf(since, shell.clock.now()),
+      since: bound('since'),
+      until: bound('until'),
     },
     shell.signal,
   );
@@ -55,18 +56,16 @@ async function target(shell: Shell, reference: string): Promise<{ path: string; 
   }
 }
 
-/** A Unix time from RFC 3339, a Unix time, or how long ago. */
-function sinceOf(text: string, nowMs: number): string {
-  const ago = parseDurationMs(text);
-  if (ago !== undefined) return ((nowMs - ago) / 1000).toFixed(3);
-  if (/^\d+(\.\d+)?$/.test(text)) return text;
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms))
-    throw new ClusterError(
-      'invalid-argument',
-      `invalid value ${JSON.stringify(text)} for "--since": expected RFC 3339, a Unix time or a duration such as 10m`,
-    );
-  return (ms / 1000).toFixed(3);
+/** By this machine's clock and in its zone. */
+function unixTimeOf(name: string, text: string | undefined, nowMs: number): string | undefined {
+  if (text === undefined) return undefined;
+  const moment = parseMoment(text, nowMs, 'local');
+  if (moment !== undefined) return toUnixTime(moment);
+  const [unix, rfc, ago] = momentForms;
+  throw new ClusterError(
+    'invalid-argument',
+    `invalid value ${JSON.stringify(text)} for "--${name}": expected ${unix}, ${rfc} or ${ago}`,
+  );
 }
 
 interface Piece {
@@ -105,13 +104,17 @@ async function labeller(args: Args, shell: Shell): Promise<(text: string) => Pro
   const resolve = !args.flag('no-resolve');
   const width = args.flag('no-trunc') ? 25 : 12;
   return async (text) => {
-    // `[time ]details message`: the details are the only word that holds all three ids.
-    const match =
-      /^((?:\S+ )?)com\.docker\.swarm\.node\.id=([^,]*),com\.docker\.swarm\.service\.id=([^,]*),com\.docker\.swarm\.task\.id=(\S*) (.*)$/s.exec(
-        text,
-      );
-    if (!match) return text;
-    const [, time = '', node = '', service = '', task = '', message = ''] = match;
+    // `[time ]details message`: the details are the word that holds all three ids, among what the log driver notes.
+    const [time, word, message] = args.flag('timestamps') ? cut(text, 2) : ['', ...cut(text, 1)];
+    const details = new Map(word?.split(',').map((pair) => cut(pair, 1, '=') as [string, string]));
+    const take = (kind: string) => {
+      const id = details.get(`${swarmKey}${kind}.id`);
+      details.delete(`${swarmKey}${kind}.id`);
+      return id;
+    };
+    const [node, service, task] = [take('node'), take('service'), take('task')];
+    if (node === undefined || service === undefined || task === undefined) return text;
+    const noted = [...details].map(([key, value]) => `${unescaped(key)}=${unescaped(value)}`).join(',');
     const slot = await known(slots, task, async () => (await client.get<Task>(`/tasks/${task}`)).Slot);
     const name = resolve ? (serviceNames.get(service) ?? service) : service;
     const host = resolve
@@ -122,8 +125,31 @@ async function labeller(args: Args, shell: Shell): Promise<(text: string) => Pro
       slot === undefined ? node : String(slot),
       ...(args.flag('no-task-ids') ? [] : [task.slice(0, width)]),
     ];
-    return `${time}${parts.join('.')}@${host ?? node}    | ${message}`;
+    const shown = args.flag('details') ? `${noted} ` : '';
+    return `${time && `${time} `}${parts.join('.')}@${host ?? node}    | ${shown}${message ?? ''}`;
   };
+}
+
+const swarmKey = 'com.docker.swarm.';
+
+/** The first words, and the rest. */
+function cut(text: string, count: number, separator = ' '): string[] {
+  const words: string[] = [];
+  let rest = text;
+  for (let at = rest.indexOf(separator); at >= 0 && words.length < count; at = rest.indexOf(separator)) {
+    words.push(rest.slice(0, at));
+    rest = rest.slice(at + 1);
+  }
+  return [...words, rest];
+}
+
+/** As it was before the log driver's escape for a URL's query. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '));
+  } catch {
+    return text;
+  }
 }
 
 const hostnameOf = (node: Node): string => node.Description?.Hostname ?? node.ID;

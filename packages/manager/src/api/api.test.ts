@@ -1,5 +1,6 @@
 import { ClusterError, createRootCa, ManualClock } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
+import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { Store } from '../store/store.ts';
@@ -17,7 +18,10 @@ const clock = new ManualClock();
 
 const propose = async (changes: readonly StoreChange[]) => api.apply(changes);
 
+let logLines: readonly LogLine[];
+let logOptions: LogOptions | undefined;
 beforeEach(async () => {
+  logLines = [{ taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') }];
   store = new Store();
   state = 'active';
   withManager = true;
@@ -29,8 +33,9 @@ beforeEach(async () => {
     local: { state: () => state },
     manager: {
       readIndex: () => readIndex(),
-      logs: async function* () {
-        yield { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') };
+      logs: async function* (_subject, options) {
+        logOptions = options;
+        yield* logLines;
         yield { notice: 'node n2 is away', taskId: 't1' };
       },
     },
@@ -440,6 +445,46 @@ describe('tasks and logs', () => {
     expect(await call('GET', '/services/web/logs')).toMatchObject({
       status: 500,
       json: { message: 'Bad parameters: you must choose at least one stream' },
+    });
+  });
+
+  test('logs: the log driver’s notes stand among the ids, which they do not change', async () => {
+    const attrs = 'a=b,com.docker.swarm.node.id=other,tag=x%20y';
+    logLines = [
+      { taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', attrs, line: Buffer.from('hello') },
+    ];
+    const { rawPayload } = await api.app.inject({ method: 'GET', url: '/tasks/t1/logs?stdout=1&details=1' });
+    expect(rawPayload.subarray(8, 8 + rawPayload.readUInt32BE(4)).toString()).toMatch(
+      /^a=b,com\.docker\.swarm\.node\.id=n1,com\.docker\.swarm\.service\.id=\w+,com\.docker\.swarm\.task\.id=t1,tag=x%20y hello\n$/,
+    );
+  });
+
+  test.each([
+    ['/v1.41', 'raw'],
+    ['/v1.42', 'multiplexed'],
+    ['', 'multiplexed'],
+  ])('logs by %s are called a %s stream', async (version, kind) => {
+    const { headers } = await api.app.inject({ method: 'GET', url: `${version}/tasks/t1/logs?stdout=1` });
+    expect(headers['content-type']).toBe(`application/vnd.docker.${kind}-stream`);
+  });
+
+  test.each([
+    ['since=1700000000.000000001', { since: '1700000000.000000001' }],
+    ['since=2023-11-14T22:13:20.5Z&until=1800000000', { since: '1700000000.500000000', until: '1800000000.000000000' }],
+    ['since=0&tail=all', {}],
+    ['since=10m', { since: expect.stringMatching(/^\d+\.\d{9}$/) }],
+    ['details=1&follow=1&tail=7', { details: true, follow: true, tail: 7 }],
+  ])('logs with %s', async (query, options) => {
+    await api.app.inject({ method: 'GET', url: `/tasks/t1/logs?stdout=1&${query}` });
+    expect(logOptions).toEqual({ stdout: true, stderr: false, follow: false, ...options });
+  });
+
+  test('logs since what is no time are refused', async () => {
+    expect(await call('GET', '/tasks/t1/logs?stdout=1&since=yesterday')).toMatchObject({
+      status: 400,
+      json: {
+        message: "since must be a Unix time, RFC 3339 or a duration before now such as 10m, not 'yesterday'",
+      },
     });
   });
 });

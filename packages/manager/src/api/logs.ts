@@ -1,11 +1,13 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { toTimestamp } from '@swarmctl/shared/model';
-import type { LogOptions } from '@swarmctl/shared/wire';
+import { toTimestamp, toUnixTime } from '@swarmctl/shared/model';
+import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { ApiContext } from './context.ts';
+import { givenMoment } from './moments.ts';
 import type { LogEntry, LogSubject, ManagerAccess } from './ports.ts';
 import { flag, type Query, single } from './query.ts';
 import { drained, openStream } from './stream.ts';
+import { minorOf } from './version.ts';
 
 // Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
 // Notices are lines of stderr with the details of a task: Docker's clients take details for granted, and give up at frames of other kinds.
@@ -18,9 +20,11 @@ export async function sendLogs(
   request: FastifyRequest<{ Querystring: Query }>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const options = logOptions(request.query);
+  const options = logOptions(request.query, context.clock.now());
   const format = { details: flag(request.query, 'details'), timestamps: flag(request.query, 'timestamps') };
-  const abort = openStream(reply, `application/vnd.docker.${tty ? 'raw' : 'multiplexed'}-stream`);
+  // Older clients take every stream for raw by its name, whatever it is.
+  const kind = tty || minorOf(request) < 42 ? 'raw' : 'multiplexed';
+  const abort = openStream(reply, `application/vnd.docker.${kind}-stream`);
   const details = new Details(manager);
   // With nanoseconds, as the lines have them.
   const now = () => toTimestamp(context.clock.now()).replace('Z', '000000Z');
@@ -38,7 +42,7 @@ export async function sendLogs(
   return reply;
 }
 
-function logOptions(query: Query): LogOptions {
+function logOptions(query: Query, nowMs: number): LogOptions {
   const stdout = flag(query, 'stdout');
   const stderr = flag(query, 'stderr');
   if (!stdout && !stderr) throw new ClusterError('unknown', 'Bad parameters: you must choose at least one stream');
@@ -46,26 +50,18 @@ function logOptions(query: Query): LogOptions {
   if (tail !== 'all' && tail !== '' && !/^\d+$/.test(tail)) {
     throw new ClusterError('invalid-argument', `tail must be a number of lines or 'all', not '${tail}'`);
   }
-  const since = timeOf(query, 'since');
-  const until = timeOf(query, 'until');
+  const bound = (key: 'since' | 'until') => givenMoment(key, single(query, key), nowMs) || undefined;
+  const since = bound('since');
+  const until = bound('until');
   return {
     stdout,
     stderr,
     follow: flag(query, 'follow'),
     ...(tail !== 'all' && tail !== '' && { tail: Number(tail) }),
-    ...(since !== undefined && { since }),
-    ...(until !== undefined && { until }),
+    ...(since !== undefined && { since: toUnixTime(since) }),
+    ...(until !== undefined && { until: toUnixTime(until) }),
+    ...(flag(query, 'details') && { details: true }),
   };
-}
-
-/** Seconds since the epoch with an optional fraction, or RFC 3339. */
-function timeOf(query: Query, key: string): number | undefined {
-  const text = single(query, key);
-  if (!text || text === '0') return undefined;
-  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text);
-  if (Number.isNaN(ms))
-    throw new ClusterError('invalid-argument', `${key} must be a Unix time or RFC 3339, not '${text}'`);
-  return ms;
 }
 
 const streamNumber = { stdout: 1, stderr: 2 } as const;
@@ -78,12 +74,16 @@ function frame(
   tty: boolean,
   now: () => string,
 ): Buffer {
-  const { time, stream, line } =
-    'notice' in entry ? { time: now(), stream: 'stderr' as const, line: Buffer.from(entry.notice) } : entry;
-  const prefix = `${format.timestamps ? `${time} ` : ''}${format.details ? `${details.of(entry.taskId)} ` : ''}`;
+  const { time, stream, attrs, line } = 'notice' in entry ? asLine(entry, now()) : entry;
+  const prefix = `${format.timestamps ? `${time} ` : ''}${format.details ? `${details.of(entry.taskId, attrs)} ` : ''}`;
   const payload = [Buffer.from(prefix), line, newline];
   return tty ? Buffer.concat(payload) : withHead(streamNumber[stream], payload);
 }
+
+const asLine = ({ notice, taskId }: { notice: string; taskId: string }, time: string): LogLine => ({
+  ...{ taskId, time, stream: 'stderr' },
+  line: Buffer.from(notice),
+});
 
 /** Where lines come from, remembered for those that come after their task is gone. */
 class Details {
@@ -94,9 +94,15 @@ class Details {
     this.#manager = manager;
   }
 
-  of(taskId: string): string {
-    const known = this.#known.get(taskId);
-    if (known !== undefined) return known;
+  /** With what the log driver noted, which has no say about the ids. */
+  of(taskId: string, attrs?: string): string {
+    const ids = this.#known.get(taskId) ?? this.#idsOf(taskId);
+    if (!attrs) return ids;
+    const others = attrs.split(',').filter((attr) => !/^com\.docker\.swarm\.(node|service|task)\.id=/.test(attr));
+    return [...others, ...ids.split(',')].sort().join(',');
+  }
+
+  #idsOf(taskId: string): string {
     const task = this.#manager.view().get('tasks', taskId);
     const text = `com.docker.swarm.node.id=${task?.NodeID ?? ''},com.docker.swarm.service.id=${task?.ServiceID ?? ''},com.docker.swarm.task.id=${taskId}`;
     this.#known.set(taskId, text);

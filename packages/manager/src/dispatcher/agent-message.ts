@@ -281,6 +281,7 @@ function logLine(value: unknown): LogLine {
     taskId: text(from, 'taskId'),
     stream: oneOf(from, 'stream', ['stdout', 'stderr']),
     time: text(from, 'time'),
+    ...(from['attrs'] !== undefined && { attrs: text(from, 'attrs', 64 * 1024) }),
     line,
   };
 }

@@ -10,6 +10,7 @@ import type {
   Task,
   TaskEndpoint,
   TaskStatus,
+  UnixTime,
 } from '../model/index.ts';
 import type { EngineWanted } from './engine.ts';
 
@@ -177,9 +178,11 @@ export interface LogOptions {
   readonly stderr: boolean;
   /** Lines from the end, per task; undefined: all. */
   readonly tail?: number;
-  /** ms since the epoch. */
-  readonly since?: number;
-  readonly until?: number;
+  /** With it, and of that moment, too. */
+  readonly since?: UnixTime;
+  readonly until?: UnixTime;
+  /** What the log driver notes with each line. */
+  readonly details?: boolean;
 }
 
 /** `logs` messages of one subscription that may be under way, unanswered by `logs-ack`, and how large each may be. */
@@ -191,6 +194,8 @@ export interface LogLine {
   readonly stream: 'stdout' | 'stderr';
   /** RFC 3339 with nanoseconds. */
   readonly time: string;
+  /** With `details`, and if there are any: what the log driver noted, `name=value,…` in the order of names, each escaped as in a URL's query. */
+  readonly attrs?: string;
   /** Without the line's end. */
   readonly line: Uint8Array;
 }

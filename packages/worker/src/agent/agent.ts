@@ -66,16 +66,17 @@ export class Agent {
     this.#logs = new LogServer({
       clock: modules.clock,
       send: (message) => this.#session?.send(message),
-      source: (taskId, follow, signal) => this.#tasks.logSource(taskId, follow, signal),
+      lines: (taskId, options, signal) => this.#tasks.logs(taskId, options, signal),
     });
   }
 
   #taskBoard(): TaskBoard {
-    const { runtimes, networks, mounts, clock, log, probe } = this.#modules;
+    const { runtimes, networks, mounts, history, clock, log, probe } = this.#modules;
     return new TaskBoard(this.#options, {
       runtimes,
       networks,
       mounts,
+      history,
       clock,
       log,
       probe,

@@ -1,7 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { isTerminal, type RuntimeName, runtimeOf, type Task, type TaskStatus } from '@swarmctl/shared/model';
-import type { StatusUpdate } from '@swarmctl/shared/wire';
+import type { LogLine, LogOptions, StatusUpdate } from '@swarmctl/shared/wire';
+import type { LogHistory } from '../logs/log-history.ts';
 import type { TaskNetworks } from '../network/node-networks.ts';
 import type { Runtime } from '../runtime/types.ts';
 import type { TaskMounts } from '../secrets/task-mounts.ts';
@@ -18,6 +19,7 @@ export interface TaskBoardModules {
   readonly probe?: Probe | undefined;
   readonly networks?: TaskNetworks | undefined;
   readonly mounts?: TaskMounts | undefined;
+  readonly history?: LogHistory | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
   /** `passing`: a step on the way that nobody waits for. */
@@ -69,6 +71,7 @@ export class TaskBoard {
     void runner.done.then(() => {
       if (this.#end.signal.aborted) return;
       this.#runners.delete(taskId);
+      this.#inHistory((history) => history.forget(taskId));
       gone(taskId);
     });
   }
@@ -91,6 +94,7 @@ export class TaskBoard {
     this.forget([...this.#runners.keys()].filter((taskId) => !known.has(taskId)));
     void this.#removeStrays();
     this.#dropFiles();
+    this.#inHistory((history) => history.sweep((taskId) => this.#runners.has(taskId)));
   }
 
   /** What may be done has changed. */
@@ -105,7 +109,9 @@ export class TaskBoard {
   lookAround(): void {
     for (const runner of this.#runners.values()) runner.look();
     if (this.#strayed) void this.#removeStrays();
-    if (this.#modules.mayStop()) this.#dropFiles();
+    if (!this.#modules.mayStop()) return;
+    this.#dropFiles();
+    this.#inHistory((history) => history.sweep((taskId) => this.#runners.has(taskId)));
   }
 
   /** The containers go on running. */
@@ -116,8 +122,9 @@ export class TaskBoard {
   /** Removes every container of this node. Only after the end. */
   async purge(): Promise<void> {
     this.#runners.clear();
-    for (const runtime of this.#modules.runtimes.values()) await this.#removeStraysOf(runtime);
+    for (const runtime of this.#modules.runtimes.values()) await this.#removeStraysOf(runtime, { keepLogs: false });
     await this.#modules.mounts?.keepOnly(() => false);
+    await this.#modules.history?.clear();
   }
 
   /** Of tasks that an earlier daemon had, and those that could not be dropped. */
@@ -128,15 +135,33 @@ export class TaskBoard {
     });
   }
 
-  /** For logs: a task whose container is still to come is waited for when its log is followed. */
-  async logSource(taskId: string, follow: boolean, signal: AbortSignal): Promise<Runtime | undefined> {
-    const { clock, runtimes } = this.#modules;
+  /** A trouble with the disk costs no task anything. */
+  #inHistory(act: (history: LogHistory) => Promise<void>): void {
+    const { history, log } = this.#modules;
+    if (!history) return;
+    act(history).catch((error) => log.warn({ error: messageOf(error) }, 'the logs of tasks that are gone'));
+  }
+
+  /**
+   * A task's log, from its container or from what was kept of one that is gone. A container that is still to come is waited for when the
+   * log is followed. Throws when it is gone and nothing was kept.
+   */
+  async *logs(taskId: string, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
+    const { runtimes, history } = this.#modules;
+    const runner = await this.#withContainer(taskId, options.follow, signal);
+    if (signal.aborted) return;
+    const runtime = runner && runtimes.get(runtimeOf(runner.task.ServiceAnnotations.Labels));
+    if (runtime && (await runtime.inspect(taskId))) yield* runtime.logs(taskId, options, signal);
+    else if (history && (await history.has(taskId))) yield* history.read(taskId, options, signal);
+    else if (runner?.status.ContainerStatus?.ContainerID) throw new Error('its container is gone, and its log with it');
+  }
+
+  async #withContainer(taskId: string, follow: boolean, signal: AbortSignal): Promise<TaskRunner | undefined> {
     for (;;) {
       const runner = this.#runners.get(taskId);
-      if (!runner || signal.aborted) return undefined;
-      if (runner.container) return runtimes.get(runtimeOf(runner.task.ServiceAnnotations.Labels));
-      if (!follow) return undefined;
-      await delay(clock, 250, signal).catch(() => undefined);
+      if (!runner || runner.container || isTerminal(runner.status.State)) return runner;
+      if (!follow || signal.aborted) return runner;
+      await delay(this.#modules.clock, 250, signal).catch(() => undefined);
     }
   }
 
@@ -152,11 +177,13 @@ export class TaskBoard {
     }
   }
 
-  async #removeStraysOf(runtime: Runtime): Promise<void> {
+  async #removeStraysOf(runtime: Runtime, { keepLogs } = { keepLogs: true }): Promise<void> {
+    const { history, log } = this.#modules;
     const strays = (await runtime.list()).filter(({ taskId }) => !this.#runners.has(taskId));
     await Promise.all(
-      strays.map(({ taskId }) => {
-        this.#modules.log.info({ task: taskId }, 'removing the container of a task that is not known');
+      strays.map(async ({ taskId, phase }) => {
+        log.info({ task: taskId }, 'removing the container of a task that is not known');
+        if (keepLogs && phase !== 'created') await history?.keep(taskId, runtime);
         return runtime.remove(taskId);
       }),
     );

@@ -9,6 +9,7 @@ import {
   toTimestamp,
   wantsLife,
 } from '@swarmctl/shared/model';
+import type { LogHistory } from '../logs/log-history.ts';
 import { networkIdsOf, type TaskNetworks } from '../network/node-networks.ts';
 import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
 import type { TaskMounts } from '../secrets/task-mounts.ts';
@@ -36,6 +37,7 @@ export interface RunnerModules {
   readonly probe: Probe;
   readonly networks?: TaskNetworks | undefined;
   readonly mounts?: TaskMounts | undefined;
+  readonly history?: Pick<LogHistory, 'keep'> | undefined;
   readonly mayStart: () => boolean;
   readonly mayStop: () => boolean;
   /** `passing`: a step on the way that nobody waits for. */
@@ -70,6 +72,8 @@ export class TaskRunner {
   #preparing: AbortController | undefined;
   /** The container that is on the task's networks. */
   #joined: string | undefined;
+  /** The end of its log is copied, or was. */
+  #logKept: Promise<void> | undefined;
 
   /** `fresh`: the task is new here, so there is no container to look for; should there be one, preparing finds it. */
   constructor(record: TaskRecord, modules: RunnerModules, signal: AbortSignal, fresh = false) {
@@ -169,10 +173,17 @@ export class TaskRunner {
     this.#stale = false;
     try {
       this.#container = await this.#modules.runtime?.inspect(this.#task.ID);
+      this.#keepLog();
     } catch (error) {
       this.#stale = true;
       throw error;
     }
+  }
+
+  /** As soon as it has ended, since others may remove the container; nothing waits for that but the removal. */
+  #keepLog(): void {
+    const { runtime, history } = this.#modules;
+    if (runtime && this.#container?.phase === 'exited') this.#logKept ??= history?.keep(this.#task.ID, runtime);
   }
 
   /** Its names and virtual addresses come and go with the running container. */
@@ -236,6 +247,7 @@ export class TaskRunner {
         await runtime?.stop(this.#task, stopGraceMsOf(this.#task.Spec));
         return this.#done({ stale: true });
       case 'remove':
+        await this.#logKept;
         await runtime?.remove(ID);
         this.#container = undefined;
         // One that was made and never ran was attached, too.

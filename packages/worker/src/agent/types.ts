@@ -1,6 +1,7 @@
 import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
 import type { NodeDescription, NodeRole, RuntimeName, TlsInfo } from '@swarmctl/shared/model';
 import type { EngineWanted, Peer, TunnelView } from '@swarmctl/shared/wire';
+import type { LogHistory } from '../logs/log-history.ts';
 import type { NodeNetworks } from '../network/node-networks.ts';
 import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
@@ -34,8 +35,11 @@ export interface AgentHooks {
   /** The node is not in the cluster any more. The agent has ended its link; its tasks still run until `purge`. */
   removed?(reason: string): void;
   certificate?(certificate: string, ca: string): void;
+  /** The roots to trust, PEM, of the cluster's object of that revision; the last one signs. */
+  roots?(ca: string, revision: number): void;
   /** A manager asks for a stream to this node's engine. */
   engineWanted?(wanted: EngineWanted): void;
+  /** What the node says of its certificate; `redescribe` when it is another. */
   tlsInfo?(): TlsInfo | undefined;
   /** What it says of its ingress. */
   ingress?(): NodeDescription['Ingress'] | undefined;
@@ -62,6 +66,8 @@ export interface AgentModules {
   readonly networks?: NodeNetworks;
   /** Absent where tasks get no files of secrets and configs. */
   readonly mounts?: TaskMounts;
+  /** Absent: logs go with their containers. */
+  readonly history?: LogHistory;
   /** Where the secrets and configs go that this node is given; absent: nowhere else. */
   readonly payloads?: PayloadStore;
   readonly link: Link;

@@ -1,6 +1,6 @@
 import { Bell, type Clock, messageOf } from '@swarmctl/shared/kit';
+import { parseMoment, toMs } from '@swarmctl/shared/model';
 import { type AgentMessage, type LogLine, type LogOptions, logsChunkBytes, logsWindow } from '@swarmctl/shared/wire';
-import type { Runtime } from '../runtime/types.ts';
 
 // Serves the logs of this node's tasks to the manager: lines of several tasks become chunks, and only so many chunks are under way. What is
 // not taken stays in the runtime's files, not in memory.
@@ -8,8 +8,8 @@ import type { Runtime } from '../runtime/types.ts';
 export interface LogServerModules {
   readonly clock: Clock;
   readonly send: (message: Extract<AgentMessage, { type: 'logs' | 'logs-end' }>) => void;
-  /** The task's runtime once there is a container with a log; undefined when there will be none (or none yet, without `follow`). */
-  readonly source: (taskId: string, follow: boolean, signal: AbortSignal) => Promise<Runtime | undefined>;
+  /** A task's lines, once there is a container with a log; none when there will be none (or is none yet, without `follow`). */
+  readonly lines: (taskId: string, options: LogOptions, signal: AbortSignal) => AsyncIterable<LogLine>;
 }
 
 interface Subscription {
@@ -20,6 +20,10 @@ interface Subscription {
 
 /** A line waits this long for others to go with. */
 const gatherMs = 20;
+/** A line of the last moment takes so long to get into the log. */
+const settleMs = 250;
+/** Of a timer. */
+const longestMs = 2 ** 31 - 1;
 /** Longer lines are passed on in pieces, so that every chunk fits into a frame. */
 const maxLineBytes = 256 * 1024;
 
@@ -72,17 +76,30 @@ export class LogServer {
 
   /** Resolves with what went wrong, if anything. */
   async #read(taskId: string, options: LogOptions, into: LineBatch, signal: AbortSignal): Promise<string | undefined> {
+    const end = this.#endOf(options);
+    const until = AbortSignal.any([signal, end.signal]);
     try {
-      const runtime = await this.#modules.source(taskId, options.follow, signal);
-      if (!runtime) return undefined;
-      for await (const line of runtime.logs(taskId, options, signal)) {
-        if (signal.aborted) return undefined;
+      for await (const line of this.#modules.lines(taskId, options, until)) {
+        if (until.aborted) return undefined;
         await into.add(line);
       }
       return undefined;
     } catch (error) {
-      return `task ${taskId}: ${messageOf(error)}`;
+      return until.aborted ? undefined : `task ${taskId}: ${messageOf(error)}`;
+    } finally {
+      end.cancel();
     }
+  }
+
+  /** Who follows until some time is told of its coming by no line. */
+  #endOf({ follow, until }: LogOptions): { readonly signal: AbortSignal; cancel(): void } {
+    const { clock } = this.#modules;
+    const passed = new AbortController();
+    const moment = follow && until !== undefined ? parseMoment(until, 0, 'utc') : undefined;
+    if (moment === undefined) return { signal: passed.signal, cancel: () => undefined };
+    const ms = Math.max(0, toMs(moment) - clock.now()) + settleMs;
+    const timer = clock.after(Math.min(ms, longestMs), () => passed.abort());
+    return { signal: passed.signal, cancel: () => timer.cancel() };
   }
 
   async #deliver(id: string, own: Subscription, batch: LineBatch): Promise<void> {

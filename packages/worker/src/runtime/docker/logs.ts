@@ -1,7 +1,7 @@
 import type { LogLine } from '@swarmctl/shared/wire';
 
 // The engine's log streams, taken apart: frames of eight bytes' head each (stream, length) without a terminal, plain lines with one. Each
-// line begins with its time, since it is asked for.
+// line begins with its time, since it is asked for, and then what the log driver noted, if that is.
 
 type Stream = LogLine['stream'];
 
@@ -9,24 +9,36 @@ export async function* parseLogs(
   chunks: AsyncIterable<Uint8Array>,
   tty: boolean,
   taskId: string,
+  details = false,
 ): AsyncGenerator<LogLine> {
   const messages = tty ? lines(chunks) : frames(chunks);
   // The engine hands a long line over in parts, each with a time; only the last ends the line.
-  const begun = new Map<Stream, { time: string; parts: Buffer[] }>();
+  const begun = new Map<Stream, { time: string; attrs: string; parts: Buffer[] }>();
   for await (const { stream, bytes } of messages) {
     const space = bytes.indexOf(0x20);
     const time = bytes.subarray(0, Math.max(space, 0)).toString('latin1');
-    const text = bytes.subarray(space + 1);
-    const line = begun.get(stream) ?? { time, parts: [] };
+    const from = details ? bytes.indexOf(0x20, space + 1) : space;
+    const attrs = bytes.subarray(space + 1, Math.max(from, space + 1)).toString('latin1');
+    const text = bytes.subarray(from + 1);
+    const line = begun.get(stream) ?? { time, attrs, parts: [] };
     begun.set(stream, line);
     const ends = text.at(-1) === 0x0a;
     line.parts.push(ends ? text.subarray(0, text.at(-2) === 0x0d && tty ? -2 : -1) : text);
     if (!ends) continue;
     begun.delete(stream);
-    yield { taskId, stream, time: line.time, line: Buffer.concat(line.parts) };
+    yield lineOf(taskId, stream, line);
   }
-  for (const [stream, { time, parts }] of begun) yield { taskId, stream, time, line: Buffer.concat(parts) };
+  for (const [stream, line] of begun) yield lineOf(taskId, stream, line);
 }
+
+const lineOf = (
+  taskId: string,
+  stream: Stream,
+  { time, attrs, parts }: { time: string; attrs: string; parts: Buffer[] },
+): LogLine => ({ taskId, stream, time, ...(attrs && { attrs }), line: Buffer.concat(parts) });
+
+/** The log driver's options that have it note something with each line. */
+export const notes = ['labels', 'labels-regex', 'env', 'env-regex', 'tag'];
 
 interface Message {
   readonly stream: Stream;

@@ -18,7 +18,7 @@ import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, i
 import { followEvents } from './events.ts';
 import { pullImage } from './image.ts';
 import { LocalNetworks } from './local-networks.ts';
-import { parseLogs } from './logs.ts';
+import { notes, parseLogs } from './logs.ts';
 import { connectOthers } from './networks.ts';
 
 // Containers of a Docker engine (or Podman's service). A container is known by its labels; the map from task to container id only saves
@@ -238,9 +238,12 @@ class DockerRuntime implements Runtime {
     const id = await this.#idOf(taskId);
     const info = id && (await this.#info(id));
     if (!info) throw noContainer(taskId);
-    const stream = await this.#call(() => this.#openLogs(info.Id, options, signal));
+    // Asked for only when there are some: not every engine keeps a place for none.
+    const driver = info.HostConfig.LogConfig?.Config ?? {};
+    const details = options.details === true && notes.some((name) => name in driver);
+    const stream = await this.#call(() => this.#openLogs(info.Id, { ...options, details }, signal));
     try {
-      for await (const line of parseLogs(stream as AsyncIterable<Uint8Array>, info.Config.Tty, taskId)) yield line;
+      yield* parseLogs(stream as AsyncIterable<Uint8Array>, info.Config.Tty, taskId, details);
     } catch (error) {
       if (!signal.aborted) throw this.#translate(error);
     } finally {
@@ -360,7 +363,6 @@ class DockerRuntime implements Runtime {
 
   /** Through the modem, since dockerode would read a log that is not followed into memory as a whole. */
   #openLogs(id: string, options: LogOptions, signal: AbortSignal): Promise<NodeJS.ReadableStream> {
-    const seconds = (ms: number) => (ms / 1000).toFixed(3);
     return new Promise((resolve, reject) => {
       this.#docker.modem.dial(
         {
@@ -374,9 +376,10 @@ class DockerRuntime implements Runtime {
             stdout: options.stdout,
             stderr: options.stderr,
             timestamps: true,
+            details: options.details,
             tail: options.tail === undefined ? 'all' : String(options.tail),
-            ...(options.since !== undefined && { since: seconds(options.since) }),
-            ...(options.until !== undefined && { until: seconds(options.until) }),
+            ...(options.since !== undefined && { since: options.since }),
+            ...(options.until !== undefined && { until: options.until }),
           },
         },
         (error, stream) => (error ? reject(error) : resolve(stream as NodeJS.ReadableStream)),

@@ -133,13 +133,13 @@ describe('log streams', () => {
     head.writeUInt32BE(Buffer.byteLength(text), 4);
     return Buffer.concat([head, Buffer.from(text)]);
   };
-  async function parse(bytes: Buffer, tty: boolean, size: number) {
+  async function parse(bytes: Buffer, tty: boolean, size: number, details = false) {
     async function* chunks() {
       for (let i = 0; i < bytes.length; i += size) yield bytes.subarray(i, i + size);
     }
     const lines: string[] = [];
-    for await (const line of parseLogs(chunks(), tty, 't')) {
-      lines.push(`${line.stream} ${line.time} ${Buffer.from(line.line)}`);
+    for await (const line of parseLogs(chunks(), tty, 't', details)) {
+      lines.push(`${line.stream} ${line.time} ${line.attrs ? `[${line.attrs}] ` : ''}${Buffer.from(line.line)}`);
     }
     return lines;
   }
@@ -152,6 +152,12 @@ describe('log streams', () => {
     ]);
     expect(await parse(bytes, false, size)).toEqual(['stdout T1 one', 'stderr T2 two words', 'stdout T3 parts']);
     expect(await parse(Buffer.from('T1 one\r\nT2 two\r\n'), true, size)).toEqual(['stdout T1 one', 'stdout T2 two']);
+    const noted = Buffer.concat([frame(1, 'T1 a=b,c=d%20e one two\n'), frame(1, 'T2  = three\n'), frame(2, 'T3  \n')]);
+    expect(await parse(noted, false, size, true)).toEqual([
+      'stdout T1 [a=b,c=d%20e] one two',
+      'stdout T2 = three',
+      'stderr T3 ',
+    ]);
   });
 });
 

@@ -3,6 +3,7 @@ import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, delay } from '@swarmctl/shared/kit';
 import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
+import { parseLine, Tail, wantedBy } from '../../logs/line-file.ts';
 import { logFile } from './task-folder.ts';
 
 // Reads what a shim writes: lines `TIME o|e TEXT` in `output.log`, the older ones in `.1` and `.2`. A file that is rotated while it is read
@@ -22,21 +23,21 @@ export interface LogSource {
 const followPollMs = 1_000;
 
 export async function* readLogs(source: LogSource, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
-  const wanted = (line: LogLine) => isWanted(line, options);
+  const isWanted = wantedBy(options);
   const reader = new RotatedReader(source);
   const changes = options.follow ? new FolderChanges(source, signal) : undefined;
   try {
-    let tail: LogLine[] | undefined = options.tail === undefined ? undefined : [];
+    let tail = options.tail === undefined ? undefined : new Tail<LogLine>(options.tail);
     for (;;) {
       // Asked first, so that what was written before the end is surely read.
       const ended = !options.follow || (await source.ended());
       for await (const line of reader.lines()) {
         if (signal.aborted) return;
-        if (!wanted(line)) continue;
-        if (!tail) yield line;
-        else if (tail.push(line) > (options.tail ?? 0)) tail.shift();
+        if (!isWanted(line)) continue;
+        if (tail) tail.push(line);
+        else yield line;
       }
-      if (tail) yield* tail;
+      if (tail) yield* tail.items;
       tail = undefined;
       if (ended || signal.aborted) return;
       await changes?.next();
@@ -45,12 +46,6 @@ export async function* readLogs(source: LogSource, options: LogOptions, signal: 
     changes?.close();
     await reader.close();
   }
-}
-
-function isWanted(line: LogLine, { stdout, stderr, since, until }: LogOptions): boolean {
-  if (!(line.stream === 'stdout' ? stdout : stderr)) return false;
-  const time = Date.parse(line.time);
-  return (since === undefined || time >= since) && (until === undefined || time <= until);
 }
 
 /** Wakes a follower when something in the folder changes; also now and then, should it not be told. */
@@ -155,15 +150,4 @@ class RotatedReader {
   async close(): Promise<void> {
     await this.#file?.close();
   }
-}
-
-export function parseLine(bytes: Buffer, taskId: string): LogLine | undefined {
-  const space = bytes.indexOf(0x20);
-  if (space < 0) return undefined;
-  return {
-    taskId,
-    time: bytes.subarray(0, space).toString('latin1'),
-    stream: bytes[space + 1] === 0x65 ? 'stderr' : 'stdout',
-    line: Buffer.from(bytes.subarray(space + 3)),
-  };
 }

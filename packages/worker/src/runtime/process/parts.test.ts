@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { parseLine } from '../../logs/line-file.ts';
 import { limitFiles } from './cgroups.ts';
-import { parseLine } from './log-reader.ts';
 import { parseStat } from './proc.ts';
 import { healthOf } from './process-config.ts';
 import { resolveUser } from './users.ts';
