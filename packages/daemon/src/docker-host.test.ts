@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { ClusterError, ManualClock, silentLogger } from '@swarmctl/shared/kit';
+import type { Network } from '@swarmctl/shared/model';
 import { EngineDoor } from '@swarmctl/worker';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { testApi } from '../../../test/kit/api.ts';
@@ -256,16 +257,21 @@ describe('the cluster as one Docker host', () => {
   });
 
   describe('a container joins and leaves networks where it is', () => {
-    const joined = Object.fromEntries(
-      ['back/connect', 'back/disconnect', 'bridge/connect'].map((path) => [`POST /networks/${path}`, '']),
-    );
-    async function networked() {
-      const [a, b] = [engine('A', []), engine('B', [container('b1', 'two')], joined)];
+    const ours = { Labels: { 'swarmctl.cluster.id': cluster.ID } };
+    const joined = {
+      'GET /networks/back': ours,
+      'POST /containers/create': { Id: idOf('f') },
+      ...Object.fromEntries(
+        ['back/connect', 'back/disconnect', 'bridge/connect'].map((path) => [`POST /networks/${path}`, '']),
+      ),
+    };
+    async function networked(answers: Record<string, unknown> = joined, set: Partial<Network> = {}) {
+      const [a, b] = [engine('A', []), engine('B', [container('b1', 'two')], answers)];
       const api = await host({ n1: a, n2: b });
       const back = aNetwork({ id: 'net1', name: 'back' });
       const spec = { ...back.Spec, Attachable: true };
       api.apply([
-        { op: 'create', table: 'networks', object: { ...back, Spec: spec } },
+        { op: 'create', table: 'networks', object: { ...back, ...set, Spec: spec } },
         { op: 'create', table: 'networks', object: aNetwork({ id: 'net2', name: 'closed' }) },
       ]);
       return { api, b };
@@ -278,7 +284,8 @@ describe('the cluster as one Docker host', () => {
     ])('%s: %s', async (network, verb, name) => {
       const { api, b } = await networked();
       const body = { Container: 'two', EndpointConfig: { Aliases: ['palm'] } };
-      expect(await api.call('POST', `/networks/${network}/${verb}`, body)).toMatchObject({ status: 200, text: '' });
+      const asked = { ...body, EndpointConfig: { ...body.EndpointConfig, NetworkID: 'net1' } };
+      expect(await api.call('POST', `/networks/${network}/${verb}`, asked)).toMatchObject({ status: 200, text: '' });
       const { url, body: sent } = b.asked.at(-1) ?? {};
       expect(url).toBe(`/v1.45/networks/${name}/${verb}`);
       expect(JSON.parse(sent ?? '')).toEqual({ ...body, Container: idOf('b1') });
@@ -294,6 +301,49 @@ describe('the cluster as one Docker host', () => {
       const { api } = await networked();
       const answer = await api.call('POST', `/networks/${network}/connect`, body);
       expect(answer).toMatchObject({ status, json: { message: expect.stringMatching(message) } });
+    });
+
+    test('one that is made names them as the engine does, on a node that can have them', async () => {
+      const { api, b } = await networked(joined, { Blocks: { n2: ['10.1.0.128/28'] } });
+      const body = {
+        HostConfig: { NetworkMode: 'net1' },
+        NetworkingConfig: { EndpointsConfig: { net1: { Aliases: ['palm'], NetworkID: 'net1' } } },
+      };
+      expect((await api.call('POST', '/containers/create', body)).status).toBe(200);
+      expect(JSON.parse(b.asked.at(-1)?.body ?? '')).toMatchObject({
+        HostConfig: { NetworkMode: 'back' },
+        NetworkingConfig: { EndpointsConfig: { back: { Aliases: ['palm'] } } },
+      });
+      const nowhere = { ...body, Labels: { 'swarmctl.constraints': 'node.hostname==host-n1' } };
+      expect((await api.call('POST', '/containers/create', nowhere)).status).toBe(503);
+      const closed = { HostConfig: { NetworkMode: 'closed' } };
+      expect((await api.call('POST', '/containers/create', closed)).status).toBe(403);
+    });
+
+    test('waits for a network that comes, not for ever, and takes no other for it', async () => {
+      const answers: Record<string, unknown> = { ...joined, 'GET /networks/back': undefined };
+      const { api } = await networked(answers);
+      const connect = async (meanwhile: () => unknown) => {
+        let isDone = false;
+        const answer = api.call('POST', '/networks/back/connect', { Container: 'two' }).finally(() => {
+          isDone = true;
+        });
+        while (!isDone) await meanwhile();
+        return await answer;
+      };
+      const passing = () => api.clock.advance(50);
+      expect(await connect(passing)).toMatchObject({
+        status: 503,
+        json: { message: expect.stringContaining('host-n2') },
+      });
+      const since = api.clock.monotonic();
+      const coming = await connect(async () => {
+        await passing();
+        if (api.clock.monotonic() - since > 300) answers['GET /networks/back'] = ours;
+      });
+      expect(coming.status).toBe(200);
+      answers['GET /networks/back'] = { Labels: {} };
+      expect((await connect(passing)).status).toBe(409);
     });
   });
 

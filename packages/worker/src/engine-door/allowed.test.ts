@@ -13,6 +13,7 @@ describe('what a manager may ask of an engine', () => {
     ['GET', '/images/registry.example:5000/a/b:1/json'],
     ['DELETE', '/volumes/data'],
     ['GET', '/events'],
+    ['GET', '/networks/back'],
     ['POST', '/networks/back/connect'],
     ['POST', '/networks/back/disconnect'],
   ])('%s %s', (method, path) => expect(isAllowed(method, path)).toBe(true));

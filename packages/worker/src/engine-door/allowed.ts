@@ -12,6 +12,7 @@ const paths: Readonly<Record<string, readonly string[]>> = {
     `${exec}/json`,
     ...['/images/json', '/images/get', '/images/.+/(?:json|history|get)'],
     ...['/volumes', '/volumes/[^/]+'],
+    '/networks/[^/]+',
   ],
   POST: [
     ...[

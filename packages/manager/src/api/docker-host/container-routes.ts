@@ -17,6 +17,7 @@ import {
 } from './containers.ts';
 import { asError, hostnameOf, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
+import { networkIsAt, withNetworkNames } from './network-names.ts';
 import { type ContainerConfig, placeContainer } from './placement.ts';
 
 // Containers on whichever node: listed together, found by id, name or the beginning of the id; all else is passed on to their node.
@@ -74,7 +75,9 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
       const listing = await listContainers(room, engines, '?all=1');
       const name = single(request.query, 'name');
       if (name) checkName(listing, name);
-      const { engine, config } = placeContainer(engines, listing, given as ContainerConfig);
+      const named = withNetworkNames(engines.manager.view(), given as ContainerConfig);
+      const { engine, config } = placeContainer(engines, listing, named.config, named.networks);
+      for (const network of named.networks) await networkIsAt(room, engine, network, engines.clusterId);
       const path = `/containers/create${queryText(request.query)}`;
       const asking = { body: config, timeoutMs: workMs };
       const { status, json, text } = await room.ask(engine.node, 'POST', path, asking);

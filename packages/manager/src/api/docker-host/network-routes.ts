@@ -1,12 +1,19 @@
-import { ClusterError, isClusterError } from '@swarmctl/shared/kit';
+import { ClusterError } from '@swarmctl/shared/kit';
 import { parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
-import type { View } from '../../store/types.ts';
-import { type ApiContext, leading } from '../context.ts';
-import { findNetwork } from '../networks.ts';
+import { type ApiContext, clusterOf, leading } from '../context.ts';
 import type { DockerHost } from './host.ts';
+import { attachableNetwork, networkIsAt, withoutId } from './network-names.ts';
 
 // A container joins or leaves a network, wherever it is: an attachable one of the cluster's, which has its own name on each engine, or one of its engine's.
+
+interface Given {
+  readonly Container?: unknown;
+  readonly EndpointConfig?: unknown;
+}
+
+const withEndpoint = (given: Given | null | undefined) =>
+  given?.EndpointConfig === undefined ? {} : { EndpointConfig: withoutId(given.EndpointConfig) };
 
 export function containerNetworkRoutes(app: FastifyInstance, context: ApiContext, host: DockerHost): void {
   for (const verb of ['connect', 'disconnect']) {
@@ -14,7 +21,7 @@ export function containerNetworkRoutes(app: FastifyInstance, context: ApiContext
       `/networks/:id/${verb}`,
       { config: { leaderOnly: true } },
       async (request, reply) => {
-        const given = parseJson(request.body as Buffer) as { readonly Container?: unknown } | null | undefined;
+        const given = parseJson(request.body as Buffer) as Given | null | undefined;
         const reference = typeof given === 'object' ? given?.Container : undefined;
         if (typeof reference !== 'string' || reference === '') {
           throw new ClusterError(
@@ -22,32 +29,16 @@ export function containerNetworkRoutes(app: FastifyInstance, context: ApiContext
             `Container: the name or id of the container to ${verb} is missing`,
           );
         }
-        const network = nameAtEngine((await leading(context)).view(), request.params.id);
+        const view = (await leading(context)).view();
+        const network = attachableNetwork(view, request.params.id);
         const { node, id } = await host.find(reference);
-        const path = `/networks/${encodeURIComponent(network)}/${verb}`;
-        const { status, json, text } = await host.room.ask(node, 'POST', path, { body: { ...given, Container: id } });
+        if (network && verb === 'connect') await networkIsAt(host.room, { node }, network, clusterOf(view).ID);
+        // The engine knows its own by whatever it is called.
+        const path = `/networks/${encodeURIComponent(network?.Spec.Name ?? request.params.id)}/${verb}`;
+        const body = { ...given, ...withEndpoint(given), Container: id };
+        const { status, json, text } = await host.room.ask(node, 'POST', path, { body });
         return status < 300 ? reply.status(status).send() : reply.status(status).send(json ?? { message: text });
       },
     );
-  }
-}
-
-function nameAtEngine(view: View, reference: string): string {
-  const network = found(view, reference);
-  // The engine knows its own.
-  if (!network) return reference;
-  if (network.Spec.Attachable) return network.Spec.Name;
-  throw new ClusterError(
-    'permission-denied',
-    `rpc error: code = PermissionDenied desc = network ${network.Spec.Name} not manually attachable: make it with --attachable`,
-  );
-}
-
-function found(view: View, reference: string) {
-  try {
-    return findNetwork(view, reference);
-  } catch (error) {
-    if (isClusterError(error) && error.code === 'not-found') return undefined;
-    throw error;
   }
 }

@@ -1,5 +1,5 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { parseConstraints } from '@swarmctl/shared/model';
+import { type Network, parseConstraints } from '@swarmctl/shared/model';
 import { clusterLabel, findContainer, type Listing, type Place, taskLabel } from './containers.ts';
 import { type Engine, type Engines, hostnameOf } from './engines.ts';
 
@@ -18,6 +18,7 @@ export interface ContainerConfig {
     readonly VolumeDriver?: string;
     readonly LogConfig?: { readonly Type?: string };
   } | null;
+  readonly NetworkingConfig?: { readonly EndpointsConfig?: Readonly<Record<string, unknown>> | null } | null;
 }
 
 /** Several are told apart by commas. */
@@ -29,8 +30,13 @@ export interface Placed {
   readonly engine: Engine;
 }
 
-/** Throws `unavailable` when no node may have it, and says why. */
-export function placeContainer(engines: Engines, listing: Listing, given: ContainerConfig): Placed {
+/** `networks`: the cluster's that it is to be on. Throws `unavailable` when no node may have it, and says why. */
+export function placeContainer(
+  engines: Engines,
+  listing: Listing,
+  given: ContainerConfig,
+  networks: readonly Network[] = [],
+): Placed {
   const { constraints, config } = withoutConstraints(given, engines.clusterId);
   const beside = dependencies(given).map((reference) => findContainer(listing, reference));
   const [first] = beside;
@@ -45,13 +51,19 @@ export function placeContainer(engines: Engines, listing: Listing, given: Contai
     logDriver: given.HostConfig?.LogConfig?.Type || undefined,
     volumeDriver: given.HostConfig?.VolumeDriver || undefined,
     others: countByNode(listing.places),
-    among: (nodeId) => candidates.some((engine) => engine.nodes.some((node) => node.ID === nodeId)),
+    among: (nodeId) =>
+      candidates.some((engine) => engine.nodes.some((node) => node.ID === nodeId)) &&
+      networks.every((network) => hasRoomAt(network, nodeId)),
   });
   const [best] = nodes;
   const engine = best && candidates.find((one) => one.nodes.some((node) => node.ID === best.ID));
   if (!engine) throw new ClusterError('unavailable', `no suitable node${why && ` (${why})`}`);
   return { config, engine };
 }
+
+/** Whose block it is not known yet, the network may still come to. */
+const hasRoomAt = ({ Blocks = {} }: Network, nodeId: string): boolean =>
+  Object.keys(Blocks).length === 0 || Blocks[nodeId] !== undefined;
 
 function withoutConstraints(given: ContainerConfig, clusterId: string) {
   const inEnv = textsOf(given.Env).flatMap((text) => constraintVariable.exec(text)?.[1] ?? []);
