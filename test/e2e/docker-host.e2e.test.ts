@@ -196,6 +196,47 @@ describe.skipIf(missing)(`the cluster as one Docker host${missing ? ` (skipped: 
     expect(await docker(2, ['ps', '-aq', '--filter', 'status=exited'])).toBe('');
   });
 
+  test('events of both hosts, by either of them, as they come and afterwards', async () => {
+    const since = ['--since', String(Date.now() / 1000)];
+    const shown = '{{.Action}} {{.Actor.Attributes.name}} {{index .Actor.Attributes "swarmctl.node"}}';
+    const asked = [...since, '--filter', 'type=container', '--filter', 'event=start', '--format', shown];
+    const followers = [1, 2].map((host) => run('docker', ['events', ...asked], hostOf(host)));
+    const expected = ['start early node1', 'start late node2'];
+    for (const line of expected) {
+      const [, container = '', host = ''] = line.split(' ');
+      const at = ['-e', `constraint:node.hostname==${host}`];
+      await docker(1, ['run', '-d', '--name', container, ...at, 'bb:1', 'sleep', '1000']);
+      for (const { said } of followers) await expect.poll(() => said.out, { timeout: 10_000 }).toContain(line);
+    }
+    for (const { child } of followers) child.kill('SIGINT');
+    for (const { ended } of followers) expect((await ended).out.trim().split('\n')).toEqual(expected);
+    const until = ['--until', String(Date.now() / 1000)];
+    for (const host of [1, 2]) {
+      expect((await docker(host, ['events', ...asked, ...until])).split('\n')).toEqual(expected);
+      const narrow = ['--filter', 'node=node2', '--filter', 'event=start'];
+      expect(await lab.host(host).ctl('events', ...since, ...until, ...narrow)).toMatch(
+        /^\S+ container start [0-9a-f]{64} \(.*name=late, .*swarmctl\.node=node2, .*\)\n$/,
+      );
+    }
+    await docker(2, ['rm', '-f', 'early', 'late']);
+  });
+
+  test('info counts all; a container joins a network where it is', async () => {
+    for (const host of [1, 2]) {
+      const running = async () => `${(await docker(host, ['ps', '-q'])).split('\n').length}`;
+      const counted = () => docker(host, ['info', '--format', '{{.ContainersRunning}}']);
+      await expect.poll(counted, { timeout: 15_000 }).toBe(await running());
+    }
+    await lab.host(1).ctl('network', 'create', '--driver', 'overlay', '--attachable', 'back');
+    const networks = () =>
+      docker(1, ['inspect', '-f', '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}', 'there']);
+    const connected = () => run('docker', ['network', 'connect', '--alias', 'palm', 'back', 'there'], hostOf(2)).ended;
+    await expect.poll(async () => (await connected()).err, { timeout: 15_000 }).toBe('');
+    expect(await networks()).toBe('back bridge');
+    await docker(1, ['network', 'disconnect', 'back', 'there']);
+    expect(await networks()).toBe('bridge');
+  });
+
   test('what there is not is said as Docker says it', async () => {
     expect((await failing(1, ['logs', 'nosuch'])).err).toContain('No such container: nosuch');
     expect((await failing(2, ['inspect', 'nosuch'])).err).toContain('No such object: nosuch');
@@ -206,10 +247,11 @@ describe.skipIf(missing)(`the cluster as one Docker host${missing ? ` (skipped: 
     const ids = async () => await docker(2, ['ps', '-q', '--no-trunc', '--filter', 'name=web.1.']);
     await expect.poll(ids, { timeout: 10_000 }).not.toBe('');
     const first = await ids();
+    const exec = (host: number, ...args: string[]) => lab.host(host).exec('swarmctl', 'exec', ...args);
     for (const reference of ['web', 'web.1']) {
-      expect(await lab.host(2).ctl('exec', '-e', 'A=b', reference, 'sh', '-c', 'echo $A')).toBe('b\n');
+      expect(await exec(2, '-e', 'A=b', reference, 'sh', '-c', 'echo $A')).toMatchObject({ code: 0, out: 'b\n' });
     }
-    await expect(lab.host(1).ctl('exec', 'web', 'sh', '-c', 'exit 6')).rejects.toThrow('exit 6');
+    expect(await exec(1, 'web', 'sh', '-c', 'exit 6')).toMatchObject({ code: 6 });
     await docker(2, ['rm', '-f', first]);
     await expect.poll(ids, { timeout: 10_000 }).not.toMatch(new RegExp(`^(?:${first})?$`));
   });

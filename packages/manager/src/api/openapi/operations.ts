@@ -75,7 +75,7 @@ export const operations: Readonly<Record<string, Operation>> = {
   'GET /version': { summary: 'Versions of the daemon' },
   'GET /info': { summary: 'This node, and its place in the cluster' },
   'GET /events': {
-    summary: 'What happens in the cluster, one JSON object a line',
+    summary: 'What happens in the cluster and on the engines of its nodes, one JSON object a line',
     query: { since: 'string', until: 'string' },
     filters: [
       ...['type', 'event', 'scope', 'label', 'node', 'service', 'network', 'secret', 'config', 'task'],
@@ -164,7 +164,10 @@ export const operations: Readonly<Record<string, Operation>> = {
     refusals: [404],
   },
   'DELETE /networks/{id}': { summary: 'Remove a network that nothing uses', success: 204, refusals: [403, 404] },
-  'POST /networks/prune': { summary: 'Remove networks that nothing uses', filters: ['label', 'label!', 'until'] },
+  'POST /networks/prune': {
+    summary: 'Remove networks that nothing uses',
+    filters: ['label', 'label!', 'node', 'until'],
+  },
 
   ...payload('secret'),
   ...payload('config'),
