@@ -1,5 +1,6 @@
 import {
   fromTimestamp,
+  type GenericResource,
   isTerminal,
   type Node,
   type PortConfig,
@@ -16,6 +17,8 @@ export interface Load {
   memory: number;
   /** Units taken, by the kind of generic resource. */
   readonly generic: Map<string, number>;
+  /** `kind=value`: named ones of them that are taken. */
+  readonly named: Set<string>;
   /** `tcp/8080`: host-mode ports in use. */
   readonly ports: Set<string>;
   /** Tasks that shall live here, all and by service. */
@@ -93,6 +96,7 @@ function sumUp(tasks: readonly Task[]): Load {
     // A copy that is to stop takes its room until it has stopped; one that the scheduler has not confirmed takes none yet.
     if (isTerminal(State) || stateOrder[State] < stateOrder.assigned) continue;
     addTo(load, demandOf(task), wantsLife(task.DesiredState));
+    addNamed(load, task.AssignedGenericResources);
   }
   return load;
 }
@@ -101,6 +105,7 @@ const emptyLoad = (failures: Load['failures']): Load => ({
   cpus: 0,
   memory: 0,
   generic: new Map(),
+  named: new Set(),
   ports: new Set(),
   tasks: 0,
   byService: new Map(),
@@ -116,6 +121,13 @@ function addTo(load: Load, demand: Demand, lives: boolean): void {
   load.tasks++;
   load.byService.set(demand.serviceId, (load.byService.get(demand.serviceId) ?? 0) + 1);
 }
+
+function addNamed(load: Load, resources: readonly GenericResource[] | undefined): void {
+  for (const { NamedResourceSpec: named } of resources ?? none) if (named) load.named.add(nameOf(named));
+}
+
+type Named = NonNullable<GenericResource['NamedResourceSpec']>;
+const nameOf = ({ Kind, Value }: Named): string => `${Kind}=${Value}`;
 
 /** A node with its load: what its tasks take, and what the decision at hand has placed there. */
 export class Candidate {
@@ -163,6 +175,27 @@ export class Candidate {
   place(demand: Demand): void {
     this.#placed ??= emptyLoad(noFailures);
     addTo(this.#placed, demand, true);
+  }
+
+  /** Which generic resources a task gets that was placed here: of named ones some that are free, of others so many. Undefined: it wants none. */
+  claim({ generic }: Demand): readonly GenericResource[] | undefined {
+    if (generic.length === 0) return undefined;
+    this.#placed ??= emptyLoad(noFailures);
+    const claimed = generic.flatMap(([kind, units]) => this.#claimed(kind, units));
+    addNamed(this.#placed, claimed);
+    return claimed;
+  }
+
+  #claimed(kind: string, units: number): GenericResource[] {
+    const offered = this.node.Description?.Resources.GenericResources ?? none;
+    const names = offered.flatMap(({ NamedResourceSpec: named }) => (named?.Kind === kind ? [named] : []));
+    if (names.length === 0) return [{ DiscreteResourceSpec: { Kind: kind, Value: units } }];
+    const isFree = (named: Named) =>
+      !this.#there.named.has(nameOf(named)) && this.#placed?.named.has(nameOf(named)) !== true;
+    return names
+      .filter(isFree)
+      .slice(0, units)
+      .map((NamedResourceSpec) => ({ NamedResourceSpec }));
   }
 }
 

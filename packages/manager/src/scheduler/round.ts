@@ -83,6 +83,7 @@ export class Round {
       placed++;
       this.#write(task, {
         NodeID: candidate.node.ID,
+        ...this.#claim(candidate, wanted),
         Status: this.#status('assigned', 'scheduler assigned task to node'),
       });
     }
@@ -111,6 +112,7 @@ export class Round {
         candidate.place(wanted.demand);
         this.#work += placementWork;
         this.#write(task, {
+          ...this.#claim(candidate, wanted),
           Status: this.#status('assigned', 'scheduler confirmed task can run on preassigned node'),
         });
       } else {
@@ -134,7 +136,12 @@ export class Round {
     return { Timestamp: this.#time, State, Message };
   }
 
-  #write(task: Task, set: Partial<Pick<Task, 'NodeID' | 'Status'>>): void {
+  #claim(candidate: Candidate, { demand }: Wanted): Pick<Task, 'AssignedGenericResources'> {
+    const claimed = candidate.claim(demand);
+    return claimed ? { AssignedGenericResources: claimed } : {};
+  }
+
+  #write(task: Task, set: Partial<Pick<Task, 'NodeID' | 'Status' | 'AssignedGenericResources'>>): void {
     this.changes.push({ op: 'update', table: 'tasks', id: task.ID, set, ifExists: true });
   }
 }

@@ -554,3 +554,49 @@ describe('much work', () => {
     expect(waiting(store)).toEqual([]);
   });
 });
+
+describe('generic resources', () => {
+  const named = (...values: string[]) => values.map((Value) => ({ NamedResourceSpec: { Kind: 'gpu', Value } }));
+  const discrete = (Kind: string, Value: number) => ({ DiscreteResourceSpec: { Kind, Value } });
+  const got = (store: Store, service: Service) =>
+    store
+      .view()
+      .tasksOfService(service.ID)
+      .map(({ AssignedGenericResources }) => AssignedGenericResources);
+
+  it.each([false, true])(
+    'of a name are one task’s at a time, and free again when it has ended (global: %s)',
+    (global) => {
+      const offered = { id: 'n1', generic: [...named('a', 'b', 'c'), discrete('ssd', 9)] };
+      const web = aService({ id: 'web', generic: [discrete('gpu', 1), discrete('ssd', 2)] });
+      const other = aService({ id: 'other', generic: [discrete('gpu', 1)], global });
+      const mine = { AssignedGenericResources: named('a') };
+      const ended = { AssignedGenericResources: named('b') };
+      const store = aStore({
+        nodes: [aNode(offered)],
+        services: [web, other],
+        tasks: [
+          aTask({ id: 'o1', service: other, node: 'n1', set: mine }),
+          aTask({ id: 'o2', service: other, node: 'n1', state: 'failed', slot: 2, set: ended }),
+          ...tasksOf(web, 2),
+        ],
+      });
+      run(store);
+      expect(got(store, web)).toEqual(['b', 'c'].map((value) => [...named(value), discrete('ssd', 2)]));
+      const late = aTask({ id: 'o3', service: other, slot: 3, ...(global && { node: 'n1', state: 'pending' }) });
+      store.apply(store.index + 1, { now: env.now, changes: [{ op: 'create', table: 'tasks', object: late }] });
+      run(store);
+      expect(store.view().get('tasks', 'o3')).not.toHaveProperty('AssignedGenericResources');
+      store.apply(store.index + 1, { now: env.now, changes: [{ op: 'remove', table: 'tasks', id: 'o1' }] });
+      run(store);
+      expect(store.view().get('tasks', 'o3')?.AssignedGenericResources).toEqual(named('a'));
+    },
+  );
+
+  it('are not spoken of where none are wanted', () => {
+    const web = aService({ id: 'web' });
+    const store = aStore({ nodes: [aNode({ generic: named('a') })], services: [web], tasks: tasksOf(web, 1) });
+    run(store);
+    expect(got(store, web)).toEqual([undefined]);
+  });
+});

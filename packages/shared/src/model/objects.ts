@@ -2,6 +2,7 @@ import type {
   ClusterSpec,
   Driver,
   EndpointSpec,
+  GenericResource,
   NetworkSpec,
   NodeSpec,
   Platform,
@@ -245,6 +246,8 @@ export interface Task extends Meta {
   readonly Ports?: readonly PortConfig[];
   /** Ours: the cluster's default log driver, where the spec names none. Writer: the task allocator, new -> pending. */
   readonly LogDriver?: Driver;
+  /** Writer: the scheduler. What it got of the generic resources of its node; `GenericResources` where the API shows it. */
+  readonly AssignedGenericResources?: readonly GenericResource[];
   /** Writer: the task allocator, new -> pending. Addresses as `10.0.1.5/24`. */
   readonly NetworksAttachments?: readonly NetworkAttachment[];
   /** Ours: the predecessor's restarts carried on, so that a new leader knows them. Times in ms. `rejected`: so many before this one in a row. */

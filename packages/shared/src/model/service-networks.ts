@@ -19,7 +19,10 @@ export function checkAttachments(spec: ServiceSpec): void {
       throw invalid(`Service cannot be explicitly attached to the ingress network "${target}"`);
     }
     if (Object.keys(options ?? {}).length > 0) {
-      throw new ClusterError('unimplemented', 'driver options of a network attachment are not supported yet');
+      throw new ClusterError(
+        'unimplemented',
+        'DriverOpts: driver options of a network attachment are not supported yet',
+      );
     }
     for (const alias of aliases) {
       if (!/^[a-zA-Z0-9_](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9_])?$/.test(alias) || alias.length > 253) {

@@ -112,10 +112,10 @@ describe('completeServiceSpec', () => {
       "invalid-argument: unknown label 'swarmctl.drain-timeot': the prefix swarmctl. is reserved; did you mean 'swarmctl.drain-timeout'?",
     ],
     [spec({}, { Isolation: 'hyperv' }), `${wrong}ContainerSpec: Isolation 'hyperv' is for Windows only`],
-    [spec({}, {}, { PluginSpec: {} }), 'unimplemented: plugin tasks are not supported yet'],
+    [spec({}, {}, { PluginSpec: {} }), 'unimplemented: TaskTemplate.PluginSpec: plugin tasks are not supported yet'],
     [
       spec({}, {}, { NetworkAttachmentSpec: { ContainerID: 'c' } }),
-      'unimplemented: network attachment tasks are not supported yet',
+      'unimplemented: TaskTemplate.NetworkAttachmentSpec: network attachment tasks are not supported yet',
     ],
     [
       spec({}, { Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', TmpfsOptions: { SizeBytes: 1 } }] }),
@@ -265,7 +265,7 @@ describe('services on networks', () => {
     [on({}), `${wrong}network attachment: the target must be provided`],
     [
       on({ Target: 'n', DriverOpts: { a: 'b' } }),
-      'unimplemented: driver options of a network attachment are not supported yet',
+      'unimplemented: DriverOpts: driver options of a network attachment are not supported yet',
     ],
     [on({ Target: 'n', Aliases: ['a b'] }), `${wrong}network alias 'a b' is not a name that can be asked for`],
     [

@@ -2,6 +2,7 @@ import { ClusterError } from '../kit/errors.ts';
 import { parseConstraints } from './constraints.ts';
 import { isJobMode } from './defaults.ts';
 import { isImageReference } from './image.ts';
+import { parseIp } from './ip.ts';
 import {
   checkReservedLabels,
   labelNamed,
@@ -15,6 +16,7 @@ import type { Service } from './objects.ts';
 import { checkPayloadReferences } from './payload-references.ts';
 import { unsupportedByProcess } from './process-support.ts';
 import { type ProxyLabelName, proxyLabels } from './proxy-options.ts';
+import { checkResources } from './resource-rules.ts';
 import { checkAttachments } from './service-networks.ts';
 import type { ContainerSpec, EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
 
@@ -27,11 +29,12 @@ const notYet = (what: string) => new ClusterError('unimplemented', `${what} are 
 
 /** What is understood but not there yet, here alone: an option that is accepted works. Whoever builds one takes its line out. */
 const absentFeatures: readonly { readonly what: string; readonly asked: (spec: ServiceSpec) => unknown }[] = [
-  { what: 'plugin tasks', asked: (spec) => spec.TaskTemplate?.PluginSpec },
-  { what: 'network attachment tasks', asked: (spec) => spec.TaskTemplate?.NetworkAttachmentSpec },
+  { what: 'TaskTemplate.PluginSpec: plugin tasks', asked: (spec) => spec.TaskTemplate?.PluginSpec },
+  {
+    what: 'TaskTemplate.NetworkAttachmentSpec: network attachment tasks',
+    asked: (spec) => spec.TaskTemplate?.NetworkAttachmentSpec,
+  },
 ];
-
-const minimumMemory = 4 * 1024 * 1024;
 
 /** Checks a normalised spec and returns it with the defaults that are stored. Throws ClusterError; changes nothing. */
 export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
@@ -226,6 +229,14 @@ function checkContainer(template: TaskSpec): void {
     targets.add(mount.Target ?? '');
   }
   checkPrivileges(container);
+  for (const line of container.Hosts ?? []) {
+    const [address = '', name] = line.trim().split(/\s+/);
+    if (name === undefined || (address !== 'host-gateway' && !parseIp(address)))
+      throw invalid(`ContainerSpec: Hosts must be lines such as '10.0.0.1 name', not '${line}'`);
+  }
+  for (const { Name: name } of container.Ulimits ?? []) {
+    if (!name) throw invalid('ContainerSpec: Ulimits must have a Name, such as nofile');
+  }
   checkPayloadReferences(container);
   const health = container.Healthcheck;
   for (const [name, value] of Object.entries({
@@ -291,20 +302,6 @@ function checkMount(mount: Mount): void {
   if (type === 'tmpfs' && mount.Source) throw invalid('ContainerSpec: invalid tmpfs source, source must be empty');
   if (!mount.Target.startsWith('/')) {
     throw invalid(`ContainerSpec: invalid mount target, must be an absolute path: ${mount.Target}`);
-  }
-}
-
-function checkResources(template: TaskSpec): void {
-  const { Limits: limits, Reservations: reservations } = template.Resources ?? {};
-  for (const memory of [limits?.MemoryBytes, reservations?.MemoryBytes]) {
-    if (memory !== undefined && memory !== 0 && memory < minimumMemory) {
-      throw invalid(`invalid memory value ${memory}: Must be at least 4MiB`);
-    }
-  }
-  for (const cpus of [limits?.NanoCPUs, reservations?.NanoCPUs]) {
-    if (cpus !== undefined && cpus !== 0 && cpus < 1_000_000) {
-      throw invalid(`invalid cpu value ${cpus / 1e9}: Must be at least 0.001`);
-    }
   }
 }
 

@@ -182,6 +182,17 @@ describe('what a container is made from', () => {
     expect(host({}, { Resources: { SwapBytes: -1 } })).toMatchObject({ MemorySwap: -1 });
   });
 
+  it('the generic resources that a task got are in its environment', () => {
+    const AssignedGenericResources = [
+      ...['a', 'b'].map((Value) => ({ NamedResourceSpec: { Kind: 'gpu', Value } })),
+      { DiscreteResourceSpec: { Kind: 'SSD', Value: 3 } },
+    ];
+    const task = { ...makeTask({ node, container: { Image: 'web:1', Env: ['A=1'] } }, ''), AssignedGenericResources };
+    expect(containerConfig(task, node).Env).toEqual(
+      expect.arrayContaining(['A=1', 'DOCKER_RESOURCE_GPU=a,b', 'DOCKER_RESOURCE_SSD=3']),
+    );
+  });
+
   it('labels reach beyond it', () => {
     const task = makeTask({ node, container: {} }, '', {});
     const labels = (values: Record<string, string>) =>

@@ -35,7 +35,7 @@ export function containerConfig(
     name: taskName(task),
     Image: spec.Image,
     ...command(spec),
-    Env: spec.Env,
+    Env: environment(task, spec),
     WorkingDir: spec.Dir,
     User: spec.User,
     Hostname: spec.Hostname,
@@ -52,6 +52,17 @@ export function containerConfig(
     },
     NetworkingConfig: network?.networking,
   });
+}
+
+/** With the generic resources that the task got, as Swarm's tasks find them: `DOCKER_RESOURCE_GPU=uuid1,uuid2`. */
+function environment({ AssignedGenericResources: assigned = [] }: Task, { Env }: ContainerSpec): string[] | undefined {
+  const values = new Map<string, (string | number)[]>();
+  for (const { NamedResourceSpec, DiscreteResourceSpec } of assigned) {
+    const { Kind = '', Value = '' } = NamedResourceSpec ?? DiscreteResourceSpec ?? {};
+    const name = `DOCKER_RESOURCE_${Kind.toUpperCase()}`;
+    values.set(name, [...(values.get(name) ?? []), Value]);
+  }
+  return values.size > 0 ? [...(Env ?? []), ...[...values].map(([name, all]) => `${name}=${all.join()}`)] : Env;
 }
 
 /** The engine has no ports to bind: it listens on the node itself, or nowhere. */

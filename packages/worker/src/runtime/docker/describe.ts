@@ -1,4 +1,5 @@
 import { arch, cpus, totalmem } from 'node:os';
+import type { GenericResource } from '@swarmctl/shared/model';
 import { offer, type Reserved } from '../offer.ts';
 import { machine } from '../template.ts';
 import type { Runtime } from '../types.ts';
@@ -17,6 +18,8 @@ export interface EngineInfo {
   readonly Labels?: readonly string[] | null;
   /** `name=userns`, `name=rootless`, ... */
   readonly SecurityOptions?: readonly string[] | null;
+  /** Of the engine's `node-generic-resources`. */
+  readonly GenericResources?: readonly GenericResource[] | null;
   readonly Plugins?: Readonly<Record<string, readonly string[] | null>>;
 }
 
@@ -30,7 +33,10 @@ export function describeEngine(info: EngineInfo, reserved: Reserved): Descriptio
   });
   return {
     Platform: { Architecture: info.Architecture, OS: info.OSType },
-    Resources: offer(info.NCPU * 1e9, info.MemTotal, reserved),
+    Resources: {
+      ...offer(info.NCPU * 1e9, info.MemTotal, reserved),
+      ...(info.GenericResources?.length && { GenericResources: [...info.GenericResources] }),
+    },
     Engine: {
       EngineVersion: info.ServerVersion,
       ...(labels.length > 0 && { Labels: Object.fromEntries(labels) }),

@@ -111,10 +111,15 @@ it('a node is described less what is reserved', () => {
     ServerVersion: '20.10.24',
     Labels: ['zone=a=b', 'bare'],
     Plugins: { Volume: ['local'], Log: ['json-file'], Authorization: null },
+    GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }],
   };
   expect(describeEngine(info, { reservedNanoCpus: 1e9, reservedMemoryBytes: 3e9 })).toEqual({
     Platform: { Architecture: 'x86_64', OS: 'linux' },
-    Resources: { NanoCPUs: 3e9, MemoryBytes: 5e9 },
+    Resources: {
+      NanoCPUs: 3e9,
+      MemoryBytes: 5e9,
+      GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }],
+    },
     Engine: {
       EngineVersion: '20.10.24',
       Labels: { zone: 'a=b', bare: '' },
