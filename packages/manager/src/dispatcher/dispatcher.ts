@@ -72,7 +72,7 @@ export class Dispatcher {
     this.#payloads = new PayloadTracker(alsoNeeded);
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
     this.#writer = new Writer({ store, proposer, clock, log, nodeChange });
-    this.#logs = new LogHub({ view: () => store.view(), sessionOf: (id) => this.#openSession(id), newId });
+    this.#logs = new LogHub({ view: () => store.view(), sessionOf: (id) => this.#openSession(id), newId, clock });
     this.#events = {
       hello: (session, hello) => this.#hello(session, hello),
       message: (session, message) => this.#message(session, message),
@@ -385,6 +385,7 @@ export class Dispatcher {
     });
     session.send({ type: 'managers', managers: managers() });
     this.#sendAll(session);
+    this.#logs.opened(session);
     log.info({ node: nodeId, session: session.id, tasks: session.shown.size }, 'agent connected');
   }
 

@@ -1,4 +1,4 @@
-import { settle } from '@swarmctl/shared/kit';
+import { ManualClock, settle } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import { type LogOptions, logsWindow, type ManagerMessage } from '@swarmctl/shared/wire';
 import { expect, test } from 'vitest';
@@ -11,15 +11,20 @@ const web = aService({ name: 'web' });
 const task = (id: string, words: TaskWords = {}) => aTask({ id, service: web, ...words });
 const all = { stdout: true, stderr: true };
 
+/** Lines are as late as their first letter. */
+const timeOf = (text: string) => `2026-01-01T00:00:00.0000000${text.charCodeAt(0)}Z`;
+
 /** A hub over a store; sessions only write down what they are to send. */
 function world(tasks: Parameters<typeof aStore>[0] = {}) {
   const store = aStore({ services: [web], ...tasks });
   const sessions = new Map<string, { session: Session; sent: ManagerMessage[] }>();
+  const clock = new ManualClock();
   let ids = 0;
   const hub = new LogHub({
     view: () => store.view(),
     sessionOf: (nodeId) => sessions.get(nodeId)?.session,
     newId: () => `part${++ids}`,
+    clock,
   });
   store.watch((events, view) => hub.changed(events, view));
   const connect = (nodeId: string) => {
@@ -42,8 +47,8 @@ function world(tasks: Parameters<typeof aStore>[0] = {}) {
     return { entries, done, abort };
   };
   const say = (session: Session, part: string, taskId: string, text: string) =>
-    hub.lines(session, part, [{ taskId, stream: 'stdout', time: 'T', line: Buffer.from(text) }]);
-  return { hub, store, connect, apply, read, say };
+    hub.lines(session, part, [{ taskId, stream: 'stdout', time: timeOf(text), line: Buffer.from(text) }]);
+  return { hub, clock, store, connect, apply, read, say };
 }
 
 const asked = (sent: readonly ManagerMessage[]) =>
@@ -145,4 +150,68 @@ test('a manager that leads no more ends its followers, so that they ask the next
   hub.drop(session);
   expect(await done).toBe('ended');
   expect(entries).toEqual([expect.stringContaining('the connection to node n1 was lost')]);
+});
+
+test('who follows goes on where it broke off when a node is back: no line is lost, none comes twice', async () => {
+  const { hub, connect, read, say } = world({
+    tasks: [task('t1', { node: 'n1' }), task('t2', { node: 'n1', slot: 2 }), task('t3', { node: 'n2', slot: 3 })],
+  });
+  const { session } = connect('n1');
+  const { entries, done, abort } = read({ serviceId: web.ID }, { ...all, follow: true, tail: 5 });
+  await settle();
+  say(session, 'part1', 't1', 'a');
+  say(session, 'part1', 't1', 'b');
+  hub.drop(session);
+  const again = connect('n1');
+  hub.opened(again.session);
+  expect(again.sent.map((message) => message.type === 'logs-subscribe' && [message.taskIds, message.options])).toEqual([
+    [['t1'], { ...all, follow: true, since: '1767225599.000000098' }],
+    [['t2'], { ...all, follow: true, tail: 5 }],
+  ]);
+  for (const text of ['a', 'b', 'c']) say(again.session, 'part2', 't1', text);
+  say(again.session, 'part3', 't2', 'a');
+  const late = connect('n2');
+  hub.opened(late.session);
+  say(late.session, 'part4', 't3', 'a');
+  await settle();
+  expect(entries.filter((entry) => !entry.startsWith('warning'))).toEqual(['t1 a', 't1 b', 't1 c', 't2 a', 't3 a']);
+  expect(entries.filter((entry) => entry.startsWith('warning'))).toHaveLength(2);
+  abort.abort();
+  await done;
+});
+
+test('a node that is away is waited for by followers alone, as long as its task is known', async () => {
+  const { hub, connect, apply, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const once = read({ taskId: 't1' }, { ...all, follow: false });
+  const followed = read({ taskId: 't1' }, { ...all, follow: true });
+  expect(await once.done).toBe('ended');
+  await settle();
+  apply({ op: 'remove', table: 'tasks', id: 't1' });
+  expect(await followed.done).toBe('ended');
+  const { session, sent } = connect('n1');
+  hub.opened(session);
+  expect(sent).toEqual([]);
+});
+
+test('who follows until some time ends then, whoever is away', async () => {
+  const { clock, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const until = `${(clock.now() + 10_000) / 1000}`;
+  const { done } = read({ serviceId: web.ID }, { ...all, follow: true, until });
+  await clock.advance(12_000);
+  expect(await done).toBe('ended');
+});
+
+test('a node that opens its next session before the last has ended is asked there', async () => {
+  const { hub, connect, read, say } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const { session } = connect('n1');
+  const { entries, done, abort } = read({ taskId: 't1' }, { ...all, follow: true });
+  await settle();
+  const next = connect('n1');
+  hub.opened(next.session);
+  hub.drop(session);
+  say(next.session, 'part2', 't1', 'a');
+  await settle();
+  expect(entries.at(-1)).toBe('t1 a');
+  abort.abort();
+  await done;
 });

@@ -1,12 +1,14 @@
-import { Bell, type NewId } from '@swarmctl/shared/kit';
-import { isAfter, type StoreEvent, type Task } from '@swarmctl/shared/model';
+import { Bell, type Clock, type NewId } from '@swarmctl/shared/kit';
+import { isAfter, parseMoment, type StoreEvent, type Task, toMs, toUnixTime } from '@swarmctl/shared/model';
 import { type LogLine, type LogOptions, logsWindow } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
+import { LogProgress } from './log-progress.ts';
 import type { Session } from './session.ts';
 import type { LogEntry, LogSubject } from './types.ts';
 
 // Logs of tasks from the nodes that hold them, merged as they come. An agent sends on only when what it sent was taken, so that a slow
-// reader slows its sources and fills no memory. Who follows a service is given the tasks that it gets later, too.
+// reader slows its sources and fills no memory. Who follows a service is given the tasks that it gets later, too; and when a node is away for
+// a while, its tasks' logs go on where they broke off.
 
 interface Chunk {
   readonly part: string;
@@ -21,8 +23,7 @@ interface Notice {
 /** What a node was asked for. */
 interface Part {
   readonly session: Session;
-  /** One of its tasks. */
-  readonly taskId: string;
+  readonly taskIds: readonly string[];
 }
 
 interface Feed {
@@ -33,6 +34,14 @@ interface Feed {
   readonly parts: Map<string, Part>;
   /** Tasks that were asked for. */
   readonly asked: Set<string>;
+  /** Followed: how far the log of each task was read. */
+  readonly progress: Map<string, LogProgress>;
+  /** Followed: nodes of tasks whose logs go on when they are back. */
+  readonly away: Map<string, string>;
+  /** When it was asked for; ms since the epoch. */
+  readonly begun: number;
+  /** The time has come that it was to end at. */
+  over: boolean;
   readonly bell: Bell;
 }
 
@@ -40,7 +49,13 @@ export interface LogHubModules {
   readonly view: () => View;
   readonly sessionOf: (nodeId: string) => Session | undefined;
   readonly newId: NewId;
+  readonly clock: Clock;
 }
+
+/** After the end of what is followed, for the agents to come to their own. */
+const overdueMs = 2_000;
+/** Of a timer. */
+const longestMs = 2 ** 31 - 1;
 
 const incomplete = (taskId: string, reason: string): Notice => ({
   taskId,
@@ -62,9 +77,10 @@ export class LogHub {
 
   /** Ends with the signal, or when every source has; followed, when there can be no more sources as well. */
   async *subscribe(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogEntry> {
-    const bell = new Bell();
-    const feed: Feed = { subject, options, queue: [], parts: new Map(), asked: new Set(), bell };
+    const feed = this.#newFeed(subject, options);
+    const { bell } = feed;
     const stop = () => bell.ring();
+    const deadline = this.#deadline(feed);
     signal.addEventListener('abort', stop);
     this.#feeds.add(feed);
     try {
@@ -76,10 +92,11 @@ export class LogHub {
         else if (next) {
           yield* next.lines;
           feed.parts.get(next.part)?.session.send({ type: 'logs-ack', subscription: next.part, count: 1 });
-        } else if (feed.parts.size === 0 && !(options.follow && this.#mayGrow(feed))) return;
+        } else if (feed.parts.size === 0 && !this.#mayGoOn(feed)) return;
         else await bell.wait();
       }
     } finally {
+      deadline?.cancel();
       signal.removeEventListener('abort', stop);
       this.#feeds.delete(feed);
       for (const [part, { session }] of feed.parts) {
@@ -87,6 +104,23 @@ export class LogHub {
         session.send({ type: 'logs-unsubscribe', subscription: part });
       }
     }
+  }
+
+  #newFeed(subject: LogSubject, options: LogOptions): Feed {
+    const parts = { queue: [], parts: new Map(), asked: new Set<string>(), progress: new Map(), away: new Map() };
+    return { subject, options, ...parts, begun: this.#modules.clock.now(), over: false, bell: new Bell() };
+  }
+
+  /** Agents end what they were asked for by themselves; no later task is waited for. */
+  #deadline(feed: Feed) {
+    const { follow, until } = feed.options;
+    const moment = follow && until !== undefined ? parseMoment(until, 0, 'utc') : undefined;
+    if (moment === undefined) return undefined;
+    const ms = Math.max(0, toMs(moment) - feed.begun) + overdueMs;
+    return this.#modules.clock.after(Math.min(ms, longestMs), () => {
+      feed.over = true;
+      feed.bell.ring();
+    });
   }
 
   #open(feed: Feed, tasks: readonly Task[], options: LogOptions): void {
@@ -99,22 +133,48 @@ export class LogHub {
     for (const [nodeId, taskIds] of byNode) {
       const [taskId = ''] = taskIds;
       const session = this.#modules.sessionOf(nodeId);
-      if (session) {
-        const part = this.#modules.newId();
-        feed.parts.set(part, { session, taskId });
-        this.#feedOf.set(part, feed);
-        session.send({ type: 'logs-subscribe', subscription: part, taskIds, options });
-      } else feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
+      if (session) this.#ask(feed, session, taskIds, options);
+      else {
+        this.#awaits(feed, taskIds, nodeId);
+        feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
+      }
     }
     feed.bell.ring();
+  }
+
+  #ask(feed: Feed, session: Session, taskIds: readonly string[], options: LogOptions): void {
+    const part = this.#modules.newId();
+    feed.parts.set(part, { session, taskIds });
+    this.#feedOf.set(part, feed);
+    session.send({ type: 'logs-subscribe', subscription: part, taskIds, options });
+  }
+
+  #awaits(feed: Feed, taskIds: readonly string[], nodeId: string): void {
+    if (feed.options.follow) for (const taskId of taskIds) feed.away.set(taskId, nodeId);
+  }
+
+  /** A node is back: the logs of its tasks go on where they broke off. */
+  opened(session: Session): void {
+    for (const feed of this.#feeds) {
+      for (const [taskId, nodeId] of feed.away) {
+        if (nodeId !== session.nodeId) continue;
+        feed.away.delete(taskId);
+        const progress = feed.progress.get(taskId);
+        // Nothing came of it yet: as at first, but what was new then has to come.
+        const fresh = feed.options.tail === 0 ? since(feed) : feed.options;
+        this.#ask(feed, session, [taskId], progress ? progress.goOn(feed.options) : fresh);
+      }
+    }
   }
 
   /** The state has changed: followers get the tasks that are new to them, and learn that there will be none. */
   changed(events: readonly StoreEvent[] | 'reset', view: View): void {
     for (const feed of this.#feeds) {
       if (!feed.options.follow) continue;
-      if (events === 'reset') this.#open(feed, tasksOf(feed.subject, view).filter(isNewTo(feed)), later(feed));
-      else this.#follow(feed, events);
+      if (events === 'reset') {
+        for (const taskId of feed.away.keys()) if (!view.get('tasks', taskId)) feed.away.delete(taskId);
+        this.#open(feed, tasksOf(feed.subject, view).filter(isNewTo(feed)), later(feed));
+      } else this.#follow(feed, events);
     }
   }
 
@@ -124,6 +184,8 @@ export class LogHub {
       if (event.table === 'services' && event.op === 'remove') feed.bell.ring();
       if (event.table !== 'tasks') continue;
       if (event.op === 'remove') {
+        feed.away.delete(event.id);
+        feed.progress.delete(event.id);
         if (feed.asked.delete(event.id) || concerns(feed.subject, event.before)) feed.bell.ring();
       } else if (event.after && concerns(feed.subject, event.after) && isNewTo(feed)(event.after)) {
         tasks.push(event.after);
@@ -132,9 +194,11 @@ export class LogHub {
     if (tasks.length > 0) this.#open(feed, tasks, later(feed));
   }
 
-  #mayGrow({ subject, asked }: Feed): boolean {
+  /** Of what has no open part: there may be more to come. */
+  #mayGoOn({ subject, options, asked, away, over }: Feed): boolean {
+    if (!options.follow || this.#closed || over) return false;
+    if (away.size > 0) return true;
     const view = this.#modules.view();
-    if (this.#closed) return false;
     if ('serviceId' in subject) return view.get('services', subject.serviceId) !== undefined;
     return !asked.has(subject.taskId) && view.get('tasks', subject.taskId) !== undefined;
   }
@@ -150,7 +214,8 @@ export class LogHub {
     if (feed?.parts.get(part)?.session !== session) return;
     const waiting = feed.queue.filter((item) => 'part' in item && item.part === part).length;
     if (waiting > 2 * logsWindow) throw new Error('more log lines were sent than were asked for');
-    feed.queue.push({ part, lines });
+    // One without new lines is to be acknowledged, too.
+    feed.queue.push({ part, lines: feed.options.follow ? lines.filter((line) => isNewLine(feed, line)) : lines });
     feed.bell.ring();
   }
 
@@ -160,7 +225,7 @@ export class LogHub {
     if (!feed || own?.session !== session) return;
     feed.parts.delete(part);
     this.#feedOf.delete(part);
-    if (error !== undefined) feed.queue.push(incomplete(own.taskId, error));
+    if (error !== undefined) feed.queue.push(incomplete(own.taskIds[0] ?? '', error));
     feed.bell.ring();
   }
 
@@ -168,20 +233,36 @@ export class LogHub {
   drop(session: Session): void {
     for (const feed of this.#feeds) {
       const lost = [...feed.parts].filter(([, own]) => own.session === session);
-      for (const [part] of lost) {
+      for (const [part, { taskIds }] of lost) {
         feed.parts.delete(part);
         this.#feedOf.delete(part);
+        this.#awaits(
+          feed,
+          taskIds.filter((taskId) => feed.asked.has(taskId)),
+          session.nodeId,
+        );
       }
       const [first] = lost;
       if (!first) continue;
-      feed.queue.push(incomplete(first[1].taskId, `the connection to node ${session.nodeId} was lost`));
+      feed.queue.push(incomplete(first[1].taskIds[0] ?? '', `the connection to node ${session.nodeId} was lost`));
       feed.bell.ring();
     }
+    // The node may have opened its next one before this ended.
+    const next = this.#modules.sessionOf(session.nodeId);
+    if (next && next !== session) this.opened(next);
   }
 }
 
 /** What comes later is wanted from its first line. */
 const later = ({ options: { tail: _, ...options } }: Feed): LogOptions => options;
+
+const since = (feed: Feed): LogOptions => ({ ...later(feed), since: toUnixTime(BigInt(feed.begun) * 1_000_000n) });
+
+function isNewLine(feed: Feed, line: LogLine): boolean {
+  const progress = feed.progress.get(line.taskId) ?? new LogProgress();
+  feed.progress.set(line.taskId, progress);
+  return progress.isNew(line);
+}
 
 const isNewTo =
   (feed: Feed) =>
