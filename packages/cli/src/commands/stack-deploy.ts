@@ -12,6 +12,7 @@ import { apply } from '../stack/apply.ts';
 import { readCurrent } from '../stack/current.ts';
 import { showDifference } from '../stack/diff.ts';
 import { type Plan, planOf, type ServicePlan } from '../stack/plan.ts';
+import { type ResolveWish, resolved, resolveWishes } from '../stack/resolve.ts';
 import { waitForServices } from '../stack/wait.ts';
 import { standardInput } from './payload.ts';
 import type { Args } from './types.ts';
@@ -23,11 +24,15 @@ export async function deploy(args: Args, shell: Shell): Promise<void> {
   const wrong = wrongStackName(name);
   if (wrong) throw new ClusterError('invalid-argument', wrong);
   const [isWaiting, isDry] = [waits(args), args.flag('dry-run')];
+  const wish = resolveWish(args);
   const { stack, warnings } = read(args, shell, name);
   if (!isWaiting && !isDry) refuseConditions(stack);
   for (const warning of warnings) shell.err(`${warning}\n`);
   const client = shell.client();
-  const plan = planOf(stack, await readCurrent(client, stack), { prune: args.flag('prune') });
+  const current = await readCurrent(client, stack);
+  const withAuth = args.flag('with-registry-auth');
+  const pinned = await resolved(stack, current.services, { wish, withAuth, shell });
+  const plan = planOf(pinned, current, { prune: args.flag('prune') });
   if (isDry) {
     shell.out(showPlan(plan));
     return;
@@ -37,7 +42,7 @@ export async function deploy(args: Args, shell: Shell): Promise<void> {
     client,
     say: (line) => shell.out(`${line}\n`),
     warn: (line) => shell.err(`warning: ${line}\n`),
-    headers: (image) => (args.flag('with-registry-auth') ? registryAuthHeader(image, shell.env) : {}),
+    headers: (image) => (withAuth ? registryAuthHeader(image, shell.env) : {}),
     ready: async (service, made) => {
       const awaited = awaitedBy(service, made);
       if (awaited.length > 0) await refuseFailed(service, await waitForServices(name, awaited, modules));
@@ -55,6 +60,14 @@ export async function config(args: Args, shell: Shell): Promise<void> {
   const { project, warnings } = read(args, shell, 'stack');
   for (const warning of warnings) shell.err(`${warning}\n`);
   shell.out(printed(project.file));
+}
+
+function resolveWish(args: Args): ResolveWish {
+  const given = args.text('resolve-image') ?? 'always';
+  const wish = resolveWishes.find((one) => one === given);
+  if (wish) return wish;
+  const message = `--resolve-image: expected one of ${resolveWishes.join(', ')}, not '${given}'`;
+  throw new ClusterError('invalid-argument', message);
 }
 
 function waits(args: Args): boolean {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { completeServiceSpec } from '@swarmctl/shared/model';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { run } from '../main.ts';
 
@@ -30,7 +31,9 @@ beforeAll(async () => {
         body: body === '' ? undefined : JSON.parse(body),
         auth,
       });
-      const [status, answer] = answers[`${method} ${url.slice('/v1.50'.length).split('?')[0]}`] ?? [200, []];
+      const [status, answer] =
+        answers[`${method} ${url.slice('/v1.50'.length).split('?')[0]}`] ??
+        (url.includes('/distribution/') ? [404, { message: 'manifest unknown' }] : [200, []]);
       response.writeHead(status).end(JSON.stringify(answer));
     });
   });
@@ -74,7 +77,7 @@ test('deploy makes networks, then secrets, then services that name them by id', 
     'POST /secrets/create': [201, { ID: 'p1' }],
     'POST /services/create': [201, { ID: 'w1', Warnings: ['careful'] }],
   };
-  expect(await swarmctl('stack', 'deploy', '-c', fileOf(small), 's')).toEqual({
+  expect(await swarmctl('stack', 'deploy', '--resolve-image', 'never', '-c', fileOf(small), 's')).toEqual({
     status: 0,
     out: 'Creating network s_default\nCreating secret s_p\nCreating service s_web\n',
     err: 'warning: network s_default: mind the gap\nwarning: service s_web: careful',
@@ -119,8 +122,49 @@ test('a spec that only the cluster touched meanwhile is written all the same, on
   expect((await swarmctl('stack', 'deploy', '-c', file, 's')).status).toBe(0);
   expect(writes()).toEqual(['POST /services/w1/update?version=7']);
   answers['GET /services/w1'] = [200, stored(8, 'web:9')];
-  expect(await swarmctl('stack', 'deploy', '-c', file, 's')).toMatchObject({
+  expect(await swarmctl('stack', 'deploy', '--resolve-image', 'never', '-c', file, 's')).toMatchObject({
     ...{ status: 1, err: 'service s_web was changed by somebody else meanwhile; deploy again' },
+  });
+});
+
+test('images are pinned as their registries have them: always, when they are others in the file, or never', async () => {
+  const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
+  const file = fileOf('services: {web: {image: "web:1", network_mode: none, platform: linux/arm64}}');
+  const wished = (wish: string) => swarmctl('stack', 'deploy', '--resolve-image', wish, '-c', file, 's');
+  const sent = () => requests.findLast(({ method }) => method === 'POST')?.body as never;
+  const asked = () => requests.some(({ url }) => url.startsWith('/distribution/'));
+  const registry = (letter: string) => {
+    const Platforms = [{ architecture: 'amd64', os: 'linux' }];
+    answers['GET /distribution/web:1/json'] = [200, { Descriptor: { digest: digest(letter) }, Platforms }];
+    requests = [];
+  };
+  const image = (name: string) => ({ TaskTemplate: { ContainerSpec: { Image: name } } });
+  answers = { 'POST /services/create': [201, { ID: 'w1' }], 'POST /services/w1/update': [200, { Warnings: null }] };
+
+  registry('a');
+  await wished('never');
+  expect([asked(), sent()]).toMatchObject([false, image('web:1')]);
+  registry('a');
+  await wished('changed');
+  expect(sent()).toMatchObject({
+    TaskTemplate: {
+      ContainerSpec: { Image: `web:1@${digest('a')}` },
+      Placement: { Platforms: [{ Architecture: 'arm64', OS: 'linux' }] },
+    },
+  });
+  const stored = { ID: 'w1', Version: { Index: 5 }, Endpoint: {}, Spec: completeServiceSpec(sent()) };
+  answers['GET /services'] = [200, [stored]];
+  answers['GET /services/w1'] = [200, stored];
+
+  registry('b');
+  expect([(await wished('changed')).out, asked()]).toEqual(['Service s_web stays as it is\n', false]);
+  expect((await wished('always')).out).toContain('Updating service s_web');
+  expect(sent()).toMatchObject(image(`web:1@${digest('b')}`));
+
+  delete answers['GET /distribution/web:1/json'];
+  expect(await wished('always')).toMatchObject({
+    out: 'Service s_web stays as it is\n',
+    err: expect.stringContaining('image web:1 could not be accessed on a registry to record its digest'),
   });
 });
 
@@ -190,6 +234,11 @@ test.each([
   [['stack', 'deploy', '-c', 'nosuch.yaml', 'x'], 125, 'cannot read nosuch.yaml: there is no such file'],
   [['stack', 'deploy', '-c', 'x', '--wait', '--detach', 'x'], 125, '--wait and --detach: leave one of them out'],
   [['stack', 'deploy', '-c', 'x', 'a/b'], 125, "invalid stack name 'a/b'"],
+  [
+    ['stack', 'deploy', '-c', '/dev/null', '--resolve-image', 'often', 'x'],
+    125,
+    "--resolve-image: expected one of always, changed, never, not 'often'",
+  ],
   [['stack', 'deploy', '--prun', '-c', 'x', 'y'], 125, 'unknown flag: --prun; did you mean --prune?'],
   [['stack', 'depoly'], 125, "unknown command 'depoly'; did you mean 'deploy'?"],
 ])('%j', async (argv, status, message) => {

@@ -112,6 +112,10 @@ export const stackCommands: readonly Command[] = [
       waitOptions(fileOptions(yargs), 'all services have converged; fail when one does not')
         .option('prune', { type: 'boolean', describe: 'Remove what the files no longer have' })
         .option('dry-run', { type: 'boolean', describe: 'Show what would be done, and do nothing' })
+        .option('resolve-image', {
+          type: 'string',
+          describe: 'When to pin images to what their registries have: always, changed or never (always)',
+        })
         .option('with-registry-auth', {
           type: 'boolean',
           describe: "Hand the nodes the credentials of 'docker login' for the registry of each image",

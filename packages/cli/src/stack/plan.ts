@@ -143,7 +143,9 @@ export function updatedSpec(
 ): ServiceSpec {
   const filled = filledSpec(spec, ids, networkId);
   const task = filled.TaskTemplate ?? {};
-  const isSameImage = stored.Labels[imageLabel] === spec.Labels?.[imageLabel];
+  // One that has been pinned anew is no longer as the file has it.
+  const isAsInFile = task.ContainerSpec?.Image === spec.Labels?.[imageLabel];
+  const isSameImage = isAsInFile && stored.Labels[imageLabel] === spec.Labels?.[imageLabel];
   const Image = isSameImage ? stored.TaskTemplate.ContainerSpec?.Image : task.ContainerSpec?.Image;
   const Platforms = task.Placement?.Platforms ?? (isSameImage ? stored.TaskTemplate.Placement?.Platforms : undefined);
   const { ForceUpdate } = stored.TaskTemplate;
