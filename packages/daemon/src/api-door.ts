@@ -1,4 +1,4 @@
-import { constants } from 'node:crypto';
+import { constants, type X509Certificate } from 'node:crypto';
 import { networkInterfaces } from 'node:os';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import {
@@ -13,7 +13,7 @@ import {
   signApiCertificate,
   verifyClientCertificate,
 } from '@swarmctl/shared/kit';
-import type { Cluster } from '@swarmctl/shared/model';
+import { type Cluster, signerOf, trustedRoots, withCrossSigned } from '@swarmctl/shared/model';
 
 // The API over TCP, for clients with a certificate of the cluster's (`swarmctl context export`). It lets a client do everything, so nobody else gets
 // as far as the first byte; a node's certificate is not enough. What it shows itself is certified by the cluster's root for all addresses
@@ -36,7 +36,8 @@ const retryMs = 10_000;
 export class ApiDoor {
   readonly #server: Server;
   readonly #modules: ApiDoorModules;
-  readonly #open = new Set<TLSSocket>();
+  /** With what each showed. */
+  readonly #open = new Map<TLSSocket, readonly X509Certificate[]>();
   #cluster: Cluster | undefined;
   #timer: { cancel(): void } | undefined;
   #closed = false;
@@ -67,12 +68,12 @@ export class ApiDoor {
     return door;
   }
 
-  /** Lets clients of this cluster in. To be called again when its root changes; what was let in by another is cut off. */
+  /** Lets clients of this cluster in. To be called again when its roots change; what was let in by one that is trusted no more is cut off. */
   async serve(cluster: Cluster): Promise<void> {
-    const sameRoot = this.#cluster?.RootCA.Certificate === cluster.RootCA.Certificate;
+    const before = this.#cluster && trustedRoots(this.#cluster.RootCA);
     this.#cluster = cluster;
-    if (sameRoot) return;
-    for (const socket of this.#open) socket.destroy();
+    if (before === trustedRoots(cluster.RootCA)) return;
+    for (const [socket, shown] of this.#open) if (!this.#nameOf(socket, shown)) socket.destroy();
     await this.#renew();
   }
 
@@ -84,13 +85,15 @@ export class ApiDoor {
     if (!cluster) return;
     try {
       const { csr, key } = await createCsr();
-      const root = { certificate: cluster.RootCA.Certificate, key: cluster.RootCA.Key };
+      const { ID: clusterId, RootCA } = cluster;
       const hosts = [...new Set(['localhost', ...names, ...ownAddresses()])];
-      const certificate = await signApiCertificate(root, csr, { clusterId: cluster.ID, nodeId, hosts }, clock.now());
+      const leaf = await signApiCertificate(signerOf(RootCA), csr, { clusterId, nodeId, hosts }, clock.now());
+      // The roots have changed meanwhile: another call certifies.
+      if (this.#cluster && trustedRoots(this.#cluster.RootCA) !== trustedRoots(RootCA)) return;
       this.#server.setSecureContext({
-        cert: certificate,
+        cert: withCrossSigned(leaf, RootCA),
         key,
-        ca: root.certificate,
+        ca: trustedRoots(RootCA),
         minVersion: 'TLSv1.2',
         secureOptions: constants.SSL_OP_NO_TICKET,
       });
@@ -105,25 +108,31 @@ export class ApiDoor {
     this.#closed = true;
     this.#timer?.cancel();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#open) socket.destroy();
+    for (const socket of this.#open.keys()) socket.destroy();
     await closed;
   }
 
-  #accept(socket: TLSSocket): void {
-    const { clock, log, serveApi } = this.#modules;
-    socket.on('error', () => socket.destroy());
-    const shown = chainShownBy(socket);
+  /** Whom the certificate names; undefined for one that may not come in. */
+  #nameOf(socket: TLSSocket, shown: readonly X509Certificate[]): string | undefined {
+    const { clock, log } = this.#modules;
     try {
-      if (!this.#cluster || !shown) throw new ClusterError('unauthenticated', 'no certificate');
+      if (!this.#cluster) throw new ClusterError('unauthenticated', 'no cluster');
       const { ID: clusterId, RootCA } = this.#cluster;
-      const name = verifyClientCertificate(shown, { roots: RootCA.Certificate, clusterId }, clock.now());
-      log.debug({ client: name, from: socket.remoteAddress }, 'client');
+      return verifyClientCertificate(shown, { roots: trustedRoots(RootCA), clusterId }, clock.now());
     } catch (error) {
       log.warn({ error: messageOf(error), from: socket.remoteAddress }, 'a client was refused');
-      socket.destroy();
-      return;
+      return undefined;
     }
-    this.#open.add(socket);
+  }
+
+  #accept(socket: TLSSocket): void {
+    const { log, serveApi } = this.#modules;
+    socket.on('error', () => socket.destroy());
+    const shown = chainShownBy(socket);
+    const name = shown && this.#nameOf(socket, shown);
+    if (!name) return void socket.destroy();
+    log.debug({ client: name, from: socket.remoteAddress }, 'client');
+    this.#open.set(socket, shown);
     socket.once('close', () => this.#open.delete(socket));
     serveApi(socket);
   }

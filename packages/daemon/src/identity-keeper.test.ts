@@ -54,7 +54,7 @@ async function serve(role: () => NodeRole) {
           if (message.type !== 'renew' || !peer) return frames.destroy();
           const name = { nodeId: peer.nodeId, role: role() };
           const signed = await signFor(cluster as Cluster, name, message.csr, clock.now());
-          frames.send({ type: 'renewed', role: role(), ...signed });
+          frames.send({ type: 'renewed', role: role(), revision: 0, ...signed });
           return frames.end();
         });
       },

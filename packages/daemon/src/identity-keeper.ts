@@ -1,14 +1,18 @@
+import { X509Certificate } from 'node:crypto';
 import { certify, type View } from '@swarmctl/manager';
 import {
   type Clock,
+  caDigest,
   createCsr,
   type Identity,
   isClusterError,
+  isOfRoot,
   type Logger,
   messageOf,
   peerOf,
   type Random,
   renewalTime,
+  splitPem,
   type Timer,
 } from '@swarmctl/shared/kit';
 import { askManagers } from './join-client.ts';
@@ -16,7 +20,7 @@ import type { ManagerList } from './manager-list.ts';
 import { writeIdentity } from './state-file.ts';
 import type { Vault } from './vault.ts';
 
-// Keeps the node's certificate fresh: renews it in the middle of its life, and whenever the role changes.
+// Keeps the node's certificate fresh: renews it in the middle of its life, whenever the role changes, and when another root signs from now on.
 
 export interface IdentityKeeperModules {
   readonly managers: ManagerList;
@@ -29,7 +33,10 @@ export interface IdentityKeeperModules {
   readonly log: Logger;
 }
 
-const retryMs = 60_000;
+const firstRetryMs = 1_000;
+const mostRetryMs = 60_000;
+/** How long before its end a root is said to be near it. */
+const rootNearEndMs = 90 * 24 * 3_600_000;
 /** Timers are 32 bits: a longer wait is made of shorter ones. */
 const maxWaitMs = 24 * 3_600_000;
 
@@ -39,6 +46,9 @@ export class IdentityKeeper {
   #identity: Identity;
   #timer: Timer | undefined;
   #renewing: Promise<Identity> | undefined;
+  #retryMs = firstRetryMs;
+  /** The newest roots that were heard of, of the cluster's object of that revision. */
+  #roots: { readonly ca: string; readonly revision: number } | undefined;
   readonly #abort = new AbortController();
 
   constructor(dataDir: string, identity: Identity, modules: IdentityKeeperModules) {
@@ -51,9 +61,43 @@ export class IdentityKeeper {
     return this.#identity;
   }
 
-  /** Renews in time from now on. */
+  /** Renews in time from now on; at once where another root signs than the one that has signed ours. */
   start(): void {
-    this.#schedule(renewalTime(peerOf(this.#identity.certificate), this.#modules.random));
+    const { clock, log, random } = this.#modules;
+    const roots = splitPem(this.#identity.ca);
+    for (const root of roots) {
+      const { validTo } = new X509Certificate(root);
+      if (clock.now() > Date.parse(validTo) - rootNearEndMs)
+        log.warn({ validTo }, 'the root certificate of the cluster is near its end: rotate it');
+    }
+    const isOfSigner = !this.#roots || this.#isOfSigner(this.#roots.ca);
+    this.#schedule(isOfSigner ? renewalTime(peerOf(this.#identity.certificate), random) : clock.now() + this.#retryMs);
+  }
+
+  /**
+   * The roots to trust, the last of which signs, as they are in the cluster's object of that revision. Taken at once where our certificate is of the
+   * signer; otherwise it is renewed first, which brings the roots along: they are trusted as soon as we are trusted by them.
+   */
+  follow(ca: string, revision: number): void {
+    if (this.#abort.signal.aborted || revision < (this.#roots?.revision ?? 0)) return;
+    this.#roots = { ca, revision };
+    if (!this.#isOfSigner(ca)) this.#schedule(this.#modules.clock.now());
+    else if (ca !== this.#identity.ca) this.#take({ ...this.#identity, ca });
+  }
+
+  #isOfSigner(ca: string): boolean {
+    const signer = splitPem(ca).at(-1);
+    return signer !== undefined && isOfRoot(this.#identity.certificate, signer);
+  }
+
+  #take(identity: Identity): void {
+    const [leaf = identity.certificate] = splitPem(identity.certificate);
+    // What leads to another root is shown while somebody may trust that one alone.
+    const certificate = splitPem(identity.ca).length > 1 ? identity.certificate : leaf;
+    this.#identity = { ...identity, certificate };
+    writeIdentity(this.#dataDir, this.#modules.vault, this.#identity);
+    this.#modules.log.info({ roots: splitPem(identity.ca).map(caDigest) }, 'certificate and roots');
+    this.#modules.onChange(this.#identity);
   }
 
   stop(): void {
@@ -71,13 +115,13 @@ export class IdentityKeeper {
 
   async #renew(): Promise<Identity> {
     const { csr, key } = await createCsr();
-    const { role, certificate, ca } = await this.#certified(csr);
+    const { role, certificate, ca, revision } = await this.#certified(csr);
     if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
     const { nodeId, clusterId } = this.#identity;
-    this.#identity = { nodeId, clusterId, role, certificate, key, ca };
-    writeIdentity(this.#dataDir, this.#modules.vault, this.#identity);
+    if (revision >= (this.#roots?.revision ?? 0)) this.#roots = { ca, revision };
+    this.#take({ nodeId, clusterId, role, certificate, key, ca });
     this.#modules.log.info({ role }, 'certificate renewed');
-    this.#modules.onChange(this.#identity);
+    this.#retryMs = firstRetryMs;
     this.start();
     return this.#identity;
   }
@@ -109,7 +153,8 @@ export class IdentityKeeper {
       this.renew().catch((error) => {
         if (this.#abort.signal.aborted) return;
         log.warn({ error: messageOf(error) }, 'cannot renew the certificate');
-        this.#schedule(clock.now() + retryMs);
+        this.#schedule(clock.now() + this.#retryMs);
+        this.#retryMs = Math.min(this.#retryMs * 2, mostRetryMs);
       });
     };
     this.#timer = clock.after(wait, act, { unref: true });

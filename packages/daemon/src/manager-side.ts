@@ -15,6 +15,7 @@ import {
   type Random,
   type Refusal,
 } from '@swarmctl/shared/kit';
+import { trustedRoots } from '@swarmctl/shared/model';
 import type { AgentMessage, ManagerMessage, Peer, Protocol2377 } from '@swarmctl/shared/wire';
 import { ApiDoor } from './api-door.ts';
 import { VaultSealer } from './sealer.ts';
@@ -29,6 +30,8 @@ export interface ManagerSideModules {
   /** Takes over an authorised stream of HTTP. */
   readonly serveApi: (socket: TLSSocket) => void;
   readonly onManagers: (peers: readonly Peer[]) => void;
+  /** The roots to trust, by the state of this manager. */
+  readonly onRoots: (ca: string, revision: number) => void;
   /** The port of the API over TLS, and what clients may call this machine; undefined: none. */
   readonly api: { readonly addr: Address; readonly names: readonly string[] } | undefined;
   readonly clock: Clock;
@@ -133,6 +136,7 @@ export class ManagerSide {
     if (!cluster) return;
     this.#modules.vault.lockWith(cluster.UnlockKey, cluster.Version.Index);
     sealer.rekey();
+    this.#modules.onRoots(trustedRoots(cluster.RootCA), cluster.Version.Index);
     void this.#door?.serve(cluster);
   }
 

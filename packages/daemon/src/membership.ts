@@ -12,6 +12,7 @@ import {
   type NewId,
   parseAddress,
   type Random,
+  tlsInfoOfIdentity,
 } from '@swarmctl/shared/kit';
 import type { NodeRole } from '@swarmctl/shared/model';
 import { hasLog } from 'raft-ts';
@@ -86,7 +87,10 @@ export class Membership {
       managers: this.managers,
       vault,
       view: () => this.manager?.view(),
-      onChange: (identity) => this.#side?.renew(identity),
+      onChange: (identity) => {
+        this.#side?.renew(identity);
+        this.#worker?.redescribe();
+      },
       clock,
       random,
       log,
@@ -97,6 +101,10 @@ export class Membership {
 
   get file(): NodeFile {
     return this.#file;
+  }
+
+  get identity(): Identity {
+    return this.#keeper.current;
   }
 
   get worker(): WorkerHandle | undefined {
@@ -159,12 +167,13 @@ export class Membership {
         nodeId,
         clusterId,
         addr: this.addr,
-        ca: this.#keeper.current.ca,
         labels: this.#labels,
       },
       {
         link: this.#link,
         onRole: (role) => this.#onRole(role),
+        onRoots: (ca, revision) => this.#keeper.follow(ca, revision),
+        tlsInfo: () => tlsInfoOfIdentity(this.#keeper.current),
         onRemoved: (reason) => this.#onRemoved(reason),
         onFatal,
         clock,
@@ -317,6 +326,7 @@ export class Membership {
       vault,
       serveApi,
       onManagers: (peers) => this.managers.update(peers),
+      onRoots: (ca, revision) => this.#keeper.follow(ca, revision),
       api: this.#api(),
       clock,
       random,

@@ -252,7 +252,7 @@ export class LocalNode implements LocalControl {
     const { dataDir } = this.#config;
     try {
       await begin();
-      writeIdentity(dataDir, this.#vault, identity);
+      writeIdentity(dataDir, this.#vault, membership.identity);
       membership.persist();
       await membership.startWorker();
       this.#membership = membership;

@@ -1,5 +1,5 @@
 import type { Clock, Logger, NewId, Random } from '@swarmctl/shared/kit';
-import type { NodeRole } from '@swarmctl/shared/model';
+import type { NodeRole, TlsInfo } from '@swarmctl/shared/model';
 import type { DaemonConfig } from './config.ts';
 import type { DirectLink } from './link.ts';
 
@@ -12,8 +12,6 @@ export interface WorkerOptions {
   readonly clusterId: string;
   /** The host where others reach this node's published ports. */
   readonly addr: string;
-  /** The cluster's root, PEM. */
-  readonly ca: string;
   /** Of the engine, `name=value` each. */
   readonly labels: readonly string[];
 }
@@ -22,6 +20,10 @@ export interface WorkerModules {
   readonly link: DirectLink;
   /** The role that the state gives this node, as a manager tells it. */
   readonly onRole: (role: NodeRole) => void;
+  /** The roots to trust, as a manager tells them. */
+  readonly onRoots: (ca: string, revision: number) => void;
+  /** Of the certificate that this node has now. */
+  readonly tlsInfo: () => TlsInfo | undefined;
   /** A manager says that this node is no longer in the cluster. */
   readonly onRemoved: (reason: string) => void;
   /** The worker cannot go on. */
@@ -42,6 +44,8 @@ export interface WorkerStatus {
 export interface WorkerHandle {
   status(): WorkerStatus;
   relabel(labels: readonly string[]): void;
+  /** The node has another certificate. */
+  redescribe(): void;
   /** Says goodbye for `graceMs`, if that is not 0, and stops; what runs goes on running. */
   stop(graceMs: number): Promise<void>;
   /** Stops for good: ends and removes everything that this node runs for the cluster. */

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { messageOf, tlsInfoOf } from '@swarmctl/shared/kit';
+import { messageOf } from '@swarmctl/shared/kit';
 import { parseIp, type RegistryAuth, type RuntimeName } from '@swarmctl/shared/model';
 import {
   Agent,
@@ -90,7 +90,6 @@ export function workerOf(
   const { config, dataDir, nodeId, addr } = options;
   const { ingress, mesh, tunnel, networks, mounts, payloads, runtime } = parts;
   const { link, clock, random, newId, log } = modules;
-  const tlsInfo = tlsInfoOf(options.ca);
   let labels = labelsOf(options.labels);
   const door = new EngineDoor(
     { engine: config.runtime === 'docker' ? engineAddress(config.dockerHost) : undefined },
@@ -125,7 +124,8 @@ export function workerOf(
       hooks: {
         role: modules.onRole,
         removed: modules.onRemoved,
-        tlsInfo: () => tlsInfo,
+        roots: modules.onRoots,
+        tlsInfo: modules.tlsInfo,
         engineLabels: () => labels,
         engineWanted: (wanted) =>
           void link.openEngine(wanted, closing.signal).then(
@@ -168,6 +168,7 @@ export function workerOf(
       labels = labelsOf(given);
       agent.redescribe();
     },
+    redescribe: () => agent.redescribe(),
     async stop(graceMs) {
       agent.stop(graceMs);
       await ended.catch(() => undefined);

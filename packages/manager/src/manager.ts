@@ -6,6 +6,7 @@ import {
   FrameStream,
   messageOf,
   newSharedKey,
+  newTokenSecret,
   type PeerCertificate,
   type Random,
 } from '@swarmctl/shared/kit';
@@ -359,7 +360,7 @@ export class Manager implements ManagerHandle {
         },
       );
       const control = new ControlLoop(
-        { controllers: standardControllers(scheduler(), newSharedKey) },
+        { controllers: standardControllers(scheduler(), newSharedKey, newTokenSecret) },
         { store, proposer, clock, newId, random, log: log.child({ module: 'control' }) },
       );
       this.#dispatcher = dispatcher;

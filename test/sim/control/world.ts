@@ -81,7 +81,13 @@ export class World {
     const term = ++this.#term;
     const abort = new AbortController();
     const loop = new ControlLoop(
-      { controllers: standardControllers(scheduler(), () => '') },
+      {
+        controllers: standardControllers(
+          scheduler(),
+          () => '',
+          () => '',
+        ),
+      },
       {
         store: this.store,
         proposer: { propose: (changes) => this.#propose(term, changes) },

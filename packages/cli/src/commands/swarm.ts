@@ -5,6 +5,7 @@ import type { Argv } from 'yargs';
 import type { Shell } from '../runtime.ts';
 import { durationNs, uint } from '../units.ts';
 import type { ShownNode } from './node.ts';
+import { swarmCa } from './swarm-ca.ts';
 import type { Args, Command } from './types.ts';
 
 // swarmctl swarm: init, join, leave, join-token, update, unlock, unlock-key, ca.
@@ -14,7 +15,6 @@ interface Swarm {
   Version: { Index: number };
   Spec: ClusterSpec;
   JoinTokens: { Worker: string; Manager: string };
-  TLSInfo: { TrustRoot: string };
 }
 interface Info {
   Swarm: { NodeID: string; NodeAddr: string; ControlAvailable: boolean; LocalNodeState: string };
@@ -274,9 +274,5 @@ export const swarmCommands: readonly Command[] = [
         .option('quiet', { alias: 'q', type: 'boolean', describe: 'Only the key' }),
     run: unlockKey,
   },
-  {
-    usage: 'ca',
-    describe: "Show the cluster's root certificate",
-    run: async (_args, shell) => shell.out((await shell.client().get<Swarm>('/swarm')).TLSInfo.TrustRoot),
-  },
+  swarmCa,
 ];

@@ -1,10 +1,11 @@
 import { ClusterError, minCertificateLifeMs, rootLifeMs, signClientCertificate } from '@swarmctl/shared/kit';
-import { ClientRequest, normalise, nsToMs, parseJson } from '@swarmctl/shared/model';
+import { ClientRequest, normalise, nsToMs, parseJson, signerOf, trustedRoots } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { type ApiContext, clusterOf, readView } from './context.ts';
 
 // Ours: certificates for clients of the API over TCP. Who may ask for one may do everything already. Nothing is kept of them: they end with their time,
-// or with the cluster's root.
+// or with the root that
+// signed them: while the root is rotated, that is the next one.
 
 export function clientRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/swarm/clients', async (request, reply) => {
@@ -18,10 +19,15 @@ export function clientRoutes(app: FastifyInstance, context: ApiContext): void {
       throw invalid(`Expiry must be between 1 hour and 20 years, in nanoseconds, not ${body.Expiry}`);
     }
     const cluster = clusterOf(await readView(context));
-    const root = { certificate: cluster.RootCA.Certificate, key: cluster.RootCA.Key };
     const as = { clusterId: cluster.ID, name };
-    const Certificate = await signClientCertificate(root, body.CSR ?? '', as, context.clock.now(), lifeMs);
-    return reply.status(201).send({ Certificate, CA: root.certificate });
+    const Certificate = await signClientCertificate(
+      signerOf(cluster.RootCA),
+      body.CSR ?? '',
+      as,
+      context.clock.now(),
+      lifeMs,
+    );
+    return reply.status(201).send({ Certificate, CA: trustedRoots(cluster.RootCA) });
   });
 }
 

@@ -11,6 +11,7 @@ import {
   type Node,
   replicasOf,
   type Service,
+  signerOf,
   type Task,
   type TaskState,
   vxlanIdOption,
@@ -141,6 +142,7 @@ function showTask(task: Task, view: View) {
         Addresses,
       })),
     }),
+    ...(task.AssignedGenericResources?.length && { GenericResources: task.AssignedGenericResources }),
     ...(task.JobIteration && { JobIteration: showIteration(task.JobIteration) }),
   };
 }
@@ -190,8 +192,8 @@ export function showNode(node: Node, manager: ManagerAccess) {
 export const showClusterInfo = (cluster: Cluster) => ({
   ...metaOf(cluster),
   Spec: asSent('ClusterSpec', cluster.Spec),
-  TLSInfo: tlsInfoOf(cluster.RootCA.Certificate),
-  RootRotationInProgress: false,
+  TLSInfo: tlsInfoOf(cluster.RootCA.Certificate, signerOf(cluster.RootCA).certificate),
+  RootRotationInProgress: cluster.RootCA.Rotation !== undefined,
   DefaultAddrPool: cluster.DefaultAddrPool.length > 0 ? cluster.DefaultAddrPool : null,
   SubnetSize: cluster.SubnetSize,
   DataPathPort: cluster.DataPathPort,

@@ -13,6 +13,7 @@ import {
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { fixedTicks } from '../ca/new-cluster.ts';
+import { wantedRootCa } from '../ca/root-rotation.ts';
 import { type ApiContext, clusterOf, leading, managerOf, readView } from './context.ts';
 import { showSwarm } from './projection.ts';
 import { flag, type Query, versionOf } from './query.ts';
@@ -26,6 +27,8 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     if (body.ForceNewCluster) throw notYet('force-new-cluster is');
     checkDataPathPort(body.DataPathPort ?? 0);
     if (body.Spec) checkSpec(body.Spec, fixedTicks);
+    const { SigningCACert, SigningCAKey } = body.Spec?.CAConfig ?? {};
+    if (SigningCACert || SigningCAKey) throw notYet('a CA of your own from the start is (rotate to it afterwards)');
     const AutoLockManagers = body.AutoLockManagers || body.Spec?.EncryptionConfig?.AutoLockManagers || false;
     const Spec = { ...body.Spec, EncryptionConfig: { AutoLockManagers } };
     const nodeId = await context.local.init({ ...body, Spec });
@@ -50,10 +53,10 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
     const spec = normalise(ClusterSpec, parseJson(request.body as Buffer) ?? {});
     const manager = await leading(context);
     const cluster = clusterOf(manager.view());
-    if ((spec.CAConfig?.ForceRotate ?? 0) > (cluster.Spec.CAConfig?.ForceRotate ?? 0)) throw notYet('CA rotation is');
     checkSpec(spec, { ...fixedTicks, ...cluster.Spec.Raft });
     const Spec = mergeSpec(cluster, spec);
     const UnlockKey = unlockKeyOf(cluster, Spec, request.query);
+    const RootCA = await wantedRootCa(cluster.RootCA, spec.CAConfig ?? {}, context.clock.now());
     await manager.propose([
       {
         op: 'update',
@@ -64,7 +67,7 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
         set: {
           Spec,
           ...(UnlockKey !== undefined && { UnlockKey }),
-          RootCA: rotateTokens(cluster, request.query),
+          RootCA: rotateTokens(RootCA, request.query),
           ...(flag(request.query, 'rotateNetworkKeys') && { TunnelKeys: rotatedKeys(cluster, context.clock.now()) }),
         },
       },
@@ -123,7 +126,6 @@ function checkSpec(spec: ClusterSpec, ticks: Ticks): void {
   }
   checkReservedLabels('cluster', spec.Labels ?? {});
   if (spec.CAConfig?.ExternalCAs?.length) throw notYet('external CAs are');
-  if (spec.CAConfig?.SigningCACert || spec.CAConfig?.SigningCAKey) throw notYet('bringing your own CA is');
   const expiry = spec.CAConfig?.NodeCertExpiry;
   if (expiry !== undefined && expiry !== 0 && expiry < minCertExpiry) {
     throw new ClusterError(
@@ -164,7 +166,10 @@ function mergeSpec(cluster: Cluster, spec: ClusterSpec): Cluster['Spec'] {
           }
         : value || before;
   }
-  return { ...(merged as Cluster['Spec']), Name: cluster.Spec.Name, Labels: spec.Labels ?? cluster.Spec.Labels };
+  const whole = merged as Cluster['Spec'];
+  // A root that was brought is in the cluster's own, where no answer shows its key.
+  const { SigningCACert: _, SigningCAKey: __, ...CAConfig } = whole.CAConfig ?? {};
+  return { ...whole, CAConfig, Name: cluster.Spec.Name, Labels: spec.Labels ?? cluster.Spec.Labels };
 }
 
 /** Ours: Docker's rotate by themselves alone. */
@@ -173,10 +178,10 @@ function rotatedKeys({ TunnelKeys }: Cluster, now: number): TunnelKeys {
   throw new ClusterError('failed-precondition', 'there are no network keys to rotate: no network is encrypted');
 }
 
-function rotateTokens(cluster: Cluster, query: Query): Cluster['RootCA'] {
-  const { JoinTokens: tokens, Digest: digest } = cluster.RootCA;
+function rotateTokens(root: Cluster['RootCA'], query: Query): Cluster['RootCA'] {
+  const { JoinTokens: tokens, Digest: digest } = root;
   return {
-    ...cluster.RootCA,
+    ...root,
     JoinTokens: {
       Worker: flag(query, 'rotateWorkerToken') ? formatJoinToken({ digest, secret: newTokenSecret() }) : tokens.Worker,
       Manager: flag(query, 'rotateManagerToken')

@@ -1,14 +1,25 @@
 import { ClusterError, signNodeCertificate } from '@swarmctl/shared/kit';
-import { type Cluster, type Node, type NodeRole, nsToMs } from '@swarmctl/shared/model';
+import {
+  type Cluster,
+  type Node,
+  type NodeRole,
+  nsToMs,
+  signerOf,
+  trustedRoots,
+  withCrossSigned,
+} from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
 
 // Signs for nodes that the state knows, in the role that the state gives them.
 
 export interface Certified {
   readonly role: NodeRole;
+  /** The leaf, then what leads from it to the cluster's root. */
   readonly certificate: string;
-  /** The roots to trust, PEM. */
+  /** The roots to trust, PEM; the last one signs. */
   readonly ca: string;
+  /** Of the cluster's object. */
+  readonly revision: number;
 }
 
 /** Throws `not-found` for a node that is not in the state. */
@@ -17,7 +28,7 @@ export async function certify(view: View, nodeId: string, csr: string, now: numb
   const node = view.get('nodes', nodeId);
   if (!cluster || !node) throw new ClusterError('not-found', `node ${nodeId} is not in the swarm`);
   const role = certifiedRole(node);
-  return { role, ...(await signFor(cluster, { nodeId, role }, csr, now)) };
+  return { role, revision: cluster.Version.Index, ...(await signFor(cluster, { nodeId, role }, csr, now)) };
 }
 
 /** A demoted manager is one until the raft group has let it go: so it learns when it may stop. */
@@ -30,8 +41,8 @@ export async function signFor(
   csr: string,
   now: number,
 ): Promise<{ readonly certificate: string; readonly ca: string }> {
-  const root = { certificate: cluster.RootCA.Certificate, key: cluster.RootCA.Key };
+  const { RootCA } = cluster;
   const lifeMs = nsToMs(cluster.Spec.CAConfig?.NodeCertExpiry ?? 0) || undefined;
-  const certificate = await signNodeCertificate(root, csr, { ...name, clusterId: cluster.ID }, now, lifeMs);
-  return { certificate, ca: root.certificate };
+  const leaf = await signNodeCertificate(signerOf(RootCA), csr, { ...name, clusterId: cluster.ID }, now, lifeMs);
+  return { certificate: withCrossSigned(leaf, RootCA), ca: trustedRoots(RootCA) };
 }

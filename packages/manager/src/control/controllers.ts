@@ -11,6 +11,7 @@ import { orphanSupervisor } from './orphans.ts';
 import { taskReaper } from './reaper.ts';
 import { serviceRemoval } from './removal.ts';
 import { replicatedOrchestrator } from './replicated.ts';
+import { rootRotation } from './root-rotation.ts';
 import { restartSupervisor } from './supervisor.ts';
 import type { Controller } from './types.ts';
 import { updater } from './updater.ts';
@@ -18,8 +19,12 @@ import { updater } from './updater.ts';
 // All that decides, in the order of asking. The updater comes before the restart supervisor, so that it sees a task fail before
 // another takes its place.
 
-/** `newTunnelKey`: 32 random bytes, base64. */
-export function standardControllers(scheduler: Controller, newTunnelKey: () => string): readonly Controller[] {
+/** `newTunnelKey`: 32 random bytes, base64. `newTokenSecret`: of a join token. */
+export function standardControllers(
+  scheduler: Controller,
+  newTunnelKey: () => string,
+  newTokenSecret: () => string,
+): readonly Controller[] {
   const rotation = new Rotation();
   return [
     networkAllocator(),
@@ -33,6 +38,7 @@ export function standardControllers(scheduler: Controller, newTunnelKey: () => s
     restartSupervisor(),
     meshAllocator(),
     tunnelKeys(newTunnelKey),
+    rootRotation(newTokenSecret),
     taskAllocator(rotation),
     gatewayAllocator(rotation),
     scheduler,

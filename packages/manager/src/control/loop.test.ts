@@ -242,7 +242,13 @@ describe('the loop', () => {
     let proposals = 0;
     const random = seededRandom(1);
     const loop = new ControlLoop(
-      { controllers: standardControllers(scheduler(), () => '') },
+      {
+        controllers: standardControllers(
+          scheduler(),
+          () => '',
+          () => '',
+        ),
+      },
       {
         store,
         proposer: {
@@ -313,7 +319,11 @@ describe('batches', () => {
     const env = Array.from({ length: 200 }, (_, i) => `VARIABLE_${i}=${'x'.repeat(500)}`);
     const service = aService({ id: 's', replicas: 300, container: { Image: 'web:1', Env: env } });
     const { store } = world([], aStore({ services: [service], tasks: [aTask({ service, slot: 9 })] }));
-    const replicated = standardControllers(scheduler(), () => '').find(({ name }) => name === 'replicated');
+    const replicated = standardControllers(
+      scheduler(),
+      () => '',
+      () => '',
+    ).find(({ name }) => name === 'replicated');
     const random = seededRandom(2);
     const changes = replicated?.decide(store.view(), 's', { now: 0, newId: newIdFrom(random), random }).changes ?? [];
     expect(changes.length).toBeGreaterThan(1);

@@ -18,6 +18,7 @@ import { mayHaveServed, NetworkTracker } from './network-view.ts';
 import { inMessages, type PayloadDelta, PayloadTracker } from './payloads.ts';
 import { concernsMesh, MeshTracker } from './peers.ts';
 import { Presence } from './presence.ts';
+import { RootTeller } from './roots.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
 import { StopGate } from './stop-gate.ts';
 import { concernsTunnels, TunnelTracker } from './tunnel-view.ts';
@@ -51,6 +52,7 @@ export class Dispatcher {
   readonly #mesh = new MeshTracker();
   readonly #tunnels = new TunnelTracker();
   readonly #networks = new NetworkTracker();
+  readonly #roots = new RootTeller();
   readonly #payloads: PayloadTracker;
   readonly #writer: Writer;
   readonly #logs: LogHub;
@@ -142,6 +144,8 @@ export class Dispatcher {
     if (events === 'reset') this.#reset(view);
     else for (const event of events) this.#changed(event, view);
     this.#logs.changed(events, view);
+    if (events === 'reset' || events.some(({ table }) => table === 'cluster' || table === 'nodes'))
+      this.#tellRoots(view);
     this.#flushSoon();
   }
 
@@ -212,6 +216,11 @@ export class Dispatcher {
     for (const session of this.#streams) {
       if (session.nodeId === nodeId) session.close({ type: 'removed', reason: 'the node was removed from the swarm' });
     }
+  }
+
+  #tellRoots(view: View): void {
+    const open = [...this.#sessions.values()].filter((session) => session.open);
+    this.#roots.tell(view, open, this.#modules.clock.monotonic());
   }
 
   #sendManagers(): void {
@@ -384,6 +393,7 @@ export class Dispatcher {
       nodeRole: node.Spec.Role,
     });
     session.send({ type: 'managers', managers: managers() });
+    this.#tellRoots(store.view());
     this.#sendAll(session);
     this.#logs.opened(session);
     log.info({ node: nodeId, session: session.id, tasks: session.shown.size }, 'agent connected');
@@ -461,6 +471,7 @@ export class Dispatcher {
         this.#sessions.get(nodeId)?.destroy(new Error('heartbeats were missed'));
       }
       this.#release(store.view());
+      this.#tellRoots(store.view());
       await delay(clock, sweepMs, signal).catch(() => undefined);
     }
   }

@@ -265,6 +265,11 @@ export type ManagerMessage =
   | EngineWanted
   /** The role that the state gives this node; the daemon renews its certificate and starts or stops its manager. */
   | { readonly type: 'role'; readonly role: NodeRole }
+  /**
+   * The roots to trust, PEM, of the cluster's object of that revision; the last one signs. A node whose certificate is not of that one has it renewed.
+   * First after `welcome`, then whenever they change; while nodes are to renew, some get it at a time.
+   */
+  | { readonly type: 'roots'; readonly ca: string; readonly revision: number }
   | {
       readonly type: 'logs-subscribe';
       readonly subscription: string;

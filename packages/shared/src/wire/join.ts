@@ -34,7 +34,14 @@ export type JoinAnswer =
       readonly managers: readonly Peer[];
     }
   | { readonly type: 'raft-joined'; readonly raftId: number; readonly peers: readonly { id: number; addr: string }[] }
-  | { readonly type: 'renewed'; readonly role: NodeRole; readonly certificate: string; readonly ca: string }
+  | {
+      readonly type: 'renewed';
+      readonly role: NodeRole;
+      readonly certificate: string;
+      readonly ca: string;
+      /** Of the cluster's object, whose roots these are. */
+      readonly revision: number;
+    }
   | { readonly type: 'left' }
   | { readonly type: 'redirect'; readonly leader?: Peer }
   | { readonly type: 'error'; readonly code: string; readonly message: string };

@@ -319,6 +319,9 @@ export class Agent {
       case 'role':
         hooks?.role?.(message.role);
         break;
+      case 'roots':
+        hooks?.roots?.(message.ca, message.revision);
+        break;
       case 'certificate':
         hooks?.certificate?.(message.certificate, message.ca);
         break;
