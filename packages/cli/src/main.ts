@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { ClusterError, realClock } from '@swarmctl/shared/kit';
 import yargs, { type Argv } from 'yargs';
 import { Client } from './client.ts';
+import { eventCommands } from './commands/events.ts';
 import { execCommands, valuedExecFlags } from './commands/exec.ts';
 import { networkCommands } from './commands/network.ts';
 import { nodeCommands } from './commands/node.ts';
@@ -198,7 +199,8 @@ function parser(argv: readonly string[], shell: Shell): Argv {
         );
     });
   }
-  for (const command of [...execCommands, ...systemCommands(version)]) root.command(toModule(command, shell));
+  for (const command of [...execCommands, ...eventCommands, ...systemCommands(version)])
+    root.command(toModule(command, shell));
   return root.strict().demandCommand(1, 'swarmctl needs a command; "swarmctl --help" lists them');
 }
 
@@ -226,7 +228,7 @@ function refine(message: string, argv: readonly string[], all: ReturnType<typeof
   ) {
     const names = group
       ? group.commands.map((one) => one.usage.split(' ')[0] ?? '')
-      : [...Object.keys(all), 'info', 'version'];
+      : [...Object.keys(all), 'events', 'info', 'version'];
     const near = suggestion(word, names);
     return `unknown command '${word}'${near ? `; did you mean '${near}'?` : `; ${help}`}`;
   }

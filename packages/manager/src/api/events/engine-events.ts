@@ -1,7 +1,9 @@
 import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
+import { type Moment, toUnixTime } from '@swarmctl/shared/model';
+import { nodeIdAttribute } from './event-filter.ts';
 import { EventLog } from './event-log.ts';
 import { readEvents, type Source } from './source.ts';
-import { nanoOf, secondsOf, type ToldEvent } from './told-event.ts';
+import { nanoOf, type ToldEvent } from './told-event.ts';
 
 // What happens on the engines of all nodes, for all who follow it on this manager: one stream a source, as long as somebody follows. Sources come and go; one that
 // breaks off is asked for what was missed. Who does not read in time is overtaken, and costs no memory.
@@ -32,16 +34,8 @@ export interface Follower {
 
 export class EngineEvents {
   readonly #modules: EngineEventsModules;
-  readonly #following = new Map<string, Following>();
-  /** The engines that are followed, each by one source. */
-  readonly #engines = new Map<string, string>();
-  /** From when on a source is asked when it is there again. */
-  readonly #from = new Map<string, bigint>();
-  readonly #keys = new Set<string>();
-  #log = this.#newLog();
+  #round: Round | undefined;
   #followers = 0;
-  #run: AbortController | undefined;
-  #begunAt = 0;
 
   constructor(modules: EngineEventsModules) {
     this.#modules = modules;
@@ -50,21 +44,24 @@ export class EngineEvents {
   /** Resolves when all sources have begun; those that do not are not waited for. */
   async follow(): Promise<Follower> {
     this.#followers++;
-    if (!this.#run) this.#start();
-    const log = this.#log;
+    this.#round ??= new Round(this.#modules);
+    const { log } = this.#round;
     const position = log.end;
-    await Promise.all([...this.#following.values()].map(({ begun }) => begun));
+    await this.#round.begun();
     let isHere = true;
     const leave = () => {
-      if (isHere && --this.#followers === 0) this.#stop();
+      if (isHere && --this.#followers === 0) {
+        this.#round?.stop();
+        this.#round = undefined;
+      }
       isHere = false;
     };
     return { log, position, leave };
   }
 
-  /** What the sources still know of that time, in ns since the epoch; a source that does not answer is left out. */
-  async past(from: bigint, until: bigint | undefined, signal: AbortSignal): Promise<readonly (readonly ToldEvent[])[]> {
-    const asked = new Map(this.#engines);
+  /** What the sources still know of that time, each in a sequence; a source that does not answer is left out. */
+  async past(from: Moment, until: Moment | undefined, signal: AbortSignal): Promise<readonly (readonly ToldEvent[])[]> {
+    const asked = new Map(this.#round?.engines);
     return Promise.all(
       this.#modules.sources().map(async (source) => {
         const events: ToldEvent[] = [];
@@ -75,7 +72,7 @@ export class EngineEvents {
           const now = nanoOf(await source.now());
           const end = until !== undefined && until < now ? until : now;
           if (from > end) return;
-          const query = { since: secondsOf(from), until: secondsOf(end) };
+          const query = { since: toUnixTime(from), until: toUnixTime(end) };
           for await (const event of readEvents(source, query, patience)) events.push(event);
         });
         return events;
@@ -85,53 +82,64 @@ export class EngineEvents {
 
   /** Never rejects. */
   async #patiently(source: Source, signal: AbortSignal, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    if (signal.aborted) return;
+    const { clock, log } = this.#modules;
     const patience = new AbortController();
     const all = AbortSignal.any([signal, patience.signal]);
-    const timer = this.#modules.clock.after(source.patienceMs, () => patience.abort(new Error('no answer in time')));
+    const timer = clock.after(source.patienceMs, () => patience.abort(new Error('no answer in time')));
     const late = new Promise<void>((_, reject) => all.addEventListener('abort', () => reject(all.reason)));
     try {
       await Promise.race([work(all), late]);
     } catch (error) {
-      this.#modules.log.debug({ source: source.name, error: messageOf(error) }, 'past events are missing');
+      log.debug({ source: source.name, error: messageOf(error) }, 'past events are missing');
     } finally {
       timer.cancel();
       patience.abort();
-      late.catch(() => {});
+    }
+  }
+}
+
+/** From the first follower to the last. */
+class Round {
+  readonly log: EventLog<ToldEvent>;
+  /** The engines that are followed, each by one source. */
+  readonly engines = new Map<string, string>();
+  readonly #modules: EngineEventsModules;
+  readonly #following = new Map<string, Following>();
+  /** From when on a source is asked when it is there again. */
+  readonly #from = new Map<string, Moment>();
+  /** Of what is in the log. */
+  readonly #keys = new Set<string>();
+  readonly #stop = new AbortController();
+  readonly #begunAt: number;
+
+  constructor(modules: EngineEventsModules) {
+    this.#modules = modules;
+    this.log = new EventLog<ToldEvent>(undefined, (dropped) => {
+      for (const event of dropped) this.#keys.delete(keyOf(event));
+    });
+    this.#begunAt = modules.clock.monotonic();
+    void this.#run();
+  }
+
+  async begun(): Promise<void> {
+    await Promise.all([...this.#following.values()].map(({ begun }) => begun));
+  }
+
+  stop(): void {
+    this.#stop.abort(new Error('nobody follows'));
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      this.#look();
+      await delay(this.#modules.clock, lookMs, signal).catch(() => {});
     }
   }
 
-  #newLog(): EventLog<ToldEvent> {
-    return new EventLog<ToldEvent>(undefined, (dropped) => {
-      for (const event of dropped) this.#keys.delete(keyOf(event));
-    });
-  }
-
-  #start(): void {
-    const run = new AbortController();
-    this.#run = run;
-    this.#begunAt = this.#modules.clock.monotonic();
-    this.#look(run.signal);
-    const loop = async () => {
-      while (!run.signal.aborted) {
-        await delay(this.#modules.clock, lookMs, run.signal).catch(() => {});
-        if (!run.signal.aborted) this.#look(run.signal);
-      }
-    };
-    void loop();
-  }
-
-  #stop(): void {
-    this.#run?.abort(new Error('nobody follows'));
-    this.#run = undefined;
-    this.#following.clear();
-    this.#engines.clear();
-    this.#from.clear();
-    this.#keys.clear();
-    this.#log = this.#newLog();
-  }
-
   /** Takes up the sources that are new, and lets go of those that are no more. */
-  #look(signal: AbortSignal): void {
+  #look(): void {
     const sources = new Map(this.#modules.sources().map((source) => [source.key, source]));
     for (const [key, { abort }] of this.#following) {
       if (sources.has(key)) continue;
@@ -139,69 +147,77 @@ export class EngineEvents {
       this.#following.delete(key);
     }
     for (const source of sources.values()) {
-      if (this.#following.has(source.key)) continue;
-      const abort = new AbortController();
-      const stopped = AbortSignal.any([signal, abort.signal]);
-      let begin = () => {};
-      const begun = new Promise<void>((resolve) => {
-        begin = resolve;
-      });
-      const timer = this.#modules.clock.after(source.patienceMs, begin);
-      stopped.addEventListener('abort', begin);
-      this.#following.set(source.key, { abort, begun: begun.finally(() => timer.cancel()) });
-      void this.#followOne(source, begin, stopped);
+      if (!this.#following.has(source.key)) this.#following.set(source.key, this.#take(source));
     }
   }
 
-  async #followOne(source: Source, begin: () => void, signal: AbortSignal): Promise<void> {
+  #take(source: Source): Following {
+    const abort = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, abort.signal]);
+    const begun = new Promise<void>((resolve) => {
+      const timer = this.#modules.clock.after(source.patienceMs, resolve);
+      const begin = () => {
+        timer.cancel();
+        resolve();
+      };
+      signal.addEventListener('abort', begin);
+      void this.#follow(source, begin, signal);
+    });
+    return { abort, begun };
+  }
+
+  async #follow(source: Source, begin: () => void, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#modules;
-    let hasFailed = false;
+    let isTold = false;
+    const onBegun = () => {
+      isTold = false;
+      begin();
+    };
     while (!signal.aborted) {
       try {
-        await this.#once(source, begin, signal);
-        hasFailed = false;
+        await this.#once(source, onBegun, signal);
       } catch (error) {
-        if (!hasFailed && !signal.aborted)
-          log.info({ source: source.name, error: messageOf(error) }, 'no events from it');
-        hasFailed = true;
+        const words = { source: source.name, error: messageOf(error) };
+        if (!isTold && !signal.aborted) log.info(words, 'its events are missing for now');
+        isTold = true;
       }
       begin();
       await delay(clock, lookMs, signal).catch(() => {});
     }
   }
 
-  async #once(source: Source, begin: () => void, signal: AbortSignal): Promise<void> {
+  async #once(source: Source, onBegun: () => void, signal: AbortSignal): Promise<void> {
     const engine = await source.engine();
     // Another node on the same engine is followed.
-    if (this.#engines.has(engine)) return;
-    this.#engines.set(engine, source.key);
-    const log = this.#log;
+    if (this.engines.has(engine) || signal.aborted) return;
+    this.engines.set(engine, source.key);
     try {
       const from = this.#from.get(source.key) ?? (await this.#firstOf(source));
-      signal.throwIfAborted();
       this.#from.set(source.key, from);
-      for await (const event of readEvents(source, { since: secondsOf(from) }, signal, begin)) {
-        const key = keyOf(event);
-        if (this.#keys.has(key)) continue;
-        this.#keys.add(key);
-        log.add([event]);
+      for await (const event of readEvents(source, { since: toUnixTime(from) }, signal, onBegun)) {
+        this.#add(event);
         const next = event.nano - overlap;
         if (next > (this.#from.get(source.key) ?? 0n)) this.#from.set(source.key, next);
       }
     } finally {
-      if (this.#engines.get(engine) === source.key) this.#engines.delete(engine);
+      this.engines.delete(engine);
     }
   }
 
+  #add(event: ToldEvent): void {
+    const key = keyOf(event);
+    if (this.#keys.has(key)) return;
+    this.#keys.add(key);
+    this.log.add([event]);
+  }
+
   /** One that comes later may have told something before it was noticed. */
-  async #firstOf(source: Source): Promise<bigint> {
-    const followedMs = this.#modules.clock.monotonic() - this.#begunAt;
-    const now = nanoOf(await source.now());
-    const followed = nanoOf(followedMs);
-    return now - (followed < overlap ? followed : overlap);
+  async #firstOf(source: Source): Promise<Moment> {
+    const followed = nanoOf(this.#modules.clock.monotonic() - this.#begunAt);
+    return nanoOf(await source.now()) - (followed < overlap ? followed : overlap);
   }
 }
 
 /** By which an event that comes twice is known. */
 export const keyOf = ({ Type, Action, Actor, nano }: ToldEvent): string =>
-  `${nano} ${Type} ${Action} ${Actor.ID} ${Actor.Attributes['swarmctl.node.id'] ?? ''}`;
+  `${nano} ${Type} ${Action} ${Actor.ID} ${Actor.Attributes[nodeIdAttribute] ?? ''}`;

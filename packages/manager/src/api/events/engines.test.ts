@@ -147,7 +147,7 @@ async function followerOf(api: TestApi) {
       const path = `/v1.50/events${query}`;
       get({ host: '127.0.0.1', port, path, agent: false }, resolve).once('error', reject);
     });
-  return async (query = '') => {
+  const follow = async (query = '') => {
     const answer = await open(query);
     const lines: string[] = [];
     let text = '';
@@ -183,6 +183,7 @@ async function followerOf(api: TestApi) {
       stop: () => answer.destroy(),
     };
   };
+  return Object.assign(follow, { port });
 }
 
 const shown = (lines: readonly Line[]) =>
@@ -310,6 +311,19 @@ describe('what has been', () => {
     for (let i = 0; i < 20; i++) await clock.advance(100);
     expect(await (await opening).rest()).toHaveLength(1);
   });
+});
+
+test('who hangs up before the answer has begun is let go of', async () => {
+  const [a, b] = [new FakeEngine('A'), new FakeEngine('B')];
+  const { follow } = await world({ n1: a, n2: b });
+  b.open = () => new Promise(() => {});
+  const request = get({ host: '127.0.0.1', port: follow.port, path: '/events?since=1', agent: false });
+  const hungUp = new Promise((resolve) => request.once('error', resolve));
+  await a.followed(1);
+  request.destroy();
+  await hungUp;
+  for (let i = 0; i < 50; i++) await clock.advance(100);
+  await a.followed(0);
 });
 
 describe('nodes', () => {

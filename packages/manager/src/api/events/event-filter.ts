@@ -8,8 +8,7 @@ export const nodeIdAttribute = 'swarmctl.node.id';
 /** As of lists of containers: the host name. */
 export const nodeAttribute = 'swarmctl.node';
 
-export const engineTypes = ['container', 'image', 'volume', 'network', 'daemon', 'plugin', 'builder'];
-const clusterTypes = ['node', 'service', 'network', 'secret', 'config', 'task'];
+const engineTypes = ['container', 'image', 'volume', 'network', 'daemon', 'plugin', 'builder'];
 
 /** Which types of events a filter by name can pass. */
 const subjects: Readonly<Record<string, readonly string[]>> = {
@@ -39,17 +38,9 @@ export class EventFilter {
 
   /** Whether there can be any of the nodes' engines. */
   get wantsEngines(): boolean {
-    return this.#wants('local', engineTypes);
-  }
-
-  get wantsCluster(): boolean {
-    return this.#wants('swarm', clusterTypes);
-  }
-
-  #wants(scope: string, types: readonly string[]): boolean {
     return (
-      passes(this.#filters, 'scope', (one) => one === scope) &&
-      types.some(
+      passes(this.#filters, 'scope', (one) => one === 'local') &&
+      engineTypes.some(
         (type) =>
           passes(this.#filters, 'type', (one) => one === type) &&
           this.#named.every((kind) => subjects[kind]?.includes(type)),

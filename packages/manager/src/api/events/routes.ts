@@ -1,15 +1,17 @@
 import { Bell, ClusterError } from '@swarmctl/shared/kit';
+import { type Moment, toUnixTime } from '@swarmctl/shared/model';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { type ApiContext, managerOf, noLeader } from '../context.ts';
 import type { DockerHost } from '../docker-host/host.ts';
 import { forwardedBy } from '../forward.ts';
+import { givenMoment } from '../moments.ts';
 import { filtersOf, type Query, single } from '../query.ts';
 import { drained, openStream } from '../stream.ts';
 import { EngineEvents, type Follower, keyOf } from './engine-events.ts';
 import { EventFilter, eventFilters } from './event-filter.ts';
 import type { EventJournal, JournalEvent, Revision } from './journal.ts';
 import { sourcesOf } from './source.ts';
-import { lineOf, merged, nanoOf, parseNano, secondsOf, type ToldEvent, toldOf } from './told-event.ts';
+import { lineOf, merged, nanoOf, type ToldEvent, toldOf } from './told-event.ts';
 
 // GET /events: what happens in the cluster and on the engines of its nodes, one JSON object a line, from any manager. `since` takes a time, or the `swarmctl.revision`
 // of the last event that a client has seen, as `revision:120.3`; of the cluster it then misses nothing, or is told (410) to look at everything anew.
@@ -26,10 +28,10 @@ export function eventRoutes(app: FastifyInstance, context: ApiContext, host: Doc
     const isMine = () => raw.headers[forwardedBy] === undefined || manager.isLeader();
     if (!isMine()) throw noLeader();
     const journal = manager.events();
-    const until = timeOf('until', single(query, 'until'));
-    const start = startOf(journal, single(query, 'since'), until);
+    const until = givenMoment('until', single(query, 'until'), clock.now());
+    const start = startOf(journal, single(query, 'since'), until, clock.now());
     if (start.time !== undefined && until !== undefined && start.time > until) {
-      const text = `\`since\` time (${secondsOf(start.time)}) cannot be after \`until\` time (${secondsOf(until)})`;
+      const text = `\`since\` time (${toUnixTime(start.time)}) cannot be after \`until\` time (${toUnixTime(until)})`;
       throw new ClusterError('invalid-argument', text);
     }
     return new Telling(context, engines, { journal, start, until, filter, isMine }).send(reply);
@@ -39,17 +41,22 @@ export function eventRoutes(app: FastifyInstance, context: ApiContext, host: Doc
 interface Start {
   /** In the journal of the cluster. */
   readonly position: number;
-  /** ns since the epoch, from which on the engines are asked; undefined: from now on. */
-  readonly time: bigint | undefined;
+  /** From which on the engines are asked; undefined: from now on. */
+  readonly time: Moment | undefined;
 }
 
 interface Wish {
   readonly journal: EventJournal;
   readonly start: Start;
-  readonly until: bigint | undefined;
+  readonly until: Moment | undefined;
   readonly filter: EventFilter;
   /** False: another manager is to be asked. */
   readonly isMine: () => boolean;
+}
+
+interface Positions {
+  readonly cluster: number;
+  readonly engines: number;
 }
 
 const chunkSize = 256;
@@ -76,9 +83,12 @@ class Telling {
     // Who has the head of the answer misses nothing any more.
     const follower = filter.wantsEngines && !isPast ? await this.#engines.follow() : undefined;
     try {
-      if (gone.signal.aborted) return reply.hijack();
       const { past, positions } = await this.#past(follower, gone.signal);
-      await this.#tell(reply, past, isPast ? undefined : positions, follower);
+      if (gone.signal.aborted) return reply.hijack();
+      const abort = openStream(reply, 'application/json');
+      await this.#write(reply, past, abort.signal);
+      if (!isPast) await this.#follow(reply, positions, follower?.log, abort.signal);
+      reply.raw.end();
     } finally {
       follower?.leave();
     }
@@ -86,74 +96,85 @@ class Telling {
   }
 
   /** What has been, and from where on to read what is to come. */
-  async #past(follower: Follower | undefined, signal: AbortSignal) {
+  async #past(
+    follower: Follower | undefined,
+    signal: AbortSignal,
+  ): Promise<{ past: ToldEvent[]; positions: Positions }> {
     const { journal, start, until, filter } = this.#wish;
-    const asked =
-      start.time !== undefined && filter.wantsEngines ? await this.#engines.past(start.time, until, signal) : [];
-    const positions = { cluster: start.position, engines: follower?.position ?? 0 };
-    const wanted = (event: ToldEvent) => filter.passes(event) && (until === undefined || event.nano <= until);
-    if (start.time === undefined) return { past: [], positions };
     const { time } = start;
-    const sequences = asked.map((sequence) => sequence.filter(wanted));
+    if (time === undefined) {
+      return { past: [], positions: { cluster: start.position, engines: follower?.position ?? 0 } };
+    }
+    const sequences = filter.wantsEngines ? [...(await this.#engines.past(time, until, signal))] : [];
     if (follower) {
       const known = new Set(sequences.flat().map(keyOf));
-      const followed = follower.log.since(follower.log.start).filter((event) => event.nano >= time && wanted(event));
-      sequences.push(followed.filter((event) => !known.has(keyOf(event))));
-      positions.engines = follower.log.end;
+      const followed = follower.log.since(follower.log.start);
+      sequences.push(followed.filter((event) => event.nano >= time && !known.has(keyOf(event))));
     }
-    sequences.push(journal.log.since(start.position).map(toldOf).filter(wanted));
-    positions.cluster = journal.log.end;
-    return { past: merged(sequences), positions };
+    sequences.push(journal.log.since(start.position).map(toldOf));
+    return {
+      past: merged(sequences.map((sequence) => sequence.filter((event) => this.#isWanted(event)))),
+      positions: { cluster: journal.log.end, engines: follower?.log.end ?? 0 },
+    };
   }
 
-  async #tell(
+  async #follow(
     reply: FastifyReply,
-    past: readonly ToldEvent[],
-    positions: { readonly cluster: number; readonly engines: number } | undefined,
-    follower: Follower | undefined,
+    from: Positions,
+    engineLog: Follower['log'] | undefined,
+    signal: AbortSignal,
   ): Promise<void> {
     const { clock } = this.#context;
-    const { journal, until, filter, isMine } = this.#wish;
-    const abort = openStream(reply, 'application/json');
+    const { journal, until, isMine } = this.#wish;
     const bell = new Bell();
     const ring = () => bell.ring();
-    const leftMs = until === undefined ? undefined : Number(until / 1_000_000n) - clock.now();
-    const timer = leftMs === undefined ? undefined : clock.after(Math.min(leftMs, longestMs), () => abort.abort());
-    const unwatch = [journal.log.watch(ring), follower?.log.watch(ring)];
-    abort.signal.addEventListener('abort', ring);
-    const write = async (events: readonly ToldEvent[]) => {
-      if (events.length > 0 && !reply.raw.write(events.map(lineOf).join(''))) await drained(reply, abort.signal);
-    };
-    const wanted = (event: ToldEvent) => filter.passes(event) && (until === undefined || event.nano <= until);
-    try {
-      for (let at = 0; at < past.length && !abort.signal.aborted; at += chunkSize) {
-        await write(past.slice(at, at + chunkSize));
-      }
-      if (!positions) return;
-      let { cluster, engines } = positions;
-      while (!abort.signal.aborted && isMine()) {
-        const ofCluster = journal.log.read(cluster);
-        const ofEngines = follower?.log.read(engines) ?? [];
-        // A client that is overtaken, or whose manager goes, asks again.
-        if (typeof ofCluster === 'string' || typeof ofEngines === 'string') break;
-        cluster += ofCluster.length;
-        engines += ofEngines.length;
-        await write([...ofCluster.map(toldOf), ...ofEngines].filter(wanted));
-        if (ofCluster.length + ofEngines.length === 0) await bell.wait();
-      }
-    } finally {
-      timer?.cancel();
-      for (const end of unwatch) end?.();
-      reply.raw.end();
+    const isOver = () => until !== undefined && nanoOf(clock.now()) >= until;
+    const leftMs = until === undefined ? undefined : Number((until + 999_999n) / 1_000_000n) - clock.now();
+    const timer = leftMs === undefined ? undefined : clock.after(Math.min(Math.max(0, leftMs), longestMs), ring);
+    const unwatch = [journal.log.watch(ring), engineLog?.watch(ring)];
+    signal.addEventListener('abort', ring);
+    let { cluster, engines } = from;
+    while (!signal.aborted && isMine()) {
+      const ofCluster = journal.log.read(cluster);
+      const ofEngines = engineLog?.read(engines) ?? [];
+      // A client that is overtaken, or whose manager goes, asks again.
+      if (typeof ofCluster === 'string' || typeof ofEngines === 'string') break;
+      cluster += ofCluster.length;
+      engines += ofEngines.length;
+      const events = [...ofCluster.map(toldOf), ...ofEngines];
+      await this.#write(
+        reply,
+        events.filter((event) => this.#isWanted(event)),
+        signal,
+      );
+      if (events.length > 0) continue;
+      if (isOver()) break;
+      await bell.wait();
+    }
+    timer?.cancel();
+    for (const end of unwatch) end?.();
+  }
+
+  #isWanted(event: ToldEvent): boolean {
+    const { filter, until } = this.#wish;
+    return filter.passes(event) && (until === undefined || event.nano <= until);
+  }
+
+  /** No more at once than the client takes. */
+  async #write(reply: FastifyReply, events: readonly ToldEvent[], signal: AbortSignal): Promise<void> {
+    for (let at = 0; at < events.length && !signal.aborted; at += chunkSize) {
+      const lines = events.slice(at, at + chunkSize).map(lineOf);
+      if (!reply.raw.write(lines.join(''))) await drained(reply, signal);
     }
   }
 }
 
 /** From now on without a time; all that is known with an `until` alone, as engines have it. */
-function startOf(journal: EventJournal, since: string | undefined, until: bigint | undefined): Start {
+function startOf(journal: EventJournal, since: string | undefined, until: Moment | undefined, nowMs: number): Start {
   const revision = /^revision:(\d{1,15})\.(\d{1,9})$/.exec(since ?? '');
   if (!revision) {
-    const time = timeOf('since', since) ?? (until === undefined ? undefined : 0n);
+    const given = givenMoment('since', since, nowMs, 'revision:INDEX.NUMBER');
+    const time = given ?? (until === undefined ? undefined : 0n);
     const isLater = (event: JournalEvent) => time !== undefined && nanoOf(event.time) >= time;
     return { position: journal.log.find(isLater), time };
   }
@@ -167,13 +188,4 @@ function startOf(journal: EventJournal, since: string | undefined, until: bigint
   }
   const [last] = journal.log.since(position - 1);
   return { position, time: last && nanoOf(last.time) };
-}
-
-/** ns since the epoch. */
-function timeOf(key: 'since' | 'until', text: string | undefined): bigint | undefined {
-  if (!text) return undefined;
-  const nano = parseNano(text);
-  if (nano !== undefined) return nano;
-  const forms = key === 'since' ? 'a Unix time, RFC 3339 or revision:INDEX.NUMBER' : 'a Unix time or RFC 3339';
-  throw new ClusterError('invalid-argument', `${key} must be ${forms}, not '${text}'`);
 }

@@ -1,3 +1,4 @@
+import type { Moment } from '@swarmctl/shared/model';
 import type { JournalEvent } from './journal.ts';
 
 // An event as clients are told it, of the cluster itself or of a node's engine: one JSON object a line.
@@ -7,8 +8,8 @@ export interface ToldEvent {
   readonly Action: string;
   readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
   readonly scope: string;
-  /** ns since the epoch, by the clock of who saw it. */
-  readonly nano: bigint;
+  /** By the clock of who saw it. */
+  readonly nano: Moment;
   /** What else stands in the line. */
   readonly more: Readonly<Record<string, unknown>>;
 }
@@ -48,19 +49,7 @@ export function eventIn(line: string): ToldEvent | undefined {
 const nanoPerSecond = 1_000_000_000n;
 
 /** From ms since the epoch. */
-export const nanoOf = (ms: number): bigint => BigInt(Math.floor(ms)) * 1_000_000n;
-
-/** As engines take a time: `SECONDS.NANOSECONDS`. */
-export const secondsOf = (nano: bigint): string =>
-  `${nano / nanoPerSecond}.${String(nano % nanoPerSecond).padStart(9, '0')}`;
-
-/** From Unix seconds with a fraction, or RFC 3339; undefined for what is neither. */
-export function parseNano(text: string): bigint | undefined {
-  const [, seconds, fraction = ''] = /^(\d{1,11})(?:\.(\d+))?$/.exec(text) ?? [];
-  if (seconds !== undefined) return BigInt(seconds) * nanoPerSecond + BigInt(fraction.padEnd(9, '0').slice(0, 9));
-  const ms = /^\d+$/.test(text) ? Number.NaN : Date.parse(text);
-  return Number.isNaN(ms) ? undefined : nanoOf(Math.max(0, ms));
-}
+export const nanoOf = (ms: number): Moment => BigInt(Math.floor(ms)) * 1_000_000n;
 
 /** By time, each sequence in its own order: a revision never comes before an earlier one, whatever the clocks say. */
 export function merged(sequences: readonly (readonly ToldEvent[])[]): ToldEvent[] {
