@@ -265,6 +265,19 @@ describe('a field of a service’s spec', () => {
     expect([400, 501]).toContain(answer.status);
   });
 
+  test('what a task got of its node’s generic resources is shown with it', async () => {
+    const GenericResources = [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }];
+    const set = { AssignedGenericResources: GenericResources };
+    const store = aStore({
+      cluster: aCluster(),
+      nodes: [aNode({ id: 'n1', generic: GenericResources })],
+      tasks: [aTask({ id: 't1', node: 'n1', set })],
+    });
+    const api = await testApi({ store });
+    expect((await api.call('GET', '/tasks/t1')).json).toMatchObject({ GenericResources });
+    expect((await api.call('GET', '/nodes/n1')).json.Description.Resources).toMatchObject({ GenericResources });
+  });
+
   test('is in one of these tables', () => {
     const told = new Set([
       ...honoured.flatMap(([TaskTemplate]) => pathsOf({ TaskTemplate })),
