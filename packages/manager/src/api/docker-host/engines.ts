@@ -21,6 +21,12 @@ export interface EngineInfo extends EngineCounts {
   readonly SystemTime?: string;
 }
 
+/** What an engine said of itself, and when. */
+interface Said {
+  readonly info: EngineInfo;
+  readonly at: number;
+}
+
 export interface Away {
   readonly node: string;
   readonly reason: string;
@@ -86,7 +92,8 @@ export const hostnameOf = (node: Node): string => node.Description?.Hostname || 
 export class EngineRoom {
   readonly #context: ApiContext;
   readonly #agents = new Map<string, Agent>();
-  readonly #infos = new Map<string, { readonly info: EngineInfo; readonly at: number }>();
+  readonly #infos = new Map<string, Said>();
+  readonly #asking = new Map<string, Promise<Said>>();
 
   constructor(context: ApiContext) {
     this.#context = context;
@@ -135,15 +142,24 @@ export class EngineRoom {
     return (await this.#known(node, freshMs)).info;
   }
 
-  async #known(node: Node, ageMs: number): Promise<{ readonly info: EngineInfo; readonly at: number }> {
-    const { clock } = this.#context;
+  async #known(node: Node, ageMs: number): Promise<Said> {
     const known = this.#infos.get(node.ID);
-    if (known && clock.monotonic() - known.at < ageMs) return known;
+    if (known && this.#context.clock.monotonic() - known.at < ageMs) return known;
+    // Who comes meanwhile waits for the same answer.
+    let asking = this.#asking.get(node.ID);
+    if (!asking) {
+      asking = this.#askInfo(node).finally(() => this.#asking.delete(node.ID));
+      this.#asking.set(node.ID, asking);
+    }
+    return asking;
+  }
+
+  async #askInfo(node: Node): Promise<Said> {
     const { status, text, json } = await this.ask(node, 'GET', '/info', { timeoutMs: infoMs });
     if (status !== 200) throw new Error(json?.message ?? text);
-    const asked = { info: json as EngineInfo, at: clock.monotonic() };
-    this.#infos.set(node.ID, asked);
-    return asked;
+    const said = { info: json as EngineInfo, at: this.#context.clock.monotonic() };
+    this.#infos.set(node.ID, said);
+    return said;
   }
 
   /** Nodes whose engine can be asked, by id. */

@@ -41,7 +41,7 @@ export function sourcesOf(context: ApiContext, room: EngineRoom): readonly Sourc
   if (!leader || leader.nodeId === context.local.info().nodeId) return [];
   return [
     {
-      ...{ key: `leader ${leader.nodeId}`, name: 'the leader', patienceMs: leaderPatienceMs },
+      ...{ key: `leader ${leader.nodeId} ${leader.addr}`, name: 'the leader', patienceMs: leaderPatienceMs },
       engine: async () => 'all',
       now: async () => context.clock.now(),
       open: async (signal) => {
