@@ -439,6 +439,16 @@ describe('the cluster as one Docker host', () => {
       expect(out.split('\r\n\r\n')[1]).toBe(`/v1.41/containers/${idOf('a1')}/attach |some input|bye`);
     });
 
+    test('by WebSocket as well, and by nothing else at that path', async () => {
+      const api = await host({ n1: engine('A', [container('a1', 'one')]) });
+      const asked = head('/containers/one/attach/ws?stream=1').replace('POST', 'GET').replace('tcp', 'websocket');
+      expect(await raw(api, asked, 'input')).toContain(`/v1.45/containers/${idOf('a1')}/attach/ws |input|bye`);
+      expect(await api.call('GET', '/containers/one/attach/ws')).toMatchObject({
+        status: 400,
+        json: { message: expect.stringContaining('Upgrade: websocket') },
+      });
+    });
+
     test('has its body, also when that comes later, before what follows', async () => {
       const exec = idOf('e');
       const api = await host({

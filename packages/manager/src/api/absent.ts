@@ -1,24 +1,21 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { FastifyInstance } from 'fastify';
+import { filtersOf, type Query } from './query.ts';
 
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
 /** What changes files of one engine; there is no engine of the cluster. */
-const ofOneEngine = [
-  '/build',
-  '/session',
-  '/grpc',
-  '/commit',
-  '/images/load',
-  '/images/search',
-  '/containers/:id/attach/ws',
-];
+const ofOneEngine = ['/build', '/session', '/grpc', '/commit', '/images/load', '/images/search'];
 
 export function absentRoutes(app: FastifyInstance): void {
   const refusePlugins = async () => {
     throw new ClusterError('unimplemented', 'plugins are not supported yet');
   };
-  app.all('/plugins', refusePlugins);
+  // Clients look here for drivers, beside those in /info.
+  app.get<{ Querystring: Query }>('/plugins', async (request) => {
+    filtersOf(request.query, ['capability', 'enabled']);
+    return [];
+  });
   app.all<{ Params: { '*': string } }>('/plugins/*', async ({ method, params }) => {
     const [, name] = /^(.+)\/json$/.exec(params['*']) ?? [];
     // `docker inspect NAME` asks for a plugin, too.

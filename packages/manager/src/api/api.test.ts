@@ -114,6 +114,12 @@ describe('the envelope', () => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });
   });
 
+  test('there are no plugins, and how they would be asked for is checked', async () => {
+    expect((await call('GET', '/plugins?filters={"capability":["volumedriver"]}')).json).toEqual([]);
+    expect((await call('GET', '/plugins?filters={"bogus":["x"]}')).status).toBe(400);
+    expect((await call('POST', '/plugins/pull?remote=x')).status).toBe(501);
+  });
+
   test.each(['/services', '/services/nope', '/nonsense', '/tasks', '/swarm', '/info'])(
     '%s is of the type that clients compare with',
     async (url) => {

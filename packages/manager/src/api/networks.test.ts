@@ -187,6 +187,11 @@ test('a network that engines make is kept and shown; it has no addresses of the 
   expect(await names({ driver: ['macvlan'], scope: ['swarm'] })).toEqual(['lan']);
 });
 
+test.each(['', null])('a network of no driver (%j) is for containers of all nodes', async (Driver) => {
+  await create('plain', { Driver });
+  expect((await call('GET', '/networks/plain')).json).toMatchObject({ Driver: 'overlay', Attachable: true });
+});
+
 test('the network of published ports can be looked at, and nothing else', async () => {
   expect(await call('GET', '/v1.50/networks/ingress?scope=swarm')).toMatchObject({
     status: 200,
@@ -215,7 +220,12 @@ describe('what is refused', () => {
     ],
     ['a predefined name', wanted('host'), 403, 'operation is not permitted on predefined host network'],
     ["an engine's own network", wanted('x', { Driver: 'bridge' }), 501, 'add --scope swarm'],
-    ['no driver', wanted('x', { Driver: '' }), 501, "of the driver 'bridge' belongs to one engine"],
+    [
+      'no driver, but one engine',
+      wanted('x', { Driver: '', Scope: 'local' }),
+      501,
+      "of the driver 'bridge' belongs to",
+    ],
     ['an unknown driver', wanted('x', { Driver: 'weave' }), 501, "networks of the driver 'weave' are not supported"],
     ['a second host', wanted('x', { Driver: 'host' }), 403, 'only one instance of "host" network is allowed'],
     [

@@ -75,7 +75,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
 
   app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
     const given = normalise(NetworkCreateRequest, parseJson(request.body as Buffer) ?? {});
-    const spec = completeNetworkSpec(networkAsOf(minorOf(request), given));
+    const spec = completeNetworkSpec(networkAsOf(minorOf(request), withDriver(given)));
     if (!context.local.manager()) {
       throw new ClusterError(
         'permission-denied',
@@ -144,6 +144,15 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     });
   });
 }
+
+/**
+ * Who names no driver wants a network for containers, on whichever engine they are: an attachable overlay network. What else is said of it may show
+ * that one engine's own is meant.
+ */
+const withDriver = (given: NetworkCreateRequest): NetworkCreateRequest =>
+  given.Driver || given.Scope || given.ConfigOnly || given.ConfigFrom?.Network
+    ? given
+    : { ...given, Driver: 'overlay', Attachable: true };
 
 /** False when it is to be tried again: no service asks for it, only tasks are left of one, and `isPatient`. Throws ClusterError when it is in use. */
 async function removed(manager: ManagerAccess, reference: string, isPatient: boolean): Promise<boolean> {

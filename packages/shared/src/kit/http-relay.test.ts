@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, request, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { relayRequest, relayUpgrade } from './http-relay.ts';
+import { holdUpgrade, relayRequest, relayUpgrade } from './http-relay.ts';
 
 const open: Server[] = [];
 afterEach(() => {
@@ -26,7 +26,10 @@ async function relayTo(port: number) {
     refuse: ({ message }: Error) => ({ status: 503, message: `no answer: ${message}` }),
   };
   const relay = await serve((incoming, response) => relayRequest(incoming, response, options));
-  relay.server.on('upgrade', (incoming, socket, head) => relayUpgrade(incoming, socket, head, options));
+  relay.server.on('upgrade', (incoming, socket, head) => {
+    holdUpgrade(socket, head);
+    relayUpgrade(incoming, socket, options);
+  });
   return relay.port;
 }
 

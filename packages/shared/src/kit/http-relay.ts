@@ -62,22 +62,28 @@ export function relayRequest(request: IncomingMessage, response: ServerResponse,
 }
 
 /**
- * The same for a request that asks for another protocol on its connection: `socket` and `head` are those of the server's `upgrade` event. A body of
+ * The same for a request that asks for another protocol on its connection, which `holdUpgrade` has held since the server's `upgrade` event. A body of
  * `Content-Length` bytes may still be on its way. Never throws.
  */
-export function relayUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer, options: RelayOptions): void {
+export function relayUpgrade(request: IncomingMessage, socket: Duplex, options: RelayOptions): void {
   socket.on('error', () => socket.destroy());
-  readBody(request, socket, head).then(
+  readBody(request, socket).then(
     (body) => passUpgrade(request, socket, body, options),
     (error: Error) => refuseUpgrade(socket, { status: 400, message: error.message }),
   );
 }
 
+/** To be called at once with what the event came with: later the stream's end may have been seen, behind which nothing can be put back. */
+export function holdUpgrade(socket: Duplex, head: Buffer): void {
+  socket.on('error', () => socket.destroy());
+  socket.pause();
+  if (head.length > 0) socket.unshift(head);
+}
+
 const maxUpgradeBodyBytes = 1024 * 1024;
 
 /** Reads exactly the body; what follows stays in the stream. */
-function readBody(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<Buffer> {
-  if (head.length > 0) socket.unshift(head);
+function readBody(request: IncomingMessage, socket: Duplex): Promise<Buffer> {
   const length = Number(request.headers['content-length'] ?? 0);
   if (request.headers['transfer-encoding'] !== undefined || !(length <= maxUpgradeBodyBytes)) {
     const most = `at most ${maxUpgradeBodyBytes} bytes`;
@@ -91,7 +97,7 @@ function readBody(request: IncomingMessage, socket: Duplex, head: Buffer): Promi
       const body = socket.read(length) as Buffer | null;
       // At the end of the stream `read` gives what is left.
       if (body && body.length === length) done(() => resolve(body));
-      else if (body) onEnd();
+      else if (body || socket.readableEnded) onEnd();
     };
     const onEnd = () =>
       done(() => reject(new ClusterError('invalid-argument', `the body ended before its ${length} bytes`)));

@@ -7,6 +7,7 @@ describe('what a manager may ask of an engine', () => {
   test.each([
     ['GET', '/containers/json'],
     ['POST', `/containers/${id}/attach`],
+    ['GET', `/containers/${id}/attach/ws`],
     ['PUT', `/containers/${id}/archive`],
     ['DELETE', `/containers/${id}`],
     ['POST', `/exec/${id}/start`],

@@ -8,7 +8,7 @@ const paths: Readonly<Record<string, readonly string[]>> = {
   HEAD: ['/_ping', `${container}/archive`],
   GET: [
     ...['/_ping', '/info', '/version', '/events', '/system/df'],
-    ...['/containers/json', `${container}/(?:json|top|logs|changes|export|stats|archive)`],
+    ...['/containers/json', `${container}/(?:json|top|logs|changes|export|stats|archive|attach/ws)`],
     `${exec}/json`,
     ...['/images/json', '/images/get', '/images/.+/(?:json|history|get)'],
     ...['/volumes', '/volumes/[^/]+'],

@@ -9,6 +9,7 @@ import {
 import type { Duplex } from 'node:stream';
 import {
   type Clock,
+  holdUpgrade,
   type Logger,
   messageOf,
   type RelayOptions,
@@ -72,10 +73,10 @@ export class EngineDoor {
   }
 
   async #upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    socket.on('error', () => socket.destroy());
+    holdUpgrade(socket, head);
     const options = await this.#pass(incoming);
     if ('message' in options) refuseUpgrade(socket, options);
-    else relayUpgrade(incoming, socket, head, options);
+    else relayUpgrade(incoming, socket, options);
   }
 
   async #pass({ method = '', url = '/' }: IncomingMessage): Promise<RelayOptions | RelayRefusal> {

@@ -2,6 +2,7 @@ import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import {
   ClusterError,
+  holdUpgrade,
   isClusterError,
   messageOf,
   type RelayOptions,
@@ -17,22 +18,31 @@ import { type DockerHost, searchOf } from './host.ts';
 
 // Attach and exec with input: the connection becomes the container's. A follower passes it on to the leader, the leader to the node.
 
-const hijacked = /^\/(containers|exec)\/([^/?]+)\/(attach|start)(?:\?|$)/;
+const hijacked = /^\/(containers|exec)\/([^/?]+)\/(attach\/ws|attach|start)(?:\?|$)/;
+
+/** By WebSocket, which browsers speak, with GET; else with POST. */
+const isHijacked = ({ method, url = '/' }: IncomingMessage): boolean => {
+  const verb = hijacked.exec(withoutVersion(url))?.[3];
+  return verb !== undefined && method === (verb === 'attach/ws' ? 'GET' : 'POST');
+};
 
 export function upgradeRoutes(app: FastifyInstance, context: ApiContext, host: DockerHost): void {
   app.server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy());
-    if (request.method === 'POST' && hijacked.test(withoutVersion(request.url ?? '/'))) {
+    if (isHijacked(request)) {
       void upgrade(context, host, request, socket, head);
     } else answerPlainly(app, request, socket);
+  });
+  app.get('/containers/:id/attach/ws', async () => {
+    throw new ClusterError('invalid-argument', 'attaching by WebSocket needs the header Upgrade: websocket');
   });
 }
 
 async function upgrade(context: ApiContext, host: DockerHost, request: IncomingMessage, socket: Duplex, head: Buffer) {
   // What comes meanwhile waits.
-  socket.pause();
+  holdUpgrade(socket, head);
   try {
-    relayUpgrade(request, socket, head, await wayOf(context, host, request));
+    relayUpgrade(request, socket, await wayOf(context, host, request));
   } catch (error) {
     if (!isClusterError(error)) context.log.error({ error: messageOf(error), url: request.url }, 'an upgrade failed');
     const status = isClusterError(error) ? statusByCode[error.code] : 500;
@@ -56,9 +66,9 @@ async function wayOf(context: ApiContext, host: DockerHost, request: IncomingMes
   }
   const [, kind, reference = '', verb] = hijacked.exec(withoutVersion(url)) ?? [];
   const name = decodeURIComponent(reference);
-  if (kind === 'containers' && verb === 'attach') {
+  if (kind === 'containers' && verb !== 'start') {
     const { node, id } = await host.find(name);
-    return host.relayTo(node, url, `/containers/${id}/attach${searchOf(request)}`);
+    return host.relayTo(node, url, `/containers/${id}/${verb}${searchOf(request)}`);
   }
   if (kind === 'exec' && verb === 'start') return host.relayTo(await host.findExec(name), url, `/exec/${name}/start`);
   throw new ClusterError('not-found', 'page not found');
