@@ -173,7 +173,8 @@ describe.skipIf(missing)(`Docker's clients${missing ? ` (skipped: ${missing} is 
       await docker(
         ...['service', 'create', '-q', '--name', 'web', '--replicas', '1', '--constraint', 'node.hostname==m1'],
         ...['--label', 'tier=a', '--env', 'A=1', '--publish', '18080:8080', '--network', 'onet', '--secret', 's1'],
-        ...['--config', 'source=c1,target=/etc/c1', '--update-monitor', '200ms', '--update-parallelism', '0', 'web:1'],
+        ...['--config', 'source=c1,target=/etc/c1', '--update-monitor', '200ms', '--update-parallelism', '0'],
+        ...['--rollback-monitor', '200ms', 'web:1'],
       );
       const listed = await docker(
         'service',

@@ -53,7 +53,7 @@ function scenarios(open: () => Promise<Place>, kind: string): void {
       manager!,
       ...['service', 'create', '--name', 'web', '--publish', `${port}:80`, '--constraint', 'node.hostname==w1'],
       ...['--label', 'swarmctl.ingress.client-address=proxy-v2', '--runtime', 'process'],
-      ...['process', process.execPath, '-e', task],
+      ...['--update-monitor', '300ms', 'process', process.execPath, '-e', task],
     );
   }, 120_000);
   afterAll(() => close?.());

@@ -13,6 +13,7 @@ const missing =
   missingForDocker() ??
   (process.getuid?.() === 0 ? undefined : 'root') ??
   ['docker-registry', 'htpasswd'].find((program) => !isThere(program));
+if (missing && process.env['REQUIRE_DOCKER']) throw new Error(`REQUIRE_DOCKER is set, but ${missing} is missing`);
 const client = ['/usr/bin/docker', '/usr/local/bin/docker'].find((path) => existsSync(path)) ?? 'docker';
 const addr = '127.0.0.1:5077';
 const image = `${addr}/team/bb:1`;

@@ -200,7 +200,20 @@ export function scenarios(runtime: 'docker' | 'process'): void {
 
     test('creates, lists, scales, inspects and removes a service', async () => {
       // Not detached: Docker's progress loop must see the service converge.
-      await docker('service', 'create', '--quiet', '--name', 'dock', '--replicas', '2', '-p', '8085:8080', 'web:1');
+      await docker(
+        'service',
+        'create',
+        '--quiet',
+        '--name',
+        'dock',
+        '--replicas',
+        '2',
+        '-p',
+        '8085:8080',
+        '--update-monitor',
+        '500ms',
+        'web:1',
+      );
       await idOf('dock');
       expect(
         await docker(
@@ -380,12 +393,15 @@ export function scenarios(runtime: 'docker' | 'process'): void {
       120_000,
     );
 
+    /** Long enough for the first failure to come before the second task's turn. */
+    const slowly = ['--update-monitor', '3s', '--update-delay', '2s'];
+
     test('an update to what does not start pauses', async () => {
       await create(
         ...world.web({
           name: 'pauses',
           replicas: 2,
-          flags: ['--update-monitor', '3s', '--update-delay', '2s', '--restart-delay', '200ms'],
+          flags: ['--rollback-monitor', '500ms', '--restart-delay', '200ms'],
         }),
       );
       await idOf('pauses');
@@ -394,6 +410,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         'service',
         'update',
         '--quiet',
+        ...slowly,
         ...world.toCrash(),
         'pauses',
       );
@@ -414,18 +431,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         ...world.web({
           name: 'rolls',
           replicas: 2,
-          flags: [
-            '--update-monitor',
-            '3s',
-            '--rollback-monitor',
-            '3s',
-            '--update-delay',
-            '2s',
-            '--update-failure-action',
-            'rollback',
-            '--restart-delay',
-            '200ms',
-          ],
+          flags: ['--update-failure-action', 'rollback', '--rollback-monitor', '1s', '--restart-delay', '200ms'],
         }),
       );
       await idOf('rolls');
@@ -435,6 +441,7 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         'service',
         'update',
         '--quiet',
+        ...slowly,
         ...world.toCrash(),
         'rolls',
       );

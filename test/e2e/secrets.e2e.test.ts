@@ -73,7 +73,10 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (skipped: ${missing} 
       ['m1', 'w1', 'w2'].every((name) => foldersOf(name).length === 0),
     );
   }
-  const settings = ['--update-monitor', '500ms', '--restart-delay', '0s', '--stop-grace-period', '0s'];
+  const settings = [
+    ...['--update-monitor', '500ms', '--rollback-monitor', '500ms', '--restart-delay', '0s'],
+    ...['--stop-grace-period', '0s'],
+  ];
   const sleep = ['bb:1', 'sleep', '1000'];
 
   test.each(clients)('%s makes, shows, lists and removes them', async (client) => {

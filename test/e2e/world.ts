@@ -78,7 +78,7 @@ export class World {
     if (this.#netns) sh('ip', 'netns', 'del', this.#netns);
   }
 
-  /** Arguments of `swarmctl service create` for the web service. */
+  /** Arguments of `swarmctl service create` for the web service; unless the flags say otherwise, it is not watched for as long as usual. */
   web(options: WebOptions): string[] {
     const { name, replicas = 1, port, version = '1', crash, flags = [] } = options;
     const common = [
@@ -86,6 +86,7 @@ export class World {
       'create',
       ...['--name', name, '--replicas', String(replicas)],
       ...(port ? ['--publish', `${port}:8080`] : []),
+      ...(flags.includes('--update-monitor') ? [] : ['--update-monitor', '300ms']),
       ...[
         '--env',
         'TASK_ID={{.Task.ID}}',

@@ -6,13 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
 import { Client } from '../../packages/cli/src/client.ts';
+import { swarmctl } from './swarmctl.ts';
 
 // A real cluster for end-to-end tests: separate `swarmd` processes with addresses of their own in one network namespace (as root), so that
 // nothing of the machine's network is touched. Everything that it starts is known by pid and ends with `stop`.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const swarmdBin = join(root, 'packages/daemon/bin/swarmd.js');
-const swarmctlBin = join(root, 'packages/cli/bin/swarmctl.js');
 
 export const isRoot = process.getuid?.() === 0;
 
@@ -176,7 +176,7 @@ export class Cluster {
   }
 
   tryCtl(node: NodeHandle, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
-    return runProgram(process.execPath, [swarmctlBin, '--host', `unix://${node.socket}`, ...args]);
+    return swarmctl(['--host', `unix://${node.socket}`, ...args]);
   }
 
   /** A manager that is up. */

@@ -4,7 +4,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../../packages/cli/src/main.ts';
 
-// `swarmctl` in this process, before a daemon that says what the test wants and keeps what it was asked.
+// `swarmctl` in this process, which spares the start of another: before real daemons, and before one that says what the test wants and keeps what it
+// was asked. What reads its standard input, and `exec`, which writes to the terminal itself, need a process of their own.
+
+/** Runs one command line to its end. */
+export async function swarmctl(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+  let [out, err] = ['', ''];
+  const { signal } = new AbortController();
+  const code = await run(
+    args,
+    env,
+    signal,
+    (text) => (out += text),
+    (text) => (err += text),
+  );
+  return { code, out, err };
+}
 
 export interface Asked {
   readonly method: string;
@@ -42,15 +60,7 @@ export async function fakeDaemon(answer: (asked: Asked, response: ServerResponse
     requests,
     sent: () => JSON.parse(requests.at(-1)?.body ?? ''),
     swarmctl: async (...argv) => {
-      let [out, err] = ['', ''];
-      const { signal } = new AbortController();
-      const status = await run(
-        argv,
-        env,
-        signal,
-        (text) => (out += text),
-        (text) => (err += text),
-      );
+      const { code: status, out, err } = await swarmctl(argv, env);
       return { status, out, err };
     },
     close: () => {

@@ -82,7 +82,9 @@ describe.skipIf(missing)(`a lab that did not come up${missing ? ` (skipped: ${mi
   test('down removes a lab whose parts have crashed, also when it is cut short itself', async () => {
     const before = tracesOf(name);
     const lab = await Lab.up({ name, nodes: 3, managers: 1 });
-    await lab.host(1).ctl('service', 'create', '--name', 'web', '--replicas', '3', 'web:1');
+    await lab
+      .host(1)
+      .ctl('service', 'create', '--name', 'web', '--replicas', '3', '--update-monitor', '300ms', 'web:1');
     const containers = lab.hosts.flatMap((host) => containerProcesses(name, host.name));
     expect(containers.length).toBeGreaterThan(0);
     for (const pid of [lab.client.first?.pid, lab.host(1).first?.pid, lab.host(2).engine.pid, lab.host(3).daemon.pid])

@@ -1,6 +1,5 @@
-import { fileURLToPath } from 'node:url';
 import type { Client } from '../../packages/cli/src/client.ts';
-import { runProgram } from '../kit/cluster.ts';
+import { swarmctl } from '../kit/swarmctl.ts';
 import { Daemon } from './daemon.ts';
 import { Engine, removeCgroups } from './engine.ts';
 import { Machine } from './machine.ts';
@@ -8,8 +7,6 @@ import type { Network } from './network.ts';
 import { cgroupOf, nodeName } from './state.ts';
 
 // A machine with an engine and a swarmd.
-
-const swarmctl = fileURLToPath(new URL('../../packages/cli/bin/swarmctl.js', import.meta.url));
 
 export class Host extends Machine {
   readonly number: number;
@@ -43,10 +40,9 @@ export class Host extends Machine {
     await removeCgroups([cgroupOf(this.lab, this.name)]);
   }
 
-  /** Runs `swarmctl` against its swarmd; rejects when it fails. */
+  /** Runs `swarmctl` in this process against its swarmd; rejects when it fails. */
   async ctl(...args: string[]): Promise<string> {
-    const command = [swarmctl, '--host', this.daemon.swarmdHost, ...args];
-    const { code, out, err } = await runProgram(process.execPath, command);
+    const { code, out, err } = await swarmctl(['--host', this.daemon.swarmdHost, ...args]);
     if (code !== 0) throw new Error(`swarmctl ${args.join(' ')} on ${this.name}: exit ${code}: ${err}${out}`);
     return out;
   }

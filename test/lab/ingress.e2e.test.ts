@@ -18,7 +18,7 @@ describe.skipIf(missing)(
     beforeAll(async () => {
       lab = await Lab.up({ name, nodes: 2, managers: 1 });
       services = new LoadServices(lab);
-      await services.create('web', 8080, 4, 5_000);
+      await services.create('web', 8080, 4, 5_000, '--update-monitor', '500ms');
       await services.settled('web', 4);
     }, 60_000);
     afterAll(async () => {

@@ -50,7 +50,7 @@ describe.skipIf(missing)(`a lab of three hosts${missing ? ` (skipped: ${missing}
   });
 
   test('a published service answers the client on every host', async () => {
-    const flags = ['--publish', '8080:8080', '--env', 'TASK_ID={{.Task.ID}}'];
+    const flags = ['--publish', '8080:8080', '--env', 'TASK_ID={{.Task.ID}}', '--update-monitor', '300ms'];
     await lab.ctl('service', 'create', '--name', 'web', '--replicas', '3', ...flags, 'web:1');
     const tasks = await running();
     expect(new Set(tasks.map((task) => task.NodeID)).size).toBe(3);

@@ -22,6 +22,8 @@ describe.skipIf(missing)(`overlay networks${missing ? ` (skipped: ${missing} is 
   const tasksOf = (service: string) => lab.tasksOf(service);
   const addressOf = (task: Task) => task.NetworksAttachments?.[0]?.Addresses[0]?.split('/')[0] ?? '';
 
+  /** For services that are only to be there. */
+  const briefly = ['--update-monitor', '300ms'];
   const inside = (task: Task, ...command: string[]) => lab.inside(task, ...command);
 
   /** The task that answers there; undefined when nobody does. */
@@ -38,9 +40,9 @@ describe.skipIf(missing)(`overlay networks${missing ? ` (skipped: ${missing} is 
 
   test('tasks get addresses of their network, on every host', async () => {
     await ctl('network', 'create', '--driver', 'overlay', 'back');
-    const flags = ['--network', 'back', '--env', 'TASK_ID={{.Task.ID}}'];
+    const flags = ['--network', 'back', '--env', 'TASK_ID={{.Task.ID}}', '--update-monitor', '1s'];
     await ctl('service', 'create', '--name', 'web', '--replicas', '3', ...flags, 'web:1');
-    await ctl('service', 'create', '--name', 'client', '--mode', 'global', '--network', 'back', 'web:1');
+    await ctl('service', 'create', '--name', 'client', '--mode', 'global', '--network', 'back', ...briefly, 'web:1');
     const tasks = [...(await tasksOf('web')), ...(await tasksOf('client'))];
     expect(tasks).toHaveLength(6);
     expect(new Set(tasks.map(addressOf)).size).toBe(6);
@@ -165,9 +167,9 @@ describe.skipIf(missing)(`overlay networks${missing ? ` (skipped: ${missing} is 
 
   test('of both families, services and tasks are reached by either', async () => {
     await ctl('network', 'create', '--driver', 'overlay', '--ipv6', '--subnet', 'fd00:77::/64', 'six');
-    const flags = ['--network', 'six', '--env', 'TASK_ID={{.Task.ID}}'];
+    const flags = ['--network', 'six', '--env', 'TASK_ID={{.Task.ID}}', ...briefly];
     await ctl('service', 'create', '--name', 'web6', '--replicas', '3', ...flags, 'web:1');
-    await ctl('service', 'create', '--name', 'client6', '--network', 'six', 'web:1');
+    await ctl('service', 'create', '--name', 'client6', '--network', 'six', ...briefly, 'web:1');
     const web = await tasksOf('web6');
     const [client] = await tasksOf('client6');
     const lookUp6 = async (asked: string) => {
