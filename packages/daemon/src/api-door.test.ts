@@ -1,10 +1,11 @@
 import { once } from 'node:events';
-import { createServer as createHttp } from 'node:http';
+import { createServer as createHttp, type IncomingMessage } from 'node:http';
 import { type RequestOptions, request } from 'node:https';
 import { createServer } from 'node:net';
 import {
   createCsr,
   createRootCa,
+  crossSign,
   type KeyPair,
   realClock,
   signApiCertificate,
@@ -112,6 +113,33 @@ describe('the port of the API', () => {
     await cut;
     await expect(ask(await client())).rejects.toThrow();
     expect(await ask({ ...(await client(other)), ca: other.certificate })).toBe('hello');
+  });
+
+  test('while the root is rotated, takes and is taken by clients of either; cuts off those of the old one in the end', async () => {
+    const door = await open();
+    await door.serve(cluster);
+    const keep = async (pair: KeyPair) => {
+      const kept = request({ host: '127.0.0.1', port, ca: pair.certificate, ...(await client(pair)) });
+      kept.end();
+      return ((await once(kept, 'response')) as [IncomingMessage])[0].socket;
+    };
+    const early = await keep(root);
+    const Rotation = {
+      Certificate: other.certificate,
+      Key: other.key,
+      CrossSigned: await crossSign(root, other.certificate),
+    };
+    await door.serve({ ...cluster, RootCA: { ...cluster.RootCA, Rotation } });
+    expect(await ask(await client())).toBe('hello');
+    expect(await ask({ ...(await client(other)), ca: other.certificate })).toBe('hello');
+    const late = await keep(other);
+    expect(early.destroyed).toBe(false);
+    const cut = once(early, 'close');
+    await door.serve(clusterOf(other));
+    await cut;
+    expect(late.destroyed).toBe(false);
+    await expect(ask({ ...(await client()), ca: other.certificate })).rejects.toThrow();
+    late.destroy();
   });
 
   test('says whose port is taken', async () => {

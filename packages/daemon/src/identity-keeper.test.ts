@@ -4,14 +4,18 @@ import { join } from 'node:path';
 import { newCluster, newNode, signFor } from '@swarmctl/manager';
 import {
   createCsr,
+  createRootCa,
+  crossSign,
   FrameStream,
   type Identity,
+  isOfRoot,
   ManualClock,
   PortServer,
   silentLogger,
+  splitPem,
   verifyNodeCertificate,
 } from '@swarmctl/shared/kit';
-import type { Cluster, Draft, Node, NodeRole } from '@swarmctl/shared/model';
+import { type Cluster, type Draft, type Node, type NodeRole, trustedRoots } from '@swarmctl/shared/model';
 import type { JoinAnswer, JoinMessage } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { aStore } from '../../../test/kit/index.ts';
@@ -24,6 +28,7 @@ const ends: (() => unknown)[] = [];
 let folder: string;
 let clock: ManualClock;
 let cluster: Draft<'cluster'>;
+let managers: ManagerList;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'swarmd-keep-'));
@@ -69,8 +74,9 @@ async function serve(role: () => NodeRole) {
 /** A keeper and the promise of its next identity. */
 async function keep(identity: Identity, port: number, state?: ReturnType<typeof aStore>) {
   let changed: (identity: Identity) => void = () => undefined;
+  managers = new ManagerList([{ nodeId: 'manager', addr: `127.0.0.1:${port}` }]);
   const keeper = new IdentityKeeper(folder, identity, {
-    managers: new ManagerList([{ nodeId: 'manager', addr: `127.0.0.1:${port}` }]),
+    managers,
     vault: new Vault(folder),
     view: () => state?.view(),
     onChange: (one) => changed(one),
@@ -120,6 +126,52 @@ describe('the keeper of an identity', () => {
     const { keeper } = await keep(await identityOf('node1', 'worker'), server.port);
     expect(await keeper.renew()).toMatchObject({ nodeId: 'node1', role: 'manager' });
     expect(keeper.current.role).toBe('manager');
+  });
+
+  test('renews at once when another root signs, then trusts that one alone; what is older than that is not listened to', async () => {
+    const server = await serve(() => 'worker');
+    const old = cluster.RootCA;
+    const { keeper, next } = await keep(await identityOf('node1', 'worker'), server.port);
+    keeper.follow(old.Certificate, 4);
+    expect(keeper.current.ca).toBe(old.Certificate);
+    const root = await createRootCa(clock.now());
+    const CrossSigned = await crossSign({ certificate: old.Certificate, key: old.Key }, root.certificate);
+    const RootCA = { ...old, Rotation: { Certificate: root.certificate, Key: root.key, CrossSigned } };
+    cluster = { ...cluster, RootCA };
+
+    const renewed = next();
+    keeper.follow(trustedRoots(RootCA), 5);
+    await passTime(renewed);
+    const during = await renewed;
+    expect(splitPem(during.ca)).toEqual([old.Certificate, root.certificate]);
+    expect(isOfRoot(during.certificate, root.certificate)).toBe(true);
+    // Those that have not heard of it yet believe us as well.
+    expect(verifyNodeCertificate(during.certificate, old.Certificate, clock.now())).toMatchObject({ nodeId: 'node1' });
+
+    const settled = next();
+    keeper.follow(root.certificate, 6);
+    expect(await settled).toMatchObject({ key: during.key, ca: root.certificate });
+    expect(splitPem(keeper.current.certificate)).toHaveLength(1);
+    keeper.follow(trustedRoots(RootCA), 5);
+    expect(keeper.current.ca).toBe(root.certificate);
+  });
+
+  test('asks again and again for a certificate of the signer while no manager can be reached', async () => {
+    const identity = await identityOf('node1', 'worker');
+    const { keeper, next } = await keep(identity, 1);
+    const old = cluster.RootCA;
+    const root = await createRootCa(clock.now());
+    const CrossSigned = await crossSign({ certificate: old.Certificate, key: old.Key }, root.certificate);
+    const RootCA = { ...old, Rotation: { Certificate: root.certificate, Key: root.key, CrossSigned } };
+    keeper.follow(trustedRoots(RootCA), 5);
+    const renewed = next();
+    await clock.advance(20_000);
+    expect(keeper.current).toBe(identity);
+    cluster = { ...cluster, RootCA };
+    const server = await serve(() => 'worker');
+    managers.update([{ nodeId: 'manager', addr: `127.0.0.1:${server.port}` }]);
+    await passTime(renewed);
+    expect(isOfRoot((await renewed).certificate, root.certificate)).toBe(true);
   });
 
   test('a manager whose certificate has expired signs its own when nobody answers', async () => {
