@@ -44,6 +44,19 @@ describe('normalise', () => {
   });
 
   test.each([
+    ['17958703482878564', 17_958_703_482_878_564 % 2 ** 53],
+    ['9007199254740991', 2 ** 53 - 1],
+    ['7', 7],
+  ])('ForceUpdate %s, as by the time of day, is kept so that one more is another number', (given, kept) => {
+    const spec = normalise(ServiceSpec, parseJson(`{"TaskTemplate":{"ForceUpdate":${given}}}`));
+    expect(spec.TaskTemplate?.ForceUpdate).toBe(kept);
+  });
+
+  test.each([
+    [
+      { TaskTemplate: { ForceUpdate: 2 ** 64 } },
+      'invalid JSON: TaskTemplate.ForceUpdate must be an integer below 2^64, not 18446744073709552000',
+    ],
     [{ Name: 3 }, 'invalid JSON: Name must be a string, not 3'],
     [
       { Mode: { Replicated: { Replicas: '3' } } },

@@ -113,7 +113,10 @@ function visitNumber(schema: TSchema, value: unknown, path: string): unknown {
   if (typeof value !== 'number') throw bad(path, expected(schema), value);
   if (schema['type'] === 'integer') {
     if (!Number.isInteger(value)) throw bad(path, expected(schema), value);
-    if (!Number.isSafeInteger(value)) throw bad(path, 'an integer below 2^53', value);
+    if (!Number.isSafeInteger(value)) {
+      if (schema['x-wraps'] && value > 0 && value < 2 ** 64) return value % 2 ** 53;
+      throw bad(path, `an integer below 2^${schema['x-wraps'] ? 64 : 53}`, value);
+    }
   }
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number };
   if ((minimum !== undefined && value < minimum) || (maximum !== undefined && value > maximum))

@@ -13,6 +13,8 @@ const strings = Type.Array(Type.String());
 const stringMap = Type.Record(Type.String(), Type.String());
 const uint = Type.Integer({ minimum: 0 });
 const int = Type.Integer();
+/** Of which only changes count, so that tools take any number of 64 bits; kept modulo 2^53, to which 1 can still be added. */
+const counter = Type.Integer({ minimum: 0, 'x-wraps': true });
 
 /** Nanoseconds; kept as a number, so at most 2^53 (104 days). */
 export const Nanoseconds = Type.Integer({ minimum: 0 });
@@ -185,7 +187,7 @@ export const TaskSpec = object({
   Placement: opt(Placement),
   Networks: opt(Type.Array(NetworkAttachmentConfig)),
   LogDriver: opt(Driver),
-  ForceUpdate: opt(uint),
+  ForceUpdate: opt(counter),
   Runtime: opt(Type.String()),
 });
 export type TaskSpec = Static<typeof TaskSpec>;
