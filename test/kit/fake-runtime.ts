@@ -31,7 +31,7 @@ export class FakeRuntime implements Runtime {
   readonly images = new Map<string, ImageManners>();
   readonly containers = new Map<string, FakeContainer>();
   readonly open = new Map<string, number | undefined>();
-  /** Lines of a task's log; with `follow` the log stays open until `endLog`. */
+  /** Lines of a task's log; with `follow` the log of one that has begun stays open. */
   readonly lines = new Map<string, readonly string[]>();
   away = false;
   /** Lines that readers have taken. */
@@ -132,7 +132,8 @@ export class FakeRuntime implements Runtime {
       this.linesRead++;
       yield { taskId, stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from(text) };
     }
-    if (options.follow && !signal.aborted) {
+    const begun = this.containers.get(taskId)?.state.phase !== 'created';
+    if (options.follow && begun && !signal.aborted) {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     }
   }

@@ -143,7 +143,7 @@ export class TaskBoard {
   }
 
   /**
-   * A task's log, from its container or from what was kept of one that is gone. A container that is still to come is waited for when the
+   * A task's log, from its container or from what was kept of one that is gone. A container that is still to start is waited for when the
    * log is followed. Throws when it is gone and nothing was kept.
    */
   async *logs(taskId: string, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogLine> {
@@ -159,8 +159,9 @@ export class TaskBoard {
   async #withContainer(taskId: string, follow: boolean, signal: AbortSignal): Promise<TaskRunner | undefined> {
     for (;;) {
       const runner = this.#runners.get(taskId);
-      if (!runner || runner.container || isTerminal(runner.status.State)) return runner;
-      if (!follow || signal.aborted) return runner;
+      if (!runner || !follow || signal.aborted || isTerminal(runner.status.State)) return runner;
+      // Of one that has not begun, an engine follows nothing.
+      if (runner.container && runner.container.phase !== 'created') return runner;
       await delay(this.#modules.clock, 250, signal).catch(() => undefined);
     }
   }
