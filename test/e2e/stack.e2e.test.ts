@@ -262,7 +262,7 @@ describe.skipIf(missing)(`stacks${missing ? ` (skipped: ${missing} is missing)` 
       compose.replace('image: web:1', 'image: crash:1').replace('SITE_VERSION:-1', 'SITE_VERSION:-2'),
     );
     await expect(ctl('deploy', '--wait', ...files('compose.yaml'), 'shop')).rejects.toThrow(
-      /exit 1: service shop_web: (?:service update paused|\d+ tasks failed): .*\n.*shop_db: 1 out of 1 tasks, converged/s,
+      /exit 1: .*service shop_web: (?:service update paused|\d+ tasks failed): .*\n.*shop_db: 1 out of 1 tasks, converged/s,
     );
   });
 

@@ -56,6 +56,15 @@ describe.skipIf(missing)(`with an engine${missing ? ` (${missing} is missing)` :
     const inspect = async (runtime: Runtime, given: Task) =>
       engine.docker.getContainer((await runtime.inspect(given.ID))?.containerId ?? '').inspect();
 
+    it('is not made where its engine would pass over what it asks for', async () => {
+      const runtime = opened();
+      const Healthcheck = { Test: ['CMD', 'true'], StartInterval: 1e9 };
+      const made = runtime.prepare(task(runtime, '', { container: { Healthcheck } }), never);
+      const { ApiVersion } = await engine.docker.version();
+      if (Number(ApiVersion.split('.')[1]) >= 44) await made;
+      else await expect(made).rejects.toThrow('does not know Healthcheck.StartInterval, which came with API 1.44');
+    });
+
     it('is what its spec says, on a real engine', async () => {
       const runtime = opened();
       const given = task(runtime, 'id -u; pwd; hostname; grep -c "/scratch tmpfs" /proc/mounts', {

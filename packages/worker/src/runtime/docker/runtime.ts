@@ -17,6 +17,7 @@ import { describeEngine, describeMachine, type EngineInfo, fileTrouble } from '.
 import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, isStaleConnection } from './errors.ts';
 import { followEvents } from './events.ts';
 import { pullImage } from './image.ts';
+import { type EngineVersion, lateFieldsOf, unknownTo } from './late-fields.ts';
 import { LocalNetworks } from './local-networks.ts';
 import { notes, parseLogs } from './logs.ts';
 import { connectOthers } from './networks.ts';
@@ -139,6 +140,7 @@ class DockerRuntime implements Runtime {
   }
 
   async #make(plain: Docker.ContainerCreateOptions, task: Task, signal: AbortSignal): Promise<ContainerState> {
+    await this.#refuseLate(plain);
     const config = withFiles(plain, await this.#files(task));
     try {
       return await this.#create(task, config);
@@ -153,6 +155,13 @@ class DockerRuntime implements Runtime {
     } catch (error) {
       throw this.#translate(error);
     }
+  }
+
+  async #refuseLate(config: Docker.ContainerCreateOptions): Promise<void> {
+    const late = lateFieldsOf(config);
+    // Few ask for any, so the engine is seldom asked.
+    const problem = late.length > 0 ? unknownTo((await this.#docker.version()) as EngineVersion, late) : undefined;
+    if (problem) throw new RuntimeError(problem, { permanent: true });
   }
 
   async start(task: Task): Promise<ContainerState> {
