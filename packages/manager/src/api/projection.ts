@@ -32,17 +32,17 @@ export const metaOf = (object: Meta) => ({
 
 const statuses = new WeakMap<
   Service,
-  { readonly of: readonly [tasks: unknown, nodes: unknown]; readonly status: object }
+  { readonly of: readonly [tasks: unknown, nodes: unknown]; readonly text: string }
 >();
 
 /** Counted anew when the tasks of the service or the nodes have changed: a view hands out the same list as long as nothing in it does. */
-function serviceStatusOf(service: Service, view: View): object {
+function statusText(service: Service, view: View): string {
   const of = [view.tasksOfService(service.ID), view.list('nodes')] as const;
   const known = statuses.get(service);
-  if (known?.of[0] === of[0] && known.of[1] === of[1]) return known.status;
-  const status = isJob(service) ? jobStatusOf(service, view) : countsOf(service, view);
-  statuses.set(service, { of, status });
-  return status;
+  if (known?.of[0] === of[0] && known.of[1] === of[1]) return known.text;
+  const text = JSON.stringify(isJob(service) ? jobStatusOf(service, view) : countsOf(service, view));
+  statuses.set(service, { of, text });
+  return text;
 }
 
 function countsOf(service: Service, view: View) {
@@ -91,7 +91,7 @@ export function serviceText(
     text = JSON.stringify(showService(service, options.insertDefaults)).slice(0, -1);
     texts.set(service, text);
   }
-  return `${text}${options.status ? `,"ServiceStatus":${JSON.stringify(serviceStatusOf(service, view))}` : ''}}`;
+  return `${text}${options.status ? `,"ServiceStatus":${statusText(service, view)}` : ''}}`;
 }
 
 function showService(service: Service, withDefaults: boolean) {
