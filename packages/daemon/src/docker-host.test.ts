@@ -320,6 +320,31 @@ describe('the cluster as one Docker host', () => {
       expect((await api.call('POST', '/containers/create', closed)).status).toBe(403);
     });
 
+    test('they are shown as the cluster knows them, and found by that', async () => {
+      const on = (...names: string[]) => ({
+        HostConfig: { NetworkMode: names[0] },
+        NetworkSettings: {
+          Networks: Object.fromEntries(names.map((name) => [name, { NetworkID: 'e', Gateway: 'g' }])),
+        },
+      });
+      const id = idOf('b1');
+      const row = { ...container('b1', 'two'), ...on('swarmd_net2', 'back', 'own') };
+      const { api, b } = await networked({
+        ...{ 'GET /containers/json': [row], [`GET /containers/${id}/json`]: { Id: id, ...row } },
+      });
+      const Networks = {
+        closed: { NetworkID: 'net2', Gateway: 'g' },
+        back: { NetworkID: 'net1', Gateway: 'g' },
+        own: { NetworkID: 'e', Gateway: 'g' },
+      };
+      const shown = { HostConfig: { NetworkMode: 'closed' }, NetworkSettings: { Networks } };
+      expect((await api.call('GET', '/containers/two/json')).json).toMatchObject(shown);
+      const filters = encodeURIComponent('{"network":["closed","net1","own"]}');
+      expect((await api.call('GET', `/containers/json?filters=${filters}`)).json).toMatchObject([shown]);
+      const asked = JSON.parse(new URLSearchParams(b.asked.at(-1)?.url.split('?')[1]).get('filters') ?? '');
+      expect(asked.network).toEqual(['swarmd_net2', 'swarmd_net1', 'back', 'own']);
+    });
+
     test('waits for a network that comes, not for ever, and takes no other for it', async () => {
       const answers: Record<string, unknown> = { ...joined, 'GET /networks/back': undefined };
       const { api } = await networked(answers);

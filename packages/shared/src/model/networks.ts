@@ -36,6 +36,14 @@ export const isEncrypted = (network: Pick<Network, 'Spec'>): boolean =>
 export const isAttachable = (network: Pick<Network, 'Spec'>): boolean =>
   network.Spec.Attachable === true && !isLocalNetwork(network);
 
+/** What an overlay network is called on engines, unless it has its own name there: see `isAttachable`. */
+export const engineNetworkName = (networkId: string): string => `${engineNetworkPrefix}${networkId}`;
+const engineNetworkPrefix = 'swarmd_';
+
+/** The id of the network that is called so on engines. */
+export const networkIdOf = (engineName: string): string | undefined =>
+  engineName.startsWith(engineNetworkPrefix) ? engineName.slice(engineNetworkPrefix.length) : undefined;
+
 /** The node carries overlay networks, as far as the managers can tell: it has an engine, and may change its kernel's network. */
 export const hasOverlays = ({ Runtimes, Ingress }: Pick<NodeDescription, 'Runtimes' | 'Ingress'>): boolean =>
   Runtimes.includes('docker') && Ingress?.Kind === 'nftables';

@@ -17,7 +17,7 @@ import {
 } from './containers.ts';
 import { asError, hostnameOf, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
-import { networkIsAt, withNetworkNames } from './network-names.ts';
+import { engineNamesOf, networkIsAt, withClusterNetworks, withNetworkNames } from './network-names.ts';
 import { type ContainerConfig, placeContainer } from './placement.ts';
 
 // Containers on whichever node: listed together, found by id, name or the beginning of the id; all else is passed on to their node.
@@ -43,14 +43,18 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     const ours = ['node', 'before', 'since'];
     // Which are the last is known only once all are.
     const all = limit > 0 || between || flag(query, 'all') ? '1' : undefined;
-    const text = queryText(query, { filters: filterText(filters, ...ours), limit: undefined, all });
+    const view = engines.manager.view();
+    const passed = new Map(filters);
+    const networks = filters.get('network');
+    if (networks) passed.set('network', new Set([...networks].flatMap((one) => engineNamesOf(view, one))));
+    const text = queryText(query, { filters: filterText(passed, ...ours), limit: undefined, all });
     const { places, missing } = await listContainers(room, engines, text);
     const asked = places
       .filter(({ row }) => !between || between(row.Created))
       .sort((a, b) => b.row.Created - a.row.Created || (a.row.Id < b.row.Id ? -1 : 1));
     warn(reply, warningOf(missing));
     return (limit > 0 ? asked.slice(0, limit) : asked).map(({ node, row }) => ({
-      ...row,
+      ...withClusterNetworks(view, row),
       Labels: { ...row.Labels, [nodeLabel]: hostnameOf(node) },
       Node: shownNode(node),
     }));
@@ -61,7 +65,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     const path = `/containers/${place.row.Id}/json${searchOf(request.raw)}`;
     const { status, json, text } = await room.ask(place.engine.node, 'GET', path);
     if (status !== 200) return reply.status(status).send(json ?? { message: text });
-    return { ...json, Node: shownNode(place.node) };
+    return { ...withClusterNetworks(await host.view(), json), Node: shownNode(place.node) };
   });
 
   // One after the other: a name is free until it is taken.

@@ -18,6 +18,8 @@ export interface Row {
   readonly State: string;
   readonly Labels: Readonly<Record<string, string>>;
   readonly SizeRw?: number;
+  readonly HostConfig?: { readonly NetworkMode?: string };
+  readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, object>> | null };
 }
 
 export interface Place {

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { ClusterError, type RelayOptions, relayRequest } from '@swarmctl/shared/kit';
 import type { Node } from '@swarmctl/shared/model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { ApiContext } from '../context.ts';
+import type { View } from '../../store/types.ts';
+import { type ApiContext, leading } from '../context.ts';
 import { findContainer, listContainers, type Place } from './containers.ts';
 import { type Engine, EngineRoom, hostnameOf } from './engines.ts';
 
@@ -36,6 +37,10 @@ export class DockerHost {
   constructor(context: ApiContext) {
     this.#context = context;
     this.room = new EngineRoom(context);
+  }
+
+  async view(): Promise<View> {
+    return (await leading(this.#context)).view();
   }
 
   /** Throws `not-found`, and `invalid-argument` when several match. */

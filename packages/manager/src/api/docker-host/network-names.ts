@@ -1,5 +1,11 @@
 import { ClusterError, delay, isClusterError } from '@swarmctl/shared/kit';
-import { isAttachable, isPredefinedNetwork, type Network } from '@swarmctl/shared/model';
+import {
+  engineNetworkName,
+  isAttachable,
+  isPredefinedNetwork,
+  type Network,
+  networkIdOf,
+} from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 import { findNetwork } from '../networks.ts';
 import { clusterLabel } from './containers.ts';
@@ -61,6 +67,47 @@ export function withoutId(endpoint: unknown): unknown {
   if (typeof endpoint !== 'object' || endpoint === null) return endpoint;
   const { NetworkID: _, ...rest } = endpoint as { readonly NetworkID?: unknown };
   return rest;
+}
+
+/** What engines say of a container's networks, and what is asked of them in lists. */
+interface OnNetworks {
+  readonly HostConfig?: { readonly NetworkMode?: string };
+  readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, object>> | null };
+}
+
+/** The same with the cluster's networks by their own names and ids. */
+export function withClusterNetworks<T extends OnNetworks>(view: View, shown: T): T {
+  const { HostConfig: host, NetworkSettings: settings } = shown;
+  const mode = host?.NetworkMode && networkCalled(view, host.NetworkMode);
+  const networks = settings?.Networks && Object.entries(settings.Networks);
+  return {
+    ...shown,
+    ...(mode && { HostConfig: { ...host, NetworkMode: mode.Spec.Name } }),
+    ...(networks && {
+      NetworkSettings: {
+        ...settings,
+        Networks: Object.fromEntries(
+          networks.map(([name, one]) => {
+            const network = networkCalled(view, name);
+            return network ? [network.Spec.Name, { ...one, NetworkID: network.ID }] : [name, one];
+          }),
+        ),
+      },
+    }),
+  };
+}
+
+function networkCalled(view: View, engineName: string): Network | undefined {
+  const id = networkIdOf(engineName);
+  if (id !== undefined) return view.get('networks', id);
+  const network = view.networkByName(engineName);
+  return network && isAttachable(network) ? network : undefined;
+}
+
+/** What engines call the network in filters; what is none of the cluster's stays. */
+export function engineNamesOf(view: View, reference: string): readonly string[] {
+  const network = found(view, reference);
+  return network ? [engineNetworkName(network.ID), ...(isAttachable(network) ? [network.Spec.Name] : [])] : [reference];
 }
 
 /** A network that has just been made takes a moment to be on all nodes. */

@@ -7,7 +7,6 @@ const short = (networkId: string): string => networkId.slice(0, 12);
 
 export const bridgeName = (networkId: string): string => `swb${short(networkId)}`;
 export const portName = (networkId: string): string => `swx${short(networkId)}`;
-export const engineNetworkName = (networkId: string): string => `swarmd_${networkId}`;
 
 /** Every device of a node's overlay networks says whose it is. */
 export const ownerOf = (nodeId: string): string => `swarmd:${nodeId}`;

@@ -1,5 +1,5 @@
 import { Bell, ClusterError, messageOf, type Timer } from '@swarmctl/shared/kit';
-import { macOf, type Task } from '@swarmctl/shared/model';
+import { engineNetworkName, macOf, type Task } from '@swarmctl/shared/model';
 import type { NetworkView } from '@swarmctl/shared/wire';
 import { type RunCommand, runCommand } from '../command.ts';
 import { PathMtus } from '../path-mtu.ts';
@@ -7,15 +7,7 @@ import type { EngineEndpoints, Overlay } from '../types.ts';
 import { Versions } from '../versions.ts';
 import type { TunnelState } from '../wireguard/tunnel.ts';
 import { guarded, OverlayGuard } from './guard.ts';
-import {
-  bareAddress,
-  bridgeName,
-  engineNetworkName,
-  firstVersion4,
-  isVersion4,
-  ownerOf,
-  portName,
-} from './identity.ts';
+import { bareAddress, bridgeName, firstVersion4, isVersion4, ownerOf, portName } from './identity.ts';
 import { execute, type Kernel, readKernel } from './kernel.ts';
 import { ContainerMtus, overheadOf } from './mtu.ts';
 import {
