@@ -1,13 +1,9 @@
-import {
-  type Schema as AnySchema,
-  ServiceSpec as Schema,
-  type ServiceSpec,
-  type TaskSpec,
-} from '@swarmctl/shared/model';
+import { ServiceSpec as Schema, type ServiceSpec, type TaskSpec } from '@swarmctl/shared/model';
 import { describe, expect, test } from 'vitest';
 import { containerConfig } from '../../packages/worker/src/runtime/docker/container-config.ts';
 import { type TestApi, testApi } from './api.ts';
 import { aCluster, aNetwork, aNode, aPayload, aStore, aTask } from './index.ts';
+import { leavesOf, pathsOf } from './spec-paths.ts';
 
 // No field of a service's spec is passed over: each is given back as it was asked for, and reaches what is sent to a node's engine, or whoever honours it
 // is named; or it is refused with its name.
@@ -205,23 +201,6 @@ const refused: readonly (readonly [field: string, spec: ServiceSpec])[] = [
     },
   ],
 ];
-
-/** Each member of the schema that holds no others, by its path. */
-function leavesOf(schema: AnySchema): string[] {
-  if (schema['type'] === 'array') return leavesOf(schema['items']);
-  if (schema['type'] !== 'object' || !schema['properties']) return [''];
-  const members = Object.entries(schema['properties'] as Record<string, AnySchema>);
-  return members.length === 0 ? [''] : members.flatMap(([key, one]) => leavesOf(one).map((rest) => join(key, rest)));
-}
-
-const join = (key: string, rest: string) => (rest === '' ? key : `${key}.${rest}`);
-
-/** Every path that leads to something in the value. */
-function pathsOf(value: unknown): string[] {
-  if (Array.isArray(value)) return ['', ...value.flatMap(pathsOf)];
-  if (typeof value !== 'object' || value === null) return [''];
-  return ['', ...Object.entries(value).flatMap(([key, one]) => pathsOf(one).map((rest) => join(key, rest)))];
-}
 
 async function made(spec: ServiceSpec) {
   const store = aStore({
