@@ -154,6 +154,14 @@ describe('versions', () => {
     expect(networkAsOf(47, { Name: 'a', EnableIPv4: false })).toEqual({ Name: 'a' });
   });
 
+  test.each(['secret', 'config'])('a %s is a template since 1.37', async (kind) => {
+    const spec = { Name: 'template', Data: 'YQ==', Templating: { Name: 'golang' } };
+    const { status, json } = await api.call('POST', `/v1.36/${kind}s/create`, spec);
+    const message = `${kind} templating is not supported on the specified API version: 1.36`;
+    expect([status, json]).toEqual([400, { message }]);
+    expect((await api.call('POST', `/v1.37/${kind}s/create`, spec)).status).toBe(201);
+  });
+
   test('a field of a later version is passed over, a job is refused', async () => {
     const spec = { Name: 'old', TaskTemplate: { ContainerSpec: { Image: 'a', OomScoreAdj: 5 } } };
     expect((await api.call('POST', '/v1.45/services/create', spec)).status).toBe(201);

@@ -19,6 +19,7 @@ import { payloadVersionRoutes } from './payload-versions.ts';
 import { metaOf } from './projection.ts';
 import { filtersOf, passes, passesLabels, type Query, versionOf } from './query.ts';
 import type { Turns } from './turns.ts';
+import { checkTemplatingKnown, minorOf } from './version.ts';
 
 // Secrets and configs: alike in everything but that a secret's data never leaves by here.
 
@@ -52,7 +53,9 @@ function routesOf(kind: PayloadKind, app: FastifyInstance, context: ApiContext, 
   );
 
   app.post(`/${table}/create`, { config: { leaderOnly: true } }, async (request, reply) => {
-    const Spec = completePayloadSpec(kind, normalise(PayloadSpec, parseJson(request.body as Buffer) ?? {}));
+    const given = normalise(PayloadSpec, parseJson(request.body as Buffer) ?? {});
+    checkTemplatingKnown(minorOf(request), kind, given);
+    const Spec = completePayloadSpec(kind, given);
     const manager = await leading(context);
     const id = context.newId();
     await turns.take(async () => {

@@ -1,5 +1,12 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { type InitRequest, isJobMode, type NetworkCreateRequest, type ServiceSpec } from '@swarmctl/shared/model';
+import {
+  type InitRequest,
+  isJobMode,
+  type NetworkCreateRequest,
+  type PayloadKind,
+  type PayloadSpec,
+  type ServiceSpec,
+} from '@swarmctl/shared/model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 // The versions of the API that clients may speak, 1.24 to 1.50: `/v1.41/services` is of 1.41, a path without one of the newest. What a version
@@ -74,6 +81,15 @@ export function serviceAsOf(minor: number, spec: ServiceSpec): ServiceSpec {
     throw new ClusterError('invalid-argument', `jobs need API version 1.41, and the client speaks 1.${minor}`);
   }
   return without(serviceFields, minor, spec);
+}
+
+/** Throws in Docker's words: content that is taken as it is where its writer meant a template would be another. */
+export function checkTemplatingKnown(minor: number, kind: PayloadKind, { Templating }: PayloadSpec): void {
+  if (minor >= 37 || !Templating) return;
+  throw new ClusterError(
+    'invalid-argument',
+    `${kind} templating is not supported on the specified API version: 1.${minor}`,
+  );
 }
 
 export const initAsOf = (minor: number, request: InitRequest): InitRequest => without(initFields, minor, request);
