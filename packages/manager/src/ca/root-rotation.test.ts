@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { createCsr, createRootCa, isOfRoot, isSameKey, splitPem, verifyNodeCertificate } from '@swarmctl/shared/kit';
 import type { Cluster } from '@swarmctl/shared/model';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -8,6 +9,10 @@ import { wantedRootCa } from './root-rotation.ts';
 
 let cluster: Cluster;
 let root: Cluster['RootCA'];
+const rsaKey = generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey.export({
+  type: 'pkcs8',
+  format: 'pem',
+}) as string;
 const [own, other] = [await createRootCa(builtAt), await createRootCa(builtAt)];
 
 beforeAll(async () => {
@@ -17,6 +22,12 @@ beforeAll(async () => {
 
 const wanted = (config: Parameters<typeof wantedRootCa>[1], from = root) => wantedRootCa(from, config, builtAt);
 const brought = (pair = own) => ({ SigningCACert: pair.certificate, SigningCAKey: pair.key });
+
+test('a key of another kind is another', async () => {
+  expect(isSameKey(rsaKey, own.key)).toBe(false);
+  // Nothing is left behind that would fail here.
+  expect((await wanted({ ForceRotate: 1 })).Rotation).toBeDefined();
+});
 
 describe('what the spec wants of the root', () => {
   test('nothing: it stays the very same', async () => {
@@ -62,6 +73,7 @@ describe('what the spec wants of the root', () => {
       'external CA corresponding to the desired CA certificate',
     ],
     ['a key that is not its own', () => ({ ...brought(), SigningCAKey: other.key }), 'certificate key mismatch'],
+    ['a key of another kind', () => ({ ...brought(), SigningCAKey: rsaKey }), 'certificate key mismatch'],
     [
       'two certificates',
       () => ({ ...brought(), SigningCACert: own.certificate + other.certificate }),

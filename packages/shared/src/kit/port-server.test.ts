@@ -8,7 +8,7 @@ import type { KnownNode } from './authorise.ts';
 import { realClock } from './clock.ts';
 import { silentLogger } from './log.ts';
 import { createCsr, signNodeCertificate } from './pki.ts';
-import { createRootCa } from './pki-root.ts';
+import { createRootCa, crossSign } from './pki-root.ts';
 import { caDigest, type Identity, type KeyPair } from './pki-verify.ts';
 import { PortServer, type PortServerOptions } from './port-server.ts';
 import { contextOf, dial, dialForJoin } from './tls.ts';
@@ -305,6 +305,47 @@ describe('whom a dialler believes', () => {
     const { server } = await listen({}, { ...impostor, ca: root.certificate });
     const joining = dialForJoin({ host, port: server.port, clock: realClock, digest: caDigest(root.certificate) });
     await expect(joining).rejects.toThrow(/does not match fingerprint|unknown authority/);
+  });
+
+  test('all along the way to another root, by old tokens until its end and by new ones then', async () => {
+    const next = await createRootCa(now());
+    const cross = await crossSign(root, next.certificate);
+    const roots = root.certificate + next.certificate;
+    const renewed = async (nodeId: string, role: NodeRole) => {
+      const { certificate, ...identity } = await identityOf(next, nodeId, role);
+      return { ...identity, certificate: certificate + cross, ca: roots };
+    };
+    const join = async ({ port }: PortServer, { certificate }: KeyPair) => {
+      const { socket, ca } = await dialForJoin({ host, port, clock: realClock, digest: caDigest(certificate) });
+      socket.destroy();
+      return ca;
+    };
+    const greeting = async (server: PortServer, identity: Identity) => {
+      const socket = await call(server, 'dispatch', identity);
+      const words = await firstWords(socket);
+      socket.destroy();
+      return words;
+    };
+    const [manager2, worker2] = [await renewed('manager', 'manager'), await renewed('worker', 'worker')];
+    // Either has its new certificate while the other has heard of nothing.
+    const { server } = await listen();
+    expect(await greeting(server, worker2)).toBe('dispatch worker');
+    expect(await join(server, root)).toBe(root.certificate);
+    const early = await call(server, 'dispatch', worker);
+    server.renew(manager2);
+    expect(await greeting(server, worker)).toBe('dispatch worker');
+    expect(await greeting(server, worker2)).toBe('dispatch worker');
+    expect(await join(server, root)).toBe(root.certificate);
+
+    server.renew({ ...manager2, certificate: manager2.certificate.slice(0, -cross.length), ca: next.certificate });
+    expect(await greeting(server, worker2)).toBe('dispatch worker');
+    expect(await join(server, next)).toBe(next.certificate);
+    await expect(join(server, root)).rejects.toThrow('remote CA does not match fingerprint');
+    await expect(call(server, 'dispatch', worker)).rejects.toThrow('signed by an unknown authority');
+    // Nor is an old certificate let in by one who would believe the manager.
+    expect(await greeting(server, { ...worker, ca: next.certificate })).toBe('');
+    expect(early.destroyed).toBe(false);
+    early.destroy();
   });
 
   test('a closed port is named', async () => {

@@ -12,8 +12,8 @@ import { caDigest, type Identity, type PeerCertificate, verifyNodeCertificate } 
 const versions = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } as const;
 
 /**
- * Shows the whole chain, so that a joiner, who has no CA yet, can hold the root against its token. What leads to the cluster's root comes first, so
- * that the chain that others make of it ends there.
+ * Shows the whole chain, so that a joiner, who has no CA yet, can hold the root against its token. What leads to the cluster's root comes first: the chain
+ * that others make of it follows names, which both roots may share, and takes what it finds first.
  */
 export const contextOf = (identity: Identity): SecureContextOptions => ({
   ...versions,
@@ -63,8 +63,8 @@ export interface JoinDial {
 export async function dialForJoin(options: Target & { readonly digest: string }): Promise<JoinDial> {
   return connectTo(options, 'join', undefined, (socket) => {
     const chain = shown(socket);
-    const root = chain.at(-1);
-    if (!root || caDigest(root.raw) !== options.digest) {
+    const root = chain.find(({ raw }) => caDigest(raw) === options.digest);
+    if (!root) {
       throw new ClusterError('unknown', `remote CA does not match fingerprint. Expected: ${options.digest}`);
     }
     const ca = root.toString();
@@ -146,13 +146,13 @@ function shown(socket: TLSSocket): X509Certificate[] {
 const maxChain = 8;
 
 /**
- * What the peer sent, its own certificate first, each signed by the next; undefined when it sent none. Not by `getPeerX509Certificate`, which takes
+ * What the peer sent, its own certificate first, then by the names of who signed; undefined when it sent none. Not by `getPeerX509Certificate`, which takes
  * the certificate out of the connection's chain each time that it is called.
  */
 export function chainShownBy(socket: TLSSocket): X509Certificate[] | undefined {
   const chain: X509Certificate[] = [];
   let last: string | undefined;
-  // An empty object when there is none; a root names itself as the next.
+  // An empty object when there is none; the last may name itself as the next.
   for (
     let next = socket.getPeerCertificate(true);
     next?.raw && chain.length < maxChain;
