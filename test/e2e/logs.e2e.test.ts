@@ -140,6 +140,16 @@ describe.skipIf(missing)(`logs${missing ? ` (skipped: ${missing} is missing)` : 
     await cluster.startNode(worker);
     await eventually('the node is back', async () => (await logs('--raw', 'failing')).err === '');
     expect(await sorted('--raw', 'failing')).toEqual(lines(3));
+    const [task] = (await cluster.tasks('failing')) as [Task];
+    await cluster.ctl(manager, 'service', 'rm', 'failing');
+    await eventually(
+      'it is forgotten',
+      async () => (await cluster.tryCtl(manager, 'service', 'ps', 'failing')).code !== 0,
+    );
+    expect((await cluster.ctl(manager, 'service', 'logs', task.ID)).split('\n')).toEqual([
+      ...['line 0', 'line 1', 'line 2', ''],
+    ]);
+    expect((await cluster.tryCtl(manager, 'service', 'logs', 'x'.repeat(25))).err).toContain('not found');
   });
 
   test('who follows is given new tasks, is warned of a node that is away, and misses nothing of it', async () => {

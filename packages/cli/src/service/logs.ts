@@ -13,7 +13,7 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
   if (tail !== 'all') uint('tail', tail);
   const client = shell.client();
   const reference = args.text('service') ?? '';
-  const { path, tty } = await target(shell, reference);
+  const { path, tty, isForgotten } = await target(shell, reference);
   const raw = args.flag('raw');
   if (tty && !raw) throw new ClusterError('invalid-argument', 'tty service logs only supported with --raw');
   const bound = (name: 'since' | 'until') => unixTimeOf(name, args.text(name), shell.clock.now());
@@ -22,7 +22,7 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
     {
       stdout: 1,
       stderr: 1,
-      details: raw && !args.flag('details') ? undefined : 1,
+      details: (raw || isForgotten) && !args.flag('details') ? undefined : 1,
       follow: args.flag('follow') ? 1 : undefined,
       timestamps: args.flag('timestamps') ? 1 : undefined,
       tail,
@@ -31,14 +31,21 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
     },
     shell.signal,
   );
-  const label = raw ? (text: string) => text : await labeller(args, shell);
+  const label = raw || isForgotten ? (text: string) => text : await labeller(args, shell);
   for await (const { kind, text } of tty ? plain(stream) : frames(stream)) {
     if (kind === 3) shell.err(text);
     else (kind === 2 ? shell.err : shell.out)(await label(text));
   }
 }
 
-async function target(shell: Shell, reference: string): Promise<{ path: string; tty: boolean }> {
+interface Target {
+  readonly path: string;
+  readonly tty: boolean;
+  /** A task that the managers do not know any more; its node may have kept its log. */
+  readonly isForgotten?: boolean;
+}
+
+async function target(shell: Shell, reference: string): Promise<Target> {
   const id = encodeURIComponent(reference);
   try {
     const service = await shell.client().get<Service>(`/services/${id}`);
@@ -49,9 +56,11 @@ async function target(shell: Shell, reference: string): Promise<{ path: string; 
       .client()
       .get<Task>(`/tasks/${id}`)
       .catch((other) => {
-        if (isNotFound(other)) throw new ClusterError('not-found', `no such task or service: ${reference}`);
-        throw other;
+        if (!isNotFound(other)) throw other;
+        if (/^[0-9a-z]{25}$/.test(reference)) return undefined;
+        throw new ClusterError('not-found', `no such task or service: ${reference}`);
       });
+    if (!task) return { path: `/tasks/${reference}/logs`, tty: false, isForgotten: true };
     return { path: `/tasks/${task.ID}/logs`, tty: task.Spec.ContainerSpec?.TTY ?? false };
   }
 }

@@ -4,7 +4,7 @@ import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { Store } from '../store/store.ts';
-import type { LocalState } from './ports.ts';
+import type { LocalState, LogSubject } from './ports.ts';
 
 const root = await createRootCa(1_700_000_000_000);
 const worker = `SWMTKN-1-${'a'.repeat(50)}-${'b'.repeat(25)}`;
@@ -20,6 +20,7 @@ const propose = async (changes: readonly StoreChange[]) => api.apply(changes);
 
 let logLines: readonly LogLine[];
 let logOptions: LogOptions | undefined;
+let logSubject: LogSubject | undefined;
 beforeEach(async () => {
   logLines = [{ taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') }];
   store = new Store();
@@ -33,7 +34,8 @@ beforeEach(async () => {
     local: { state: () => state },
     manager: {
       readIndex: () => readIndex(),
-      logs: async function* (_subject, options) {
+      logs: async function* (subject, options) {
+        logSubject = subject;
         logOptions = options;
         yield* logLines;
         yield { notice: 'node n2 is away', taskId: 't1' };
@@ -483,6 +485,18 @@ describe('tasks and logs', () => {
   ])('logs with %s', async (query, options) => {
     await api.app.inject({ method: 'GET', url: `/tasks/t1/logs?stdout=1&${query}` });
     expect(logOptions).toEqual({ stdout: true, stderr: false, follow: false, ...options });
+  });
+
+  test('of a task that is forgotten, what its node has kept; if none has, it is not found', async () => {
+    const id = 'x'.repeat(25);
+    const { rawPayload } = await api.app.inject({ method: 'GET', url: `/tasks/${id}/logs?stdout=1` });
+    expect(rawPayload.subarray(8, 8 + rawPayload.readUInt32BE(4)).toString()).toBe('hello\n');
+    expect(logSubject).toEqual({ forgottenTaskId: id });
+    logLines = [];
+    expect(await call('GET', `/tasks/${id}/logs?stdout=1`)).toMatchObject({
+      status: 404,
+      json: { message: `task ${id} not found` },
+    });
   });
 
   test('logs since what is no time are refused', async () => {

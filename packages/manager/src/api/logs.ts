@@ -12,9 +12,13 @@ import { minorOf } from './version.ts';
 // Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
 // Notices are lines of stderr with the details of a task: Docker's clients take details for granted, and give up at frames of other kinds.
 
+interface LogSource extends Pick<ManagerAccess, 'view'> {
+  logs(...wish: Parameters<ManagerAccess['logs']>): AsyncIterable<LogEntry> | Iterable<LogEntry>;
+}
+
 export async function sendLogs(
   context: ApiContext,
-  manager: ManagerAccess,
+  manager: LogSource,
   subject: LogSubject,
   tty: boolean,
   request: FastifyRequest<{ Querystring: Query }>,
@@ -40,6 +44,26 @@ export async function sendLogs(
     reply.raw.destroy();
   }
   return reply;
+}
+
+/** Of a task that the managers have forgotten, what its node has kept; false when no node has. */
+export async function sendKeptLogs(
+  context: ApiContext,
+  manager: ManagerAccess,
+  taskId: string,
+  request: FastifyRequest<{ Querystring: Query }>,
+  reply: FastifyReply,
+): Promise<boolean> {
+  const options = { ...logOptions(request.query, context.clock.now()), follow: false };
+  const abort = new AbortController();
+  reply.raw.once('close', () => abort.abort());
+  const kept: LogEntry[] = [];
+  // No more than one node keeps of a task.
+  for await (const entry of manager.logs({ forgottenTaskId: taskId }, options, abort.signal)) kept.push(entry);
+  if (!kept.some((entry) => 'line' in entry)) return false;
+  const source = { view: () => manager.view(), logs: () => kept };
+  await sendLogs(context, source, { forgottenTaskId: taskId }, false, request, reply);
+  return true;
 }
 
 function logOptions(query: Query, nowMs: number): LogOptions {

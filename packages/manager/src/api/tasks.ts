@@ -10,7 +10,7 @@ import {
 import type { FastifyInstance } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
-import { sendLogs } from './logs.ts';
+import { sendKeptLogs, sendLogs } from './logs.ts';
 import { findNode } from './nodes.ts';
 import { taskText } from './projection.ts';
 import { checkValues, type Filters, filtersOf, lookUp, passes, passesLabels, type Query } from './query.ts';
@@ -41,7 +41,11 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     { config: { leaderOnly: true } },
     async (request, reply) => {
       const manager = await leading(context);
-      const task = findTask(manager.view(), request.params.id);
+      const { id } = request.params;
+      const view = manager.view();
+      if (isId(id) && !view.get('tasks', id) && (await sendKeptLogs(context, manager, id, request, reply)))
+        return reply;
+      const task = findTask(view, id);
       const tty = task.Spec.ContainerSpec?.TTY === true;
       return sendLogs(context, manager, { taskId: task.ID }, tty, request, reply);
     },
@@ -58,6 +62,8 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     },
   );
 }
+
+const isId = (text: string): boolean => /^[0-9a-z]{25}$/.test(text);
 
 /** By id, by `web.1.ID`, or by `web.1` when there is one such task alone. */
 export const findTask = (view: View, reference: string): Task =>

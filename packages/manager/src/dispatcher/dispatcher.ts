@@ -74,7 +74,13 @@ export class Dispatcher {
     this.#payloads = new PayloadTracker(alsoNeeded);
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
     this.#writer = new Writer({ store, proposer, clock, log, nodeChange });
-    this.#logs = new LogHub({ view: () => store.view(), sessionOf: (id) => this.#openSession(id), newId, clock });
+    this.#logs = new LogHub({
+      view: () => store.view(),
+      sessionOf: (id) => this.#openSession(id),
+      sessions: () => [...this.#sessions.values()].filter(({ open }) => open),
+      newId,
+      clock,
+    });
     this.#events = {
       hello: (session, hello) => this.#hello(session, hello),
       message: (session, message) => this.#message(session, message),

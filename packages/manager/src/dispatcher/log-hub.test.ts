@@ -23,6 +23,7 @@ function world(tasks: Parameters<typeof aStore>[0] = {}) {
   const hub = new LogHub({
     view: () => store.view(),
     sessionOf: (nodeId) => sessions.get(nodeId)?.session,
+    sessions: () => [...sessions.values()].map(({ session }) => session),
     newId: () => `part${++ids}`,
     clock,
   });
@@ -214,4 +215,17 @@ test('a node that opens its next session before the last has ended is asked ther
   expect(entries.at(-1)).toBe('t1 a');
   abort.abort();
   await done;
+});
+
+test('a task that the managers have forgotten is asked for everywhere', async () => {
+  const { hub, connect, read, say } = world();
+  const [one, two] = [connect('n1'), connect('n2')];
+  const { entries, done } = read({ forgottenTaskId: 't1' }, { ...all, follow: false });
+  await settle();
+  expect([asked(one.sent), asked(two.sent)]).toEqual(Array(2).fill([{ tasks: ['t1'], tail: undefined }]));
+  hub.end(one.session, 'part1', undefined);
+  say(two.session, 'part2', 't1', 'a');
+  hub.end(two.session, 'part2', undefined);
+  expect(await done).toBe('ended');
+  expect(entries).toEqual(['t1 a']);
 });

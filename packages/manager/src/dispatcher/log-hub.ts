@@ -48,6 +48,7 @@ interface Feed {
 export interface LogHubModules {
   readonly view: () => View;
   readonly sessionOf: (nodeId: string) => Session | undefined;
+  readonly sessions: () => Iterable<Session>;
   readonly newId: NewId;
   readonly clock: Clock;
 }
@@ -85,7 +86,8 @@ export class LogHub {
     this.#feeds.add(feed);
     try {
       const view = this.#modules.view();
-      this.#open(feed, tasksOf(subject, view).filter(isTakenOn), options);
+      if ('forgottenTaskId' in subject) this.#askAll(feed, subject.forgottenTaskId);
+      else this.#open(feed, tasksOf(subject, view).filter(isTakenOn), options);
       while (!signal.aborted) {
         const next = feed.queue.shift();
         if (next && 'notice' in next) yield next;
@@ -140,6 +142,11 @@ export class LogHub {
       }
     }
     feed.bell.ring();
+  }
+
+  /** Nobody knows any more which node it was on. */
+  #askAll(feed: Feed, taskId: string): void {
+    for (const session of this.#modules.sessions()) this.#ask(feed, session, [taskId], feed.options);
   }
 
   #ask(feed: Feed, session: Session, taskIds: readonly string[], options: LogOptions): void {
@@ -200,6 +207,7 @@ export class LogHub {
     if (away.size > 0) return true;
     const view = this.#modules.view();
     if ('serviceId' in subject) return view.get('services', subject.serviceId) !== undefined;
+    if ('forgottenTaskId' in subject) return false;
     return !asked.has(subject.taskId) && view.get('tasks', subject.taskId) !== undefined;
   }
 
@@ -269,11 +277,14 @@ const isNewTo =
   (task: Task): boolean =>
     isTakenOn(task) && !feed.asked.has(task.ID);
 
-const concerns = (subject: LogSubject, task: Task | undefined): boolean =>
-  task !== undefined && ('serviceId' in subject ? task.ServiceID === subject.serviceId : task.ID === subject.taskId);
+const concerns = (subject: LogSubject, task: Task | undefined): boolean => {
+  if (!task || 'forgottenTaskId' in subject) return false;
+  return 'serviceId' in subject ? task.ServiceID === subject.serviceId : task.ID === subject.taskId;
+};
 
 const tasksOf = (subject: LogSubject, view: View): readonly Task[] => {
   if ('serviceId' in subject) return view.tasksOfService(subject.serviceId);
+  if ('forgottenTaskId' in subject) return [];
   const task = view.get('tasks', subject.taskId);
   return task ? [task] : [];
 };

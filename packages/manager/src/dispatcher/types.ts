@@ -50,8 +50,11 @@ export interface DispatcherModules {
   readonly alsoNeeded?: AlsoNeeded;
 }
 
-/** Whose logs: of one task, or of all that a service has. */
-export type LogSubject = { readonly taskId: string } | { readonly serviceId: string };
+/** Whose logs: of one task, of all that a service has, or of a task that the managers have forgotten, which its node may have kept. */
+export type LogSubject =
+  | { readonly taskId: string }
+  | { readonly serviceId: string }
+  | { readonly forgottenTaskId: string };
 
 /** A line of a task's log, or a notice such as a node being away, with one of the tasks that it is about. */
 export type LogEntry = LogLine | { readonly notice: string; readonly taskId: string };
