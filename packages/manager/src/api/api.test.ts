@@ -54,7 +54,7 @@ beforeEach(async () => {
         DataPathPort: 4789,
         RootCA: {
           Certificate: root.certificate,
-          Key: 'SECRET',
+          Key: root.key,
           Digest: 'a'.repeat(50),
           JoinTokens: { Worker: worker, Manager: worker.replace(/b/g, 'c') },
         },
@@ -535,7 +535,7 @@ describe('nodes and the swarm', () => {
 
   test('the CA key shows nowhere', async () => {
     for (const url of ['/swarm', '/info', '/nodes', '/version'])
-      expect(JSON.stringify((await call('GET', url)).json)).not.toContain('SECRET');
+      expect(JSON.stringify((await call('GET', url)).json)).not.toContain('PRIVATE KEY');
   });
 
   test('tokens rotate one by one, with the version that was read', async () => {
@@ -554,6 +554,41 @@ describe('nodes and the swarm', () => {
     expect(after.JoinTokens.Worker).not.toBe(before.JoinTokens.Worker);
     expect(after.JoinTokens.Manager).toBe(before.JoinTokens.Manager);
     expect(after.TLSInfo.TrustRoot).toBe(root.certificate);
+  });
+
+  test('the root is rotated when asked: clients see the old one and who signs next, and no key', async () => {
+    const before = (await call('GET', '/swarm')).json;
+    const update = (CAConfig: object, version = before.Version.Index) =>
+      call('POST', `/swarm/update?version=${version}`, { ...before.Spec, CAConfig });
+    for (const [CAConfig, status, message] of [
+      [{ SigningCAKey: root.key }, 400, 'the signing CA cert must also be provided'],
+      [{ SigningCACert: root.certificate, SigningCAKey: 'x' }, 400, 'malformed private key'],
+      [{ ExternalCAs: [{}] }, 501, 'external CAs are not supported yet'],
+    ] as const) {
+      const answer = await update(CAConfig);
+      expect(answer.status).toBe(status);
+      expect(answer.json.message).toMatch(new RegExp(message));
+    }
+    expect(await update({ ...before.Spec.CAConfig, ForceRotate: 1 })).toMatchObject({ status: 200 });
+    const during = (await call('GET', '/swarm')).json;
+    expect(during).toMatchObject({ RootRotationInProgress: true, JoinTokens: before.JoinTokens });
+    expect(during.TLSInfo.TrustRoot).toBe(root.certificate);
+    expect(during.TLSInfo.CertIssuerPublicKey).not.toBe(before.TLSInfo.CertIssuerPublicKey);
+    expect((await call('GET', '/info')).json.Swarm.Cluster).toMatchObject({ RootRotationInProgress: true });
+    // The same spec again asks for nothing.
+    expect(await update(during.Spec.CAConfig, during.Version.Index)).toMatchObject({ status: 200 });
+    expect((await call('GET', '/swarm')).json.TLSInfo).toEqual(during.TLSInfo);
+
+    const own = await createRootCa(clock.now());
+    const again = (await call('GET', '/swarm')).json.Version.Index;
+    const brought = { SigningCACert: own.certificate, SigningCAKey: own.key };
+    expect(await update({ ...during.Spec.CAConfig, ...brought }, again)).toMatchObject({ status: 200 });
+    const after = (await call('GET', '/swarm')).json;
+    expect(after.TLSInfo.CertIssuerPublicKey).not.toBe(during.TLSInfo.CertIssuerPublicKey);
+    expect(after.Spec.CAConfig).toEqual(during.Spec.CAConfig);
+    expect(JSON.stringify(store.view().cluster()?.Spec)).not.toContain('PRIVATE KEY');
+    const init = await call('POST', '/swarm/init', { Spec: { CAConfig: brought } });
+    expect(init).toMatchObject({ status: 501, json: { message: expect.stringContaining('rotate to it afterwards') } });
   });
 
   test.each([
