@@ -327,10 +327,9 @@ describe('the cluster as one Docker host', () => {
           Networks: Object.fromEntries(names.map((name) => [name, { NetworkID: 'e', Gateway: 'g' }])),
         },
       });
-      const id = idOf('b1');
       const row = { ...container('b1', 'two'), ...on('swarmd_net2', 'back', 'own') };
       const { api, b } = await networked({
-        ...{ 'GET /containers/json': [row], [`GET /containers/${id}/json`]: { Id: id, ...row } },
+        ...{ 'GET /containers/json': [row], [`GET /containers/${idOf('b1')}/json`]: row },
       });
       const Networks = {
         closed: { NetworkID: 'net2', Gateway: 'g' },
