@@ -72,7 +72,11 @@ const shown = {
 test.each<[client: string, path: string, goesBy: unknown]>([
   ['Traefik', '/v1.24/version', { ApiVersion: '1.50' }],
   ['Traefik', '/v1.50/services', [shown.service]],
-  ['Traefik', `/v1.50/networks?${filters({ scope: { swarm: true } })}`, [shown.network]],
+  [
+    'Traefik',
+    `/v1.50/networks?${filters({ scope: { swarm: true } })}`,
+    [shown.network, { Name: 'ingress', Ingress: true }],
+  ],
   ['Traefik', `/v1.50/tasks?${running}`, [shown.task]],
   ['Traefik', '/v1.50/nodes/n1', shown.node],
   ['Prometheus, services', '/v1.50/services', [shown.service]],

@@ -221,9 +221,9 @@ describe('filters', () => {
     ['networks', { name: ['^front$'] }, ['net-b']],
     ['networks', { name: ['front$'], label: ['a=1'] }, ['net-a']],
     ['networks', { id: ['net-a'] }, ['net-a']],
-    ['networks', { driver: ['overlay'] }, ['net-a', 'net-b']],
+    ['networks', { driver: ['overlay'] }, ['ingress', 'net-a', 'net-b']],
     ['networks', { scope: ['local'] }, ['bridge', 'host', 'none']],
-    ['networks', { type: ['custom'] }, ['net-a', 'net-b']],
+    ['networks', { type: ['custom'] }, ['ingress', 'net-a', 'net-b']],
     ['networks', { dangling: ['true'], scope: ['swarm'] }, ['net-a', 'net-b']],
   ])('%s %j', async (kind, filters, expected) => {
     const asMaps = Object.fromEntries(

@@ -312,7 +312,7 @@ test('lists are filtered as Docker does', async () => {
   await create('front', { Labels: { 'com.docker.stack.namespace': 'st' } });
   await create('back');
   await call('POST', '/services/create', service('web', [{ Target: 'front' }]));
-  expect((await names()).sort()).toEqual(['back', 'bridge', 'front', 'host', 'none']);
+  expect((await names()).sort()).toEqual(['back', 'bridge', 'front', 'host', 'ingress', 'none']);
   expect(await names({ name: ['ron'] })).toEqual(['front']);
   expect(await names({ label: { 'com.docker.stack.namespace=st': true } })).toEqual(['front']);
   expect(await names({ scope: ['swarm'], dangling: ['true'] })).toEqual(['back']);

@@ -49,7 +49,8 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const own = view
       ?.list('networks')
       .map((network) => ({ shown: showNetwork(network), idle: !userOf(view, network) }));
-    const all = [...(own ?? []), ...predefinedNetworks.map((name) => ({ shown: showPredefined(name), idle: false }))];
+    const given = [...(view ? [showIngress()] : []), ...predefinedNetworks.map((name) => showPredefined(name))];
+    const all = [...(own ?? []), ...given.map((shown) => ({ shown, idle: false }))];
     const asked = all.filter(({ shown, idle }) => isListed(filters, shown, idle));
     return asked.map(({ shown }) => networkShownTo(minorOf(request), shown));
   });
@@ -59,7 +60,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const scope = single(request.query, 'scope') || undefined;
     const view = context.local.manager() && (await readView(context));
     if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
-    // Services that ask for it are refused; their clients look for it first.
+    // No network of ours: clients look for it, and services that ask for it are refused.
     if (view && id === ingressNetwork && scope !== 'local') return networkShownTo(minorOf(request), showIngress());
     if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
     const network = findNetwork(view, id);
