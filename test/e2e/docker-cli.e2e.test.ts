@@ -99,7 +99,16 @@ describe.skipIf(missing)(`Docker's clients${missing ? ` (skipped: ${missing} is 
         `docker swarm join --token ${token} ${follower.addr}:2377`,
       );
       expect(await docker('swarm', 'join-token', '-q', '--rotate', 'worker')).not.toBe(token);
-      expect(await docker('swarm', 'ca')).toMatch(/^-----BEGIN CERTIFICATE-----/);
+      const root = await docker('swarm', 'ca');
+      expect(root).toMatch(/^-----BEGIN CERTIFICATE-----/);
+      const rotated = await docker('swarm', 'ca', '--rotate');
+      expect(rotated).toContain('desired root digest: sha256:');
+      const next = await docker('swarm', 'ca');
+      expect(next).not.toBe(root);
+      expect(rotated.endsWith(next)).toBe(true);
+      expect(new Set((await docker('node', 'ls', '--format', '{{.TLSStatus}}')).split('\n'))).toEqual(
+        new Set(['Ready']),
+      );
       expect(await docker('swarm', 'update', '--task-history-limit', '4')).toBe('Swarm updated.');
       const limit = '{{.Swarm.Cluster.Spec.Orchestration.TaskHistoryRetentionLimit}}';
       expect(await docker('info', '-f', limit)).toBe('4');
