@@ -37,6 +37,12 @@ const guest = {
   MAC: '02:42:0a:00:01:82',
 };
 const guests = (...Guests: object[]) => ({ ...hello, description: { ...description, Guests } });
+const resources = (...GenericResources: unknown[]) => ({
+  ...hello,
+  description: { ...description, Resources: { NanoCPUs: 1, MemoryBytes: 1, GenericResources } },
+});
+const gpu = { Kind: 'gpu', Value: 'a' };
+const engine = (Engine: object) => ({ ...hello, description: { ...description, Engine } });
 const line = { taskId: 't', stream: 'stdout', time: 't', line: new Uint8Array(1) };
 
 describe('right', () => {
@@ -54,6 +60,8 @@ describe('right', () => {
     ['a mesh that is down', meshed({ up: false, dataPathAddr: 'fd00::1', why: 'no such device' })],
     ['containers made by hand', guests(guest, { ...guest, ContainerID: 'd' })],
     ['problems of networks', { ...hello, description: { ...description, NetworkProblems: ['network n: taken'] } }],
+    ['generic resources', resources({ NamedResourceSpec: gpu }, { DiscreteResourceSpec: { Kind: 'ssd', Value: 3 } })],
+    ['an engine', engine({ EngineVersion: '1', Labels: { a: 'b' }, Plugins: [{ Type: 'Log', Name: 'json-file' }] })],
     ['describe', { type: 'describe', description, addr: 'host.example' }],
     ['logs', { type: 'logs', subscription: 's', lines: [line] }],
     ['logs-end', { type: 'logs-end', subscription: 's', error: 'gone' }],
@@ -107,6 +115,12 @@ describe('wrong', () => {
     ['a generation that is none', tunnelled({ generation: -1 })],
     ['tunnels to a name', tunnelled({ dataPathAddr: 'host.example' })],
     ['a reason without end', meshed({ why: 'x'.repeat(10_000) })],
+    ['a generic resource that is none', resources(null)],
+    ['a named resource without a name', resources({ NamedResourceSpec: { Kind: 'gpu' } })],
+    ['a number of resources that is none', resources({ DiscreteResourceSpec: { Kind: 'ssd', Value: '3' } })],
+    ['labels that are none', engine({ Labels: { a: 7 } })],
+    ['plugins that are none', engine({ Plugins: { Log: ['json-file'] } })],
+    ['an issuer that is none', { ...hello, description: { ...description, TLSInfo: { CertIssuerSubject: 7 } } }],
     ['a line that is text', { type: 'logs', subscription: 's', lines: [{ ...line, line: 'text' }] }],
     ['a goodbye for ever', { type: 'goodbye', graceMs: Number.POSITIVE_INFINITY }],
   ])('%s', (_, message) => {

@@ -118,8 +118,9 @@ function description(value: unknown): NodeDescription {
   const resources = fields(from['Resources'], 'Resources');
   count(resources, 'NanoCPUs');
   count(resources, 'MemoryBytes');
-  fields(from['Engine'], 'Engine');
-  if (from['TLSInfo'] !== undefined) fields(from['TLSInfo'], 'TLSInfo');
+  if (resources['GenericResources'] !== undefined) list(resources, 'GenericResources', genericResource);
+  engine(from['Engine']);
+  if (from['TLSInfo'] !== undefined) tlsInfo(from['TLSInfo']);
   list(from, 'Runtimes', (name) => oneOf({ name }, 'name', ['docker', 'process']));
   if (typeof from['RuntimeReady'] !== 'boolean') bad('RuntimeReady is neither true nor false');
   const { Hostname, Platform, Resources, Engine, TLSInfo, Runtimes, RuntimeReady } = from as unknown as NodeDescription;
@@ -139,6 +140,39 @@ function description(value: unknown): NodeDescription {
       NetworkProblems: list(from, 'NetworkProblems', (problem) => text({ problem }, 'problem', longText)),
     }),
   };
+}
+
+function genericResource(value: unknown): void {
+  const { NamedResourceSpec, DiscreteResourceSpec } = fields(value, 'generic resource');
+  if (NamedResourceSpec !== undefined) {
+    const named = fields(NamedResourceSpec, 'NamedResourceSpec');
+    text(named, 'Kind');
+    text(named, 'Value');
+  }
+  if (DiscreteResourceSpec !== undefined) {
+    const discrete = fields(DiscreteResourceSpec, 'DiscreteResourceSpec');
+    text(discrete, 'Kind');
+    count(discrete, 'Value');
+  }
+}
+
+function engine(value: unknown): void {
+  const from = fields(value, 'Engine');
+  if (from['Labels'] !== undefined) {
+    const labels = fields(from['Labels'], 'Engine.Labels');
+    for (const name of Object.keys(labels)) text(labels, name, maxDescriptionBytes);
+  }
+  if (from['Plugins'] === undefined) return;
+  list(from, 'Plugins', (plugin) => {
+    const named = fields(plugin, 'plugin');
+    text(named, 'Type');
+    text(named, 'Name');
+  });
+}
+
+function tlsInfo(value: unknown): void {
+  const from = fields(value, 'TLSInfo');
+  for (const name of ['TrustRoot', 'CertIssuerSubject', 'CertIssuerPublicKey']) text(from, name, 16 * 1024);
 }
 
 function guest(value: unknown): Guest {
