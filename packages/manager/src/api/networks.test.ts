@@ -316,7 +316,7 @@ test('lists are filtered as Docker does', async () => {
   expect(await names({ name: ['ron'] })).toEqual(['front']);
   expect(await names({ label: { 'com.docker.stack.namespace=st': true } })).toEqual(['front']);
   expect(await names({ scope: ['swarm'], dangling: ['true'] })).toEqual(['back']);
-  expect(await names({ dangling: { false: true }, driver: ['overlay'] })).toEqual(['front']);
+  expect(await names({ dangling: { false: true }, driver: ['overlay'] })).toEqual(['front', 'ingress']);
   expect(await names({ type: { builtin: true } })).toEqual(['bridge', 'host', 'none']);
   expect(await names({ driver: ['null'] })).toEqual(['none']);
   for (const wrong of [{ bogus: ['1'] }, { type: ['odd'] }, { dangling: ['maybe'] }]) {
