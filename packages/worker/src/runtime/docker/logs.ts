@@ -5,6 +5,16 @@ import type { LogLine } from '@swarmctl/shared/wire';
 
 type Stream = LogLine['stream'];
 
+/** A longer line comes in pieces, each as a line: what a container prints without a newline has no end. */
+export const mostLineBytes = 256 * 1024;
+
+interface Begun {
+  readonly time: string;
+  readonly attrs: string;
+  readonly parts: Buffer[];
+  bytes: number;
+}
+
 export async function* parseLogs(
   chunks: AsyncIterable<Uint8Array>,
   tty: boolean,
@@ -13,29 +23,32 @@ export async function* parseLogs(
 ): AsyncGenerator<LogLine> {
   const messages = tty ? lines(chunks) : frames(chunks);
   // The engine hands a long line over in parts, each with a time; only the last ends the line.
-  const begun = new Map<Stream, { time: string; attrs: string; parts: Buffer[] }>();
+  const begun = new Map<Stream, Begun>();
   for await (const { stream, bytes } of messages) {
     const space = bytes.indexOf(0x20);
     const time = bytes.subarray(0, Math.max(space, 0)).toString('latin1');
     const from = details ? bytes.indexOf(0x20, space + 1) : space;
     const attrs = bytes.subarray(space + 1, Math.max(from, space + 1)).toString('latin1');
     const text = bytes.subarray(from + 1);
-    const line = begun.get(stream) ?? { time, attrs, parts: [] };
+    const line = begun.get(stream) ?? { time, attrs, parts: [], bytes: 0 };
     begun.set(stream, line);
     const ends = text.at(-1) === 0x0a;
     line.parts.push(ends ? text.subarray(0, text.at(-2) === 0x0d && tty ? -2 : -1) : text);
-    if (!ends) continue;
+    line.bytes += bytes.length;
+    if (!ends && line.bytes < mostLineBytes) continue;
     begun.delete(stream);
     yield lineOf(taskId, stream, line);
   }
   for (const [stream, line] of begun) yield lineOf(taskId, stream, line);
 }
 
-const lineOf = (
-  taskId: string,
-  stream: Stream,
-  { time, attrs, parts }: { time: string; attrs: string; parts: Buffer[] },
-): LogLine => ({ taskId, stream, time, ...(attrs && { attrs }), line: Buffer.concat(parts) });
+const lineOf = (taskId: string, stream: Stream, { time, attrs, parts }: Begun): LogLine => ({
+  taskId,
+  stream,
+  time,
+  ...(attrs && { attrs }),
+  line: Buffer.concat(parts),
+});
 
 /** The log driver's options that have it note something with each line. */
 export const notes = ['labels', 'labels-regex', 'env', 'env-regex', 'tag'];
@@ -57,6 +70,7 @@ async function* frames(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Messag
   }
 }
 
+/** Pieces of a line that is too long have its time, too. */
 async function* lines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Message> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of chunks) {
@@ -65,6 +79,9 @@ async function* lines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Message
       yield { stream: 'stdout', bytes: rest.subarray(0, end + 1) };
       rest = rest.subarray(end + 1);
     }
+    if (rest.length < mostLineBytes) continue;
+    yield { stream: 'stdout', bytes: rest };
+    rest = Buffer.from(rest.subarray(0, rest.indexOf(0x20) + 1));
   }
   if (rest.length > 0) yield { stream: 'stdout', bytes: rest };
 }

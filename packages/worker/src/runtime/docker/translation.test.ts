@@ -6,7 +6,7 @@ import { containerState } from './container-state.ts';
 import { describeEngine } from './describe.ts';
 import { asRuntimeError } from './errors.ts';
 import { guestOf } from './guests.ts';
-import { parseLogs } from './logs.ts';
+import { mostLineBytes, parseLogs } from './logs.ts';
 
 const node = { nodeId: 'n1', clusterId: 'c1', hostname: 'h', addr: '127.0.0.2' };
 
@@ -163,6 +163,18 @@ describe('log streams', () => {
       'stdout T2 = three',
       'stderr T3 ',
     ]);
+  });
+
+  it.each([false, true])('what has no newline comes in pieces of a bounded length (terminal: %s)', async (tty) => {
+    const part = 'x'.repeat(16 * 1024);
+    const bytes = tty
+      ? Buffer.from(`T1 ${part.repeat(64)}`)
+      : Buffer.concat([...Array.from({ length: 64 }, (_, i) => frame(1, `T${i} ${part}`)), frame(1, 'T64 end\n')]);
+    const pieces = await parse(bytes, tty, 64 * 1024);
+    expect(pieces.length).toBeGreaterThanOrEqual(4);
+    expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThan(mostLineBytes + 2 * 64 * 1024);
+    expect(pieces.every((piece) => /^stdout T\d+ \S+$/.test(piece))).toBe(true);
+    expect(pieces.map((piece) => piece.split(' ')[2]).join('')).toBe(part.repeat(64) + (tty ? '' : 'end'));
   });
 });
 
