@@ -1,3 +1,4 @@
+import { rootCertificates } from 'node:tls';
 import {
   type Cluster,
   type ContainerSpec,
@@ -245,7 +246,8 @@ export function aCluster(set: Partial<Cluster> = {}): Cluster {
     SubnetSize: 24,
     DataPathPort: 4789,
     RootCA: {
-      Certificate: 'certificate of the test cluster',
+      // One that can be parsed, whoever's.
+      Certificate: rootCertificates[0] ?? '',
       Key: 'key of the test cluster',
       Digest: 'd'.repeat(50),
       JoinTokens: {

@@ -172,7 +172,9 @@ function engine(value: unknown): void {
 
 function tlsInfo(value: unknown): void {
   const from = fields(value, 'TLSInfo');
-  for (const name of ['TrustRoot', 'CertIssuerSubject', 'CertIssuerPublicKey']) text(from, name, 16 * 1024);
+  for (const name of ['TrustRoot', 'CertIssuerSubject', 'CertIssuerPublicKey']) {
+    if (from[name] !== undefined) text(from, name, 16 * 1024);
+  }
 }
 
 function guest(value: unknown): Guest {

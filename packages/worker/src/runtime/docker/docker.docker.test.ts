@@ -59,8 +59,8 @@ describe.skipIf(missing)(`with an engine${missing ? ` (${missing} is missing)` :
     it('is not made where its engine would pass over what it asks for', async () => {
       const runtime = opened();
       const Healthcheck = { Test: ['CMD', 'true'], StartInterval: 1e9 };
-      const made = runtime.prepare(task(runtime, '', { container: { Healthcheck } }), never);
       const { ApiVersion } = await engine.docker.version();
+      const made = runtime.prepare(task(runtime, '', { container: { Healthcheck } }), never);
       if (Number(ApiVersion.split('.')[1]) >= 44) await made;
       else await expect(made).rejects.toThrow('does not know Healthcheck.StartInterval, which came with API 1.44');
     });
