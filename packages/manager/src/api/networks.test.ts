@@ -187,10 +187,13 @@ test('a network that engines make is kept and shown; it has no addresses of the 
   expect(await names({ driver: ['macvlan'], scope: ['swarm'] })).toEqual(['lan']);
 });
 
-test.each(['', null])('a network of no driver (%j) is for containers of all nodes', async (Driver) => {
-  await create('plain', { Driver });
-  expect((await call('GET', '/networks/plain')).json).toMatchObject({ Driver: 'overlay', Attachable: true });
-});
+test.each(['', null, 'bridge'])(
+  'a network of no driver, or of the one that command lines fill in (%j), is for containers of all nodes',
+  async (Driver) => {
+    await create('plain', { Driver });
+    expect((await call('GET', '/networks/plain')).json).toMatchObject({ Driver: 'overlay', Attachable: true });
+  },
+);
 
 test('the network of published ports can be looked at, and nothing else', async () => {
   expect(await call('GET', '/v1.50/networks/ingress?scope=swarm')).toMatchObject({
@@ -219,7 +222,12 @@ describe('what is refused', () => {
       'network with name ingress already exists: it is the cluster',
     ],
     ['a predefined name', wanted('host'), 403, 'operation is not permitted on predefined host network'],
-    ["an engine's own network", wanted('x', { Driver: 'bridge' }), 501, 'add --scope swarm'],
+    [
+      "an engine's own network",
+      wanted('x', { Driver: 'bridge', Options: { 'com.docker.network.bridge.name': 'br7' } }),
+      501,
+      'add --scope swarm',
+    ],
     [
       'no driver, but one engine',
       wanted('x', { Driver: '', Scope: 'local' }),

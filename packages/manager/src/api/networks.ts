@@ -147,13 +147,14 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
 }
 
 /**
- * Who names no driver wants a network for containers, on whichever engine they are: an attachable overlay network. What else is said of it may show
- * that one engine's own is meant.
+ * Who names no driver, or bridge as Docker's command line does for those who name none, wants a network for containers, on whichever engine they are: an
+ * attachable overlay network. What else is said of it may show that one engine's own is meant.
  */
-const withDriver = (given: NetworkCreateRequest): NetworkCreateRequest =>
-  given.Driver || given.Scope || given.ConfigOnly || given.ConfigFrom?.Network
-    ? given
-    : { ...given, Driver: 'overlay', Attachable: true };
+function withDriver(given: NetworkCreateRequest): NetworkCreateRequest {
+  const { Driver, Scope, Options = {}, ConfigOnly, ConfigFrom } = given;
+  const isPlain = !Scope && !ConfigOnly && !ConfigFrom?.Network && Object.keys(Options).length === 0;
+  return isPlain && (!Driver || Driver === 'bridge') ? { ...given, Driver: 'overlay', Attachable: true } : given;
+}
 
 /** False when it is to be tried again: no service asks for it, only tasks are left of one, and `isPatient`. Throws ClusterError when it is in use. */
 async function removed(manager: ManagerAccess, reference: string, isPatient: boolean): Promise<boolean> {
