@@ -156,6 +156,24 @@ describe('the keeper of an identity', () => {
     expect(keeper.current.ca).toBe(root.certificate);
   });
 
+  test('the end of a rotation that is heard of during a renewal outlasts its answer', async () => {
+    const old = cluster.RootCA;
+    const root = await createRootCa(clock.now());
+    const CrossSigned = await crossSign({ certificate: old.Certificate, key: old.Key }, root.certificate);
+    const RootCA = { ...old, Rotation: { Certificate: root.certificate, Key: root.key, CrossSigned } };
+    cluster = { ...cluster, RootCA };
+    const server = await serve(() => {
+      keeper.follow(root.certificate, 6);
+      return 'worker';
+    });
+    const { keeper } = await keep(await identityOf('node1', 'worker'), server.port);
+    keeper.follow(trustedRoots(RootCA), 5);
+    const { key } = keeper.current;
+    await keeper.renew();
+    expect(keeper.current.key).not.toBe(key);
+    expect(keeper.current.ca).toBe(root.certificate);
+  });
+
   test('asks again and again for a certificate of the signer while no manager can be reached', async () => {
     const identity = await identityOf('node1', 'worker');
     const { keeper, next } = await keep(identity, 1);

@@ -118,8 +118,11 @@ export class IdentityKeeper {
     const { role, certificate, ca, revision } = await this.#certified(csr);
     if (this.#abort.signal.aborted) throw this.#abort.signal.reason;
     const { nodeId, clusterId } = this.#identity;
+    // Newer ones may have been heard of while the answer was on its way.
     if (revision >= (this.#roots?.revision ?? 0)) this.#roots = { ca, revision };
-    this.#take({ nodeId, clusterId, role, certificate, key, ca });
+    const newest = this.#roots?.ca ?? ca;
+    const isOfNewest = splitPem(newest).some((root) => isOfRoot(certificate, root));
+    this.#take({ nodeId, clusterId, role, certificate, key, ca: isOfNewest ? newest : ca });
     this.#modules.log.info({ role }, 'certificate renewed');
     this.#retryMs = firstRetryMs;
     this.start();
