@@ -29,6 +29,14 @@ afterEach(async () => {
 const now = () => BigInt(clock.now()) * 1_000_000n;
 const nanoIn = (text: string | null) => (text === null ? undefined : BigInt(text.replace('.', '')));
 
+interface Saying {
+  readonly Type?: string;
+  readonly nano?: bigint;
+  /** What else stands in the line. */
+  readonly said?: object;
+  readonly [attribute: string]: unknown;
+}
+
 class FakeEngine {
   readonly id: string;
   readonly path: string;
@@ -107,10 +115,11 @@ class FakeEngine {
     });
   }
 
-  say(Action: string, name: string, more: { Type?: string; nano?: bigint; [attribute: string]: unknown } = {}): void {
-    const { Type = 'container', nano = now(), ...attributes } = more;
-    const said = { status: Action, Type, Action, Actor: { ID: `id-${name}`, Attributes: { name, ...attributes } } };
-    const line = `${JSON.stringify({ ...said, scope: 'local' }).slice(0, -1)},"time":${nano / second},"timeNano":${nano}}\n`;
+  say(Action: string, name: string, more: Saying = {}): void {
+    const { Type = 'container', nano = now(), said = {}, ...attributes } = more;
+    const Actor = { ID: `id-${name}`, Attributes: { name, ...attributes } };
+    const all = { status: Action, Type, Action, Actor, scope: 'local', ...said };
+    const line = `${JSON.stringify(all).slice(0, -1)},"time":${nano / second},"timeNano":${nano}}\n`;
     this.#kept.push({ nano, line });
     for (const stream of this.streams) stream.write(line);
   }
@@ -209,6 +218,20 @@ describe('followers of all nodes', () => {
     expect(shown(await all.next(1))).toEqual(['service create web']);
     b.say('exec_start: sh -c "timeNano":1}', 'two', { nano: now() + 7n });
     expect(await all.line()).toMatch(new RegExp(`"timeNano":${now() + 7n}}$`));
+  });
+
+  test('are told by a node of its engine alone, and nothing that would break them off', async () => {
+    const a = new FakeEngine('A');
+    const { follow } = await world({ n1: a });
+    const all = await follow(`?${filters({ label: ['name'] })}`);
+    const container = await follow(`?${filters({ container: ['web'] })}`);
+    a.say('create', 'web', { Type: 'service' });
+    a.say('start', 'web', { name: 7 });
+    a.say('start', 'web', { nano: now() + 1n, said: { scope: 'swarm', 'swarmctl.revision': '9.9' } });
+    const [told] = await all.next(1);
+    expect(told).toMatchObject({ Type: 'container', scope: 'local', Actor: { Attributes: { name: 'web' } } });
+    expect(told).not.toHaveProperty(['swarmctl.revision']);
+    expect(shown(await container.next(1))).toEqual(['container start web @host-n1']);
   });
 
   test('are asked for nothing that no engine tells, and none is when nobody follows', async () => {

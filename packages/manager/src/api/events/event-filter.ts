@@ -8,7 +8,8 @@ export const nodeIdAttribute = 'swarmctl.node.id';
 /** As of lists of containers: the host name. */
 export const nodeAttribute = 'swarmctl.node';
 
-const engineTypes = ['container', 'image', 'volume', 'network', 'daemon', 'plugin', 'builder'];
+/** What engines tell of; all else is the cluster's. */
+export const engineTypes = ['container', 'image', 'volume', 'network', 'daemon', 'plugin', 'builder'];
 
 /** Which types of events a filter by name can pass. */
 const subjects: Readonly<Record<string, readonly string[]>> = {

@@ -6,8 +6,8 @@ import { clusterLabel, queryText, swarmNodeLabel } from '../docker-host/containe
 import { type EngineRoom, hostnameOf, textOf } from '../docker-host/engines.ts';
 import { forwardedBy } from '../forward.ts';
 import { apiVersion } from '../version.ts';
-import { nodeAttribute, nodeIdAttribute } from './event-filter.ts';
-import { eventIn, type ToldEvent } from './told-event.ts';
+import { engineTypes, nodeAttribute, nodeIdAttribute } from './event-filter.ts';
+import { eventIn, revisionField, type ToldEvent } from './told-event.ts';
 
 // Where the events of engines come from: to the leader from each node, to a follower from the leader.
 
@@ -63,6 +63,9 @@ function nodeSource(context: ApiContext, room: EngineRoom, node: Node): Source {
     now: () => room.now(node),
     open: () => room.dial(node.ID),
     told: (event) => {
+      // What happens in the cluster, and at which revision, no node has a say about.
+      if (!engineTypes.includes(event.Type)) return undefined;
+      const { [revisionField]: _, ...more } = event.more;
       const { Attributes } = event.Actor;
       const view = context.local.manager()?.view();
       const cluster = Attributes[clusterLabel];
@@ -70,7 +73,7 @@ function nodeSource(context: ApiContext, room: EngineRoom, node: Node): Source {
       // Of several nodes on an engine, the one whose task it is.
       const { ID, Description } = view?.get('nodes', Attributes[swarmNodeLabel] ?? '') ?? node;
       const where = { [nodeIdAttribute]: ID, [nodeAttribute]: Description?.Hostname || ID };
-      return { ...event, Actor: { ...event.Actor, Attributes: { ...Attributes, ...where } } };
+      return { ...event, more, scope: 'local', Actor: { ...event.Actor, Attributes: { ...Attributes, ...where } } };
     },
   };
 }

@@ -14,8 +14,11 @@ export interface ToldEvent {
   readonly more: Readonly<Record<string, unknown>>;
 }
 
+/** Of the cluster's own: where a client goes on. */
+export const revisionField = 'swarmctl.revision';
+
 export function toldOf({ Type, Action, Actor, time, revision }: JournalEvent): ToldEvent {
-  const more = { 'swarmctl.revision': `${revision.index}.${revision.number}` };
+  const more = { [revisionField]: `${revision.index}.${revision.number}` };
   return { Type, Action, Actor, scope: 'swarm', nano: nanoOf(time), more };
 }
 
@@ -41,10 +44,13 @@ export function eventIn(line: string): ToldEvent | undefined {
   const nano = /"timeNano":(\d{1,19})\}\s*$/.exec(line)?.[1];
   return {
     ...{ Type, Action, scope: String(scope), more },
-    Actor: { ID: String(ID ?? ''), Attributes: Attributes ?? {} },
+    Actor: { ID: String(ID ?? ''), Attributes: textsIn(Attributes) },
     nano: nano === undefined ? nanoOf(Number(time ?? 0) * 1000) : BigInt(nano),
   };
 }
+
+const textsIn = (attributes: unknown): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(attributes ?? {}).filter(([, value]) => typeof value === 'string'));
 
 const nanoPerSecond = 1_000_000_000n;
 
