@@ -138,6 +138,7 @@ test('chunks are asked for as they are taken, and more than was asked for is an 
     for (let count = 0; count <= 2 * logsWindow + 1; count++) say(session, 'part1', 't1', 'b');
   };
   expect(flood).toThrow('more log lines were sent than were asked for');
+  expect(() => say(session, 'part1', 't2', 'forged')).toThrow('log lines of another task were sent');
   abort.abort();
   await done;
 });

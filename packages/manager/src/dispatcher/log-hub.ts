@@ -219,7 +219,10 @@ export class LogHub {
 
   lines(session: Session, part: string, lines: readonly LogLine[]): void {
     const feed = this.#feedOf.get(part);
-    if (feed?.parts.get(part)?.session !== session) return;
+    const own = feed?.parts.get(part);
+    if (!feed || own?.session !== session) return;
+    const asked = new Set(own.taskIds);
+    if (lines.some(({ taskId }) => !asked.has(taskId))) throw new Error('log lines of another task were sent');
     const waiting = feed.queue.filter((item) => 'part' in item && item.part === part).length;
     if (waiting > 2 * logsWindow) throw new Error('more log lines were sent than were asked for');
     // One without new lines is to be acknowledged, too.
