@@ -293,6 +293,7 @@ describe('the cluster as one Docker host', () => {
 
     test.each([
       ['closed', { Container: 'two' }, 403, /network closed not manually attachable/],
+      ['swarmd_net2', { Container: 'two' }, 403, /network closed not manually attachable/],
       ['back', { Container: 'nosuch' }, 404, /No such container: nosuch/],
       ['nosuch', { Container: 'two' }, 404, /nothing at .networks.nosuch.connect/],
       ['back', {}, 400, /Container: the name or id/],
@@ -487,6 +488,7 @@ describe('the cluster as one Docker host', () => {
       ['/containers/nosuch/attach', 'HTTP/1.1 404', 'No such container: nosuch'],
       [`/exec/${idOf('0')}/start`, 'HTTP/1.1 404', 'No such exec instance'],
       ['/services/create', 'HTTP/1.1 400', '"message"'],
+      ['/containers/%/attach', 'HTTP/1.1 400', "'%' is not a valid url component"],
     ])('of %s is answered as any request', async (path, status, message) => {
       const api = await host({ n1: engine('A', []) });
       const out = await raw(api, head(path));

@@ -24,9 +24,10 @@ export function attachableNetwork(view: View, reference: string): Network | unde
   );
 }
 
+/** Also by what engines call it: it is no network of theirs that anybody may be on. */
 function found(view: View, reference: string): Network | undefined {
   try {
-    return findNetwork(view, reference);
+    return findNetwork(view, networkIdOf(reference) ?? reference);
   } catch (error) {
     if (isClusterError(error) && error.code === 'not-found') return undefined;
     throw error;

@@ -65,13 +65,21 @@ async function wayOf(context: ApiContext, host: DockerHost, request: IncomingMes
     }
   }
   const [, kind, reference = '', verb] = hijacked.exec(withoutVersion(url)) ?? [];
-  const name = decodeURIComponent(reference);
+  const name = decoded(reference);
   if (kind === 'containers' && verb !== 'start') {
     const { node, id } = await host.find(name);
     return host.relayTo(node, url, `/containers/${id}/${verb}${searchOf(request)}`);
   }
   if (kind === 'exec' && verb === 'start') return host.relayTo(await host.findExec(name), url, `/exec/${name}/start`);
   throw new ClusterError('not-found', 'page not found');
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new ClusterError('invalid-argument', `'${part}' is not a valid url component`);
+  }
 }
 
 /** A protocol that is not spoken here is passed over (RFC 9110, 7.8). Its body is lost with the parser: then it is refused. */
