@@ -109,6 +109,25 @@ test('a container is removed once the end of its log is kept', async () => {
   expect(keptBefore).toBe(true);
 });
 
+test('a log that did not come in time is asked for once more before the container is removed', async () => {
+  runtime.lines.set('t1', ['hello']);
+  board.begin({ task: task({ DesiredState: 'running' }), status: task().Status }, true);
+  await until(() => runtime.running().length === 1);
+  const logs = runtime.logs.bind(runtime);
+  let isStuck = true;
+  runtime.logs = async function* (...wish) {
+    if (isStuck) await new Promise<never>(() => {});
+    yield* logs(...wish);
+  };
+  runtime.exit('t1', 0);
+  await until(() => board.statuses[0]?.status.State === 'complete');
+  await clock.advance(5_000);
+  isStuck = false;
+  board.forget(['t1']);
+  await until(() => !runtime.containers.has('t1'));
+  expect(existsSync(join(folder, 'logs', 't1.log'))).toBe(true);
+});
+
 test('a container that was there and of which nothing was kept is an error', async () => {
   board.begin({ task: task({ DesiredState: 'running' }), status: task().Status }, true);
   await until(() => runtime.running().length === 1 && board.statuses[0]?.status.State === 'running');

@@ -248,6 +248,8 @@ export class TaskRunner {
         return this.#done({ stale: true });
       case 'remove':
         await this.#logKept;
+        // Once more, should it not have come in time.
+        if (runtime && this.#container?.phase === 'exited') await this.#modules.history?.keep(ID, runtime);
         await runtime?.remove(ID);
         this.#container = undefined;
         // One that was made and never ran was attached, too.

@@ -77,6 +77,24 @@ test('of a long log the last lines are kept', async () => {
   expect(await read(history, 't')).toEqual(['line 7', 'line 8', 'line 9']);
 });
 
+test.each([
+  ['a short log is read once', 100, 10, [500]],
+  ['long lines are not read beyond what is kept', 2_000, 500, [500]],
+  ['many short lines are', 2_000, 10, [500, 20_000]],
+])('%s', async (_, count, length, tails) => {
+  const asked: (number | undefined)[] = [];
+  await open({ taskBytes: 100_000 }).keep('t', {
+    async *logs(_id: string, { tail = count }: LogOptions) {
+      asked.push(tail);
+      for (let at = Math.max(0, count - tail); at < count; at++) yield line(at % 10, `${at} `.padEnd(length, 'x'));
+    },
+  });
+  expect(asked).toEqual(tails);
+  const lines = await read(open(), 't');
+  expect(lines.at(-1)).toContain(`${count - 1} `);
+  if (length === 10) expect(lines).toHaveLength(count);
+});
+
 test('room is made by what the cluster has forgotten, then by the oldest', async () => {
   const history = open({ totalBytes: 3 * 4_096 });
   for (const taskId of ['t1', 't2', 't3']) {

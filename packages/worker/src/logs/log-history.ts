@@ -37,6 +37,8 @@ const defaultTaskBytes = 1024 * 1024;
 const defaultKeepMs = 24 * 3_600_000;
 /** Read from the runtime, before the bound in bytes. */
 const mostLines = 20_000;
+/** At first, since runtimes count what a long line was written in, which is up to 16 KiB each: so many of those are enough, and read in time. */
+const fewLines = 500;
 /** A container's removal waits no longer for its log. */
 const timeLimitMs = 5_000;
 /** What a file takes on the disk at least, so that their number is bounded too. */
@@ -93,17 +95,25 @@ export class LogHistory {
   }
 
   async #lastBytes(taskId: string, runtime: Pick<Runtime, 'logs'>, signal: AbortSignal): Promise<Buffer> {
+    const few = await this.#tail(taskId, runtime, fewLines, signal);
+    // Much fewer: it is all, as parts of longer ones would have filled the file.
+    if (few.isCut || few.lines < fewLines / 2) return few.bytes;
+    return (await this.#tail(taskId, runtime, mostLines, signal)).bytes;
+  }
+
+  async #tail(taskId: string, runtime: Pick<Runtime, 'logs'>, tail: number, signal: AbortSignal) {
     const { taskBytes } = this.#options;
-    const options = { follow: false, stdout: true, stderr: true, details: true, tail: mostLines };
-    const lines = new Tail<Buffer>();
-    let size = 0;
+    const options = { follow: false, stdout: true, stderr: true, details: true, tail };
+    const last = new Tail<Buffer>();
+    let [size, lines, isCut] = [0, 0, false];
     for await (const line of runtime.logs(taskId, options, signal)) {
       const bytes = formatLine(line);
-      lines.push(bytes);
+      last.push(bytes);
+      lines++;
       size += bytes.length;
-      while (size > taskBytes) size -= lines.shift()?.length ?? size;
+      for (; size > taskBytes; isCut = true) size -= last.shift()?.length ?? size;
     }
-    return Buffer.concat(lines.items);
+    return { bytes: Buffer.concat(last.items), lines, isCut };
   }
 
   async #write(taskId: string, bytes: Buffer): Promise<void> {
