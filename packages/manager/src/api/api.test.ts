@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { ClusterError, createRootCa, ManualClock } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
@@ -19,9 +20,11 @@ const clock = new ManualClock();
 const propose = async (changes: readonly StoreChange[]) => api.apply(changes);
 
 let logLines: readonly LogLine[];
+let logsHeld: Promise<void> | undefined;
 let logOptions: LogOptions | undefined;
 let logSubject: LogSubject | undefined;
 beforeEach(async () => {
+  logsHeld = undefined;
   logLines = [{ taskId: 't1', stream: 'stdout', time: '2026-01-01T00:00:00.000000000Z', line: Buffer.from('hello') }];
   store = new Store();
   state = 'active';
@@ -38,6 +41,7 @@ beforeEach(async () => {
         logSubject = subject;
         logOptions = options;
         yield* logLines;
+        await logsHeld;
         yield { notice: 'node n2 is away', taskId: 't1' };
       },
     },
@@ -497,6 +501,17 @@ describe('tasks and logs', () => {
       status: 404,
       json: { message: `task ${id} not found` },
     });
+  });
+
+  test('what a node has kept is passed on as it comes', async () => {
+    let release = () => {};
+    logsHeld = new Promise<void>((resolve) => (release = resolve));
+    const url = `/tasks/${'x'.repeat(25)}/logs?stdout=1`;
+    const answer = (await api.app.inject({ method: 'GET', url, payloadAsStream: true })).stream();
+    const [first] = (await once(answer, 'data')) as [Buffer];
+    expect(first.subarray(8).toString()).toBe('hello\n');
+    release();
+    await once(answer, 'end');
   });
 
   test('logs since what is no time are refused', async () => {

@@ -13,7 +13,7 @@ import { minorOf } from './version.ts';
 // Notices are lines of stderr with the details of a task: Docker's clients take details for granted, and give up at frames of other kinds.
 
 interface LogSource extends Pick<ManagerAccess, 'view'> {
-  logs(...wish: Parameters<ManagerAccess['logs']>): AsyncIterable<LogEntry> | Iterable<LogEntry>;
+  logs(...wish: Parameters<ManagerAccess['logs']>): AsyncIterable<LogEntry>;
 }
 
 export async function sendLogs(
@@ -57,12 +57,18 @@ export async function sendKeptLogs(
   const options = { ...logOptions(request.query, context.clock.now()), follow: false };
   const abort = new AbortController();
   reply.raw.once('close', () => abort.abort());
-  const kept: LogEntry[] = [];
-  // No more than one node keeps of a task.
-  for await (const entry of manager.logs({ forgottenTaskId: taskId }, options, abort.signal)) kept.push(entry);
-  if (!kept.some((entry) => 'line' in entry)) return false;
-  const source = { view: () => manager.view(), logs: () => kept };
-  await sendLogs(context, source, { forgottenTaskId: taskId }, false, request, reply);
+  const entries = manager.logs({ forgottenTaskId: taskId }, options, abort.signal)[Symbol.asyncIterator]();
+  const first: LogEntry[] = [];
+  while (!first.some((entry) => 'line' in entry)) {
+    const { done, value } = await entries.next();
+    if (done) return false;
+    first.push(value);
+  }
+  async function* logs() {
+    yield* first;
+    yield* { [Symbol.asyncIterator]: () => entries };
+  }
+  await sendLogs(context, { view: () => manager.view(), logs }, { forgottenTaskId: taskId }, false, request, reply);
   return true;
 }
 
