@@ -226,6 +226,8 @@ export class Membership {
     try {
       await this.#ask({ type: 'leave', force: true }, limit.signal);
       if (!isManager) return;
+      // Without its worker side it hears nothing of that.
+      this.#wanted = 'worker';
       while ((await this.#keeper.renew()).role === 'manager') await delay(clock, firstRetryMs, limit.signal);
       await this.#ask({ type: 'leave', force: true }, limit.signal);
     } catch (error) {
@@ -365,9 +367,9 @@ export class Membership {
     );
   }
 
+  /** What is wanted stays what the managers last said: they may have promoted it once more before it notices. */
   #onGone(): void {
     this.#gone = true;
-    this.#wanted = 'worker';
     this.#modules.log.info({}, 'the raft group has let this manager go');
     if (!this.#following) void this.#followRole();
   }

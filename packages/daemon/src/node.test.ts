@@ -25,10 +25,13 @@ const nodes: LocalNode[] = [];
 
 /** By node id: what it runs outlives its agent. */
 const runtimes = new Map<string, FakeRuntime>();
+/** Host names of nodes that are not told of their role. */
+const deaf = new Set<string>();
 const startWorker: StartWorker = async (options, modules) => {
   const runtime = runtimes.get(options.nodeId) ?? new FakeRuntime('process', options.addr);
   runtimes.set(options.nodeId, runtime);
-  return workerOf({ runtime, ingress: new FakeIngress() }, options, modules);
+  const onRole = (role: NodeRole) => void (deaf.has(options.config.hostname) || modules.onRole(role));
+  return workerOf({ runtime, ingress: new FakeIngress() }, options, { ...modules, onRole });
 };
 
 /** A container of a node, as if it ran a task. */
@@ -94,6 +97,7 @@ beforeEach(() => {
 afterEach(async () => {
   await Promise.all(nodes.splice(0).map((node) => node.stop()));
   starters.clear();
+  deaf.clear();
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -236,6 +240,30 @@ describe('a node', { timeout: 40_000 }, () => {
     // And back again, with a new place in the raft group.
     await setRole(worker, first, 'manager');
     await eventually('it is a manager again', () => first.manager()?.view().list('nodes').length).toBe(2);
+  });
+
+  test('that is promoted again before it notices that it was demoted becomes a manager again', async () => {
+    let notice = () => {};
+    const noticed = new Promise<void>((resolve) => {
+      notice = resolve;
+    });
+    const slow: StartManager = async (options, modules) => {
+      const manager = await startManager(options, modules);
+      return Object.assign(manager, { done: manager.done.then((how) => noticed.then(() => how)) });
+    };
+    startWith(2, slow, startManager);
+    const [first, node] = (await clusterOf('manager')) as [LocalNode, LocalNode];
+    await eventually('it is a member', () => recordOf(first, node)?.ManagerStatus !== undefined).toBe(true);
+    const before = recordOf(first, node)?.ManagerStatus?.RaftID;
+    deaf.add('n2');
+    await setRole(first, node, 'worker');
+    await eventually('it is forgotten', () => recordOf(first, node)?.ManagerStatus).toBeUndefined();
+    await setRole(first, node, 'manager');
+    notice();
+    await eventually(
+      'it is a member again',
+      () => node.manager() && recordOf(first, node)?.ManagerStatus?.RaftID,
+    ).toSatisfy((raftId) => raftId !== undefined && raftId !== before);
   });
 
   test('leaves as a worker and as a manager', async () => {
