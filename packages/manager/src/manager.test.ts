@@ -140,6 +140,21 @@ describe('a manager', () => {
   });
 });
 
+test('a node that was a member and is none any more joins as another', async () => {
+  const manager = await bootstrap();
+  await eventually('it leads', () => manager.isLeader());
+  const object = newNode({ nodeId: 'n2', role: 'manager', availability: 'active', hostname: 'n2', addr: '127.0.0.2' });
+  await manager.propose([
+    { op: 'create', table: 'nodes', object },
+    { op: 'update', table: 'nodes', id: 'n2', set: { ManagerStatus: { RaftID: 77, Addr: addrOf('n2') } } },
+  ]);
+  const { raftId } = await manager.addMember('n2', addrOf('n2'));
+  expect(raftId).not.toBe(77);
+  expect(manager.view().get('nodes', 'n2')?.ManagerStatus?.RaftID).toBe(raftId);
+  expect(manager.view().cluster()?.RemovedRaftIDs).toEqual([77]);
+  expect((await manager.addMember('n2', addrOf('n2'))).raftId).toBe(raftId);
+});
+
 describe('three managers', () => {
   let first: Manager;
   beforeEach(async () => {

@@ -282,16 +282,27 @@ export class Manager implements ManagerHandle {
   ): Promise<{ raftId: number; peers: readonly { id: number; addr: string }[] }> {
     const node = this.view().get('nodes', nodeId);
     if (!node) throw new ClusterError('not-found', `node ${nodeId} not found`);
-    const raftId = node.ManagerStatus?.RaftID ?? this.#freshRaftId();
-    if (node.ManagerStatus?.Addr !== addr) {
+    const known = node.ManagerStatus?.RaftID;
+    const isMember = this.raft.status().members.some((one) => one.id === known);
+    // Never one that has been a member before: the node may have dropped that one's log, and with it its votes.
+    const raftId = known !== undefined && isMember ? known : this.#freshRaftId();
+    if (known !== raftId || node.ManagerStatus?.Addr !== addr) {
       await this.propose([
         { op: 'update', table: 'nodes', id: nodeId, set: { ManagerStatus: { RaftID: raftId, Addr: addr } } },
+        ...(known === undefined || known === raftId ? [] : this.#withRemoved(known)),
       ]);
     }
     const member = this.raft.status().members.find((one) => one.id === raftId);
     if (!member) await this.#changeMembership({ type: 'add-learner', id: raftId, address: addr });
     else if (member.address !== addr) await this.#changeMembership({ type: 'update', id: raftId, address: addr });
     return { raftId, peers: this.raft.status().members.map(({ id, address }) => ({ id, addr: address })) };
+  }
+
+  #withRemoved(raftId: number): readonly StoreChange[] {
+    const cluster = this.view().cluster();
+    if (!cluster) return [];
+    const set = { RemovedRaftIDs: [...cluster.RemovedRaftIDs, raftId] };
+    return [{ op: 'update', table: 'cluster', id: cluster.ID, set }];
   }
 
   /** One change at a time: another that is under way is waited for. */
