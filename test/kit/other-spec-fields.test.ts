@@ -81,13 +81,13 @@ const kinds: Readonly<Record<string, Kind>> = {
     refused: [
       ['without IPv4', overlay({ EnableIPv4: false })],
       ['config-only', overlay({ ConfigOnly: true })],
-      ['ingress', overlay({ Ingress: true })],
       ['IPAM driver', overlay({ IPAM: { Driver: 'dhcp' } })],
       ['IPAM options', overlay({ IPAM: { Options: { a: 'b' } } })],
       ['auxiliary', overlay({ IPAM: { Config: [{ Subnet: '10.9.0.0/24', AuxiliaryAddresses: { a: '10.9.0.9' } }] } })],
       ['unknown option', overlay({ Options: { fancy: '1' } })],
     ],
-    idle: ['CheckDuplicate'],
+    // The ingress network has tests of its own.
+    idle: ['CheckDuplicate', 'Ingress'],
   },
   node: {
     schema: NodeSpec,

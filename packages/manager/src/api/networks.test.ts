@@ -195,7 +195,7 @@ test.each(['', null, 'bridge'])(
   },
 );
 
-test('the network of published ports can be looked at, and nothing else', async () => {
+test('no service is on the network of published ports', async () => {
   expect(await call('GET', '/v1.50/networks/ingress?scope=swarm')).toMatchObject({
     status: 200,
     json: { Name: 'ingress', Scope: 'swarm', Driver: 'overlay', Ingress: true },
@@ -204,9 +204,47 @@ test('the network of published ports can be looked at, and nothing else', async 
   const message =
     'rpc error: code = InvalidArgument desc = Service cannot be explicitly attached to the ingress network "ingress"';
   expect(asked).toEqual({ status: 400, json: { message } });
-  expect((await call('DELETE', '/networks/ingress')).status).toBe(403);
   withManager = false;
   expect((await call('GET', '/networks/ingress')).status).toBe(404);
+});
+
+test('the network of published ports can be taken away while no service needs it, and made again', async () => {
+  const published = (name: string, PublishMode: string) => ({
+    ...service(name, []),
+    EndpointSpec: { Ports: [{ TargetPort: 80, PublishMode }] },
+  });
+  const { json: web } = await call('POST', '/services/create', published('web', 'ingress'));
+  expect(await call('DELETE', '/networks/ingress')).toEqual({
+    status: 400,
+    json: {
+      message: `rpc error: code = FailedPrecondition desc = ingress network cannot be removed because service ${web.ID} depends on it`,
+    },
+  });
+  expect(await names()).toContain('ingress');
+  await call('DELETE', `/services/${web.ID}`);
+  expect((await call('DELETE', '/networks/ingress')).status).toBe(204);
+  expect((await call('DELETE', '/networks/ingress')).status).toBe(404);
+  expect((await call('GET', '/networks/ingress')).status).toBe(404);
+  expect(await names()).not.toContain('ingress');
+  const message =
+    'rpc error: code = FailedPrecondition desc = service needs ingress network, but no ingress network is present';
+  expect(await call('POST', '/services/create', published('web', 'ingress'))).toEqual({
+    status: 400,
+    json: { message },
+  });
+  expect((await call('POST', '/services/create', published('host', 'host'))).status).toBe(201);
+  const again = { Name: 'ingress', Driver: 'overlay', Ingress: true, IPAM: { Driver: 'default', Config: [] } };
+  for (const [said, what] of [
+    [{ Name: 'other' }, "is called 'ingress', not 'other'"],
+    [{ Driver: 'macvlan' }, "is of the driver overlay, not 'macvlan'"],
+    [{ Attachable: true }, 'is neither attachable nor internal'],
+    [{ IPAM: { Config: [{ Subnet: '10.9.0.0/16' }] } }, 'has no subnets'],
+  ] as const) {
+    const { status, json } = await call('POST', '/networks/create', { ...again, ...said });
+    expect([status, json.message]).toEqual([400, expect.stringContaining(what)]);
+  }
+  expect(await call('POST', '/networks/create', again)).toEqual({ status: 201, json: { Id: 'ingress', Warning: '' } });
+  expect((await call('POST', '/services/create', published('web', 'ingress'))).status).toBe(201);
 });
 
 describe('what is refused', () => {
@@ -264,7 +302,7 @@ describe('what is refused', () => {
       501,
       'a config-only network belongs to one engine: make it with',
     ],
-    ['an ingress', wanted('x', { Ingress: true }), 501, 'an ingress network of your own is not supported yet'],
+    ['a second ingress', wanted('x', { Ingress: true }), 409, 'ingress network (ingress) is already present'],
     ['a local scope', wanted('x', { Scope: 'local' }), 400, "an overlay network's scope is swarm, not 'local'"],
     ['a label of ours', wanted('x', { Labels: { 'swarmctl.x': 'y' } }), 400, "unknown label 'swarmctl.x'"],
     [

@@ -28,6 +28,7 @@ import type { FastifyInstance } from 'fastify';
 import { guestsOn } from '../store/guests.ts';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
+import { hasIngress, removeIngress, restoreIngress, showIngress } from './ingress-network.ts';
 import type { ManagerAccess } from './ports.ts';
 import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
 import type { Turns } from './turns.ts';
@@ -49,7 +50,10 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const own = view
       ?.list('networks')
       .map((network) => ({ shown: showNetwork(network), idle: !userOf(view, network) }));
-    const given = [...(view ? [showIngress()] : []), ...predefinedNetworks.map((name) => showPredefined(name))];
+    const given = [
+      ...(view && hasIngress(view) ? [showIngress()] : []),
+      ...predefinedNetworks.map((name) => showPredefined(name)),
+    ];
     const all = [...(own ?? []), ...given.map((shown) => ({ shown, idle: false }))];
     const asked = all.filter(({ shown, idle }) => isListed(filters, shown, idle));
     return asked.map(({ shown }) => networkShownTo(minorOf(request), shown));
@@ -61,7 +65,9 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const view = context.local.manager() && (await readView(context));
     if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
     // No network of ours: clients look for it, and services that ask for it are refused.
-    if (view && id === ingressNetwork && scope !== 'local') return networkShownTo(minorOf(request), showIngress());
+    if (view && id === ingressNetwork && scope !== 'local' && hasIngress(view)) {
+      return networkShownTo(minorOf(request), showIngress());
+    }
     if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
     const network = findNetwork(view, id);
     const status = showStatus(view, network);
@@ -76,7 +82,8 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
 
   app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
     const given = normalise(NetworkCreateRequest, parseJson(request.body as Buffer) ?? {});
-    const spec = completeNetworkSpec(networkAsOf(minorOf(request), withDriver(given)));
+    const asked = networkAsOf(minorOf(request), withDriver(given));
+    const spec = asked.Ingress ? undefined : completeNetworkSpec(asked);
     if (!context.local.manager()) {
       throw new ClusterError(
         'permission-denied',
@@ -84,6 +91,10 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       );
     }
     const manager = await leading(context);
+    if (!spec) {
+      const Id = await turns.take(() => restoreIngress(manager, asked));
+      return reply.status(201).send({ Id, Warning: '' });
+    }
     const id = context.newId();
     const Warning = await turns.take(async () => {
       const view = manager.view();
@@ -106,14 +117,12 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     if (isPredefinedNetwork(id)) {
       throw new ClusterError('permission-denied', `${id} is a pre-defined network and cannot be removed`);
     }
-    if (id === ingressNetwork && context.local.manager()) {
-      throw new ClusterError(
-        'permission-denied',
-        `${id} is the cluster's own, by which ports are published, and stays`,
-      );
-    }
     if (!context.local.manager()) throw new ClusterError('not-found', `network ${id} not found`);
     const manager = await leading(context);
+    if (id === ingressNetwork) {
+      await turns.take(() => removeIngress(manager));
+      return reply.status(204).send();
+    }
     const end = context.clock.now() + leavingMs;
     while (!(await turns.take(() => removed(manager, id, context.clock.now() < end)))) {
       await delay(context.clock, leavingPollMs);
@@ -312,12 +321,6 @@ const unset = {
   ...{ Created: '1970-01-01T00:00:00Z', EnableIPv4: true, EnableIPv6: false, Internal: false, Attachable: false },
   ...{ ConfigFrom: { Network: '' }, ConfigOnly: false, Containers: {}, Options: {}, Labels: {} },
 };
-
-const showIngress = () => ({
-  ...unset,
-  ...{ Name: ingressNetwork, Id: ingressNetwork, Scope: 'swarm', Driver: 'overlay', Ingress: true },
-  IPAM: { Driver: 'default', Options: null, Config: [] },
-});
 
 const predefinedDrivers: Readonly<Record<PredefinedNetwork, string>> = { bridge: 'bridge', host: 'host', none: 'null' };
 

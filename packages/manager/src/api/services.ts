@@ -16,6 +16,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { View } from '../store/types.ts';
 import { checkCertificates } from './certificate-use.ts';
 import { type ApiContext, clusterOf, leading, readView } from './context.ts';
+import { checkIngress } from './ingress-network.ts';
 import { randomName } from './names.ts';
 import { withNetworkIds } from './networks.ts';
 import { checkPayloadsExist } from './payload-use.ts';
@@ -182,6 +183,7 @@ const inTurn = (turns: Turns, spec: ServiceSpec, write: () => Promise<void>): Pr
     : write();
 
 function checkPorts(manager: ManagerAccess, spec: Service['Spec'], selfId?: string): void {
+  checkIngress(manager.view(), spec);
   const conflict = manager.portConflict(manager.view(), spec, selfId);
   if (conflict) throw new ClusterError('invalid-argument', `rpc error: code = InvalidArgument desc = ${conflict}`);
 }

@@ -44,7 +44,6 @@ export function localSpec(
   driver: LocalDriver,
   configs: NonNullable<NonNullable<Network['Spec']['IPAMOptions']>['Configs']>,
 ): Rest {
-  if (request.Ingress) throw invalid(`an ingress network cannot be of the driver '${driver}'`);
   if (request.Attachable) {
     throw invalid(
       `a network of the driver '${driver}' is not attachable: containers get one of their engine's own, with the same --config-from`,

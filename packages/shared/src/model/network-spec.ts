@@ -52,7 +52,6 @@ const overlaySpec = (options: Readonly<Record<string, string>>, configs: IpamCon
 
 function checkOverlay(request: NetworkCreateRequest): void {
   if (request.ConfigFrom?.Network) throw invalid("a network of the driver 'overlay' depends on no config-only network");
-  if (request.Ingress) throw notYet('an ingress network of your own is');
   if (request.Scope && request.Scope !== 'swarm') {
     throw invalid(`an overlay network's scope is swarm, not '${request.Scope}'`);
   }

@@ -345,6 +345,8 @@ export interface Cluster extends Meta {
   readonly TunnelKeys?: TunnelKeys;
   /** Ours, and secret: what the managers' disks are locked with; absent unless the cluster is locked (`EncryptionConfig.AutoLockManagers`). */
   readonly UnlockKey?: string;
+  /** Ours: the network called ingress was taken away, and with it the publishing of ports. Writer: the API. */
+  readonly NoIngress?: true;
   /** Ours: raft ids that must never come back. */
   readonly RemovedRaftIDs: readonly number[];
 }
