@@ -32,7 +32,7 @@ export async function wantedRootCa(root: RootCA, config: CAConfig, now: number):
       'there must be at least one valid, reachable external CA corresponding to the desired CA certificate: external CAs are not supported yet, so give the key of the certificate',
     );
   }
-  const brought = checkSigningCa({ certificate, key }, now);
+  const brought = await checkSigningCa({ certificate, key }, now);
   const { Rotation, ...settled } = asked;
   if (isSamePem(brought.certificate, root.Certificate)) return { ...settled, Key: brought.key };
   if (isSameKey(brought.key, root.Key)) throw refused('Cannot update to a cert with an identical key');

@@ -31,10 +31,24 @@ const kinds = {
   },
 } as const;
 
+type X509 = Awaited<ReturnType<typeof library>>;
+
+interface RootWords {
+  readonly from?: number;
+  readonly to?: number;
+  readonly ca?: boolean;
+  /** CAs in a row below it. */
+  readonly below?: number;
+  readonly extensions?: (x509: X509) => InstanceType<X509['Extension']>[];
+}
+
+/** Permits the DNS name `x` alone. */
+const oneName = Uint8Array.from([0x30, 0x07, 0xa0, 0x05, 0x30, 0x03, 0x82, 0x01, 0x78]);
+
 /** A root as users bring it, without a subject key identifier. */
 async function broughtRoot(
   kind: keyof typeof kinds = 'P-256',
-  { from = now, to = now + 2 * year, ca = true }: { from?: number; to?: number; ca?: boolean } = {},
+  { from = now, to = now + 2 * year, ca = true, below, extensions = () => [] }: RootWords = {},
 ): Promise<KeyPair> {
   const x509 = await library();
   const algorithm = kinds[kind];
@@ -46,7 +60,7 @@ async function broughtRoot(
     notAfter: new Date(to),
     keys,
     signingAlgorithm: algorithm,
-    extensions: [new x509.BasicConstraintsExtension(ca, undefined, true)],
+    extensions: [new x509.BasicConstraintsExtension(ca, below, true), ...extensions(x509)],
   });
   return { certificate: `${certificate.toString('pem')}\n`, key: await exportKey(keys.privateKey) };
 }
@@ -130,7 +144,7 @@ describe('a root that hands over', () => {
 describe('a root that is brought', () => {
   test.each(['P-256', 'P-384', 'P-521', 'RSA'] as const)('of %s is taken', async (kind) => {
     const brought = await broughtRoot(kind);
-    const kept = checkSigningCa({ ...brought, certificate: `Our root\n${brought.certificate}\n` }, now);
+    const kept = await checkSigningCa({ ...brought, certificate: `Our root\n${brought.certificate}\n` }, now);
     expect(kept.certificate).toBe(brought.certificate);
     expect(isSameKey(kept.key, brought.key)).toBe(true);
   });
@@ -159,13 +173,27 @@ describe('a root that is brought', () => {
       () => broughtRoot('P-256', { to: now + year - 1_000 }),
       'CA certificate expires too soon',
     ],
+    ['one with no CA below it', () => broughtRoot('P-256', { below: 0 }), 'pathlen:0'],
+    [
+      'one for some names',
+      () => broughtRoot('P-256', { extensions: ({ Extension }) => [new Extension('2.5.29.30', true, oneName)] }),
+      'name constraints',
+    ],
+    [
+      'one for servers alone',
+      () =>
+        broughtRoot('P-256', {
+          extensions: (x509) => [new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth])],
+        }),
+      'extended key usage',
+    ],
     ['a short key', () => broughtRoot('weak RSA'), 'unsupported signing key'],
     ['no key', async () => ({ ...first, key: 'key' }), 'malformed private key'],
     ['the key of another', async () => ({ ...first, key: second.key }), 'certificate key mismatch'],
   ])('%s is refused', async (_, make, message) => {
     const brought = await make();
-    expect(() => checkSigningCa(brought, now)).toThrow(message);
-    expect(() => checkSigningCa(brought, now)).toThrow('rpc error: code = InvalidArgument desc = ');
+    await expect(checkSigningCa(brought, now)).rejects.toThrow(message);
+    await expect(checkSigningCa(brought, now)).rejects.toThrow('rpc error: code = InvalidArgument desc = ');
   });
 
   test('its leaves do not begin before it', async () => {

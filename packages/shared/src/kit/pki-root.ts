@@ -84,10 +84,10 @@ export async function authorityKey(issuer: X509Certificate) {
 }
 
 /**
- * A root that the user brings, as it is stored: one self-signed certificate of a CA, good for another year, and its key, both PEM. Throws
- * `invalid-argument` with what is wrong, in Docker's words where it has some; never says anything of the key.
+ * A root that the user brings, as it is stored: one self-signed certificate of a CA, good for another year, and its key, both PEM. Rejects with
+ * `invalid-argument` and what is wrong, in Docker's words where it has some; never says anything of the key.
  */
-export function checkSigningCa(given: KeyPair, now: number): KeyPair {
+export async function checkSigningCa(given: KeyPair, now: number): Promise<KeyPair> {
   const blocks = splitPem(given.certificate);
   const [certificate] = blocks;
   if (certificate === undefined) throw refused('no valid root CA certificates found');
@@ -98,10 +98,29 @@ export function checkSigningCa(given: KeyPair, now: number): KeyPair {
   if (now < Date.parse(root.validFrom))
     throw refused(`the desired CA certificate is not valid before ${root.validFrom}`);
   if (Date.parse(root.validTo) < now + minRootLifeMs) throw refused('CA certificate expires too soon');
+  const limit = await limitOf(certificate);
+  if (limit) throw refused(`the desired CA certificate ${limit}`);
   const key = readKey(given.key);
   algorithmOf(key);
   if (publicPart(root.publicKey) !== publicPart(createPublicKey(key))) throw refused('certificate key mismatch');
   return { certificate, key: key.export({ type: 'pkcs8', format: 'pem' }) as string };
+}
+
+const nameConstraints = '2.5.29.30';
+
+/** What it says against signing nodes, clients and the next root; whoever verifies would hold to it. */
+async function limitOf(certificate: string): Promise<string | undefined> {
+  const x509 = await library();
+  const root = new x509.X509Certificate(certificate);
+  if (root.getExtension(x509.BasicConstraintsExtension)?.pathLength === 0)
+    return 'allows no CA below it (pathlen:0), and a later root is signed by it for as long as it takes the place';
+  if (root.getExtension(nameConstraints))
+    return 'limits the names below it (name constraints), and nodes have names of their own';
+  const purposes = root.getExtension(x509.ExtendedKeyUsageExtension)?.usages;
+  const { serverAuth, clientAuth } = x509.ExtendedKeyUsage;
+  if (purposes && !(purposes.includes(serverAuth) && purposes.includes(clientAuth)))
+    return 'is not for servers and clients alike (extended key usage), and nodes are both';
+  return undefined;
 }
 
 function readCertificate(pemText: string): NodeCertificate {
