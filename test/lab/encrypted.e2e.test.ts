@@ -61,8 +61,11 @@ describe.skipIf(missing)(`encrypted networks${missing ? ` (skipped: ${missing} i
 
   test('tasks on all hosts reach each other, by name and by address', async () => {
     await ctl('network', 'create', '--driver', 'overlay', '--opt', 'encrypted', 'secret');
-    const shown = await lab.host(1).api.get<{ Options: Record<string, string> }>('/networks/secret');
-    vni = shown.Options['com.docker.network.driver.overlay.vxlanid_list'] ?? '';
+    await lab.eventually('the network is allocated', async () => {
+      const shown = await lab.host(1).api.get<{ Options: Record<string, string> }>('/networks/secret');
+      vni = shown.Options['com.docker.network.driver.overlay.vxlanid_list'] ?? '';
+      return vni !== '';
+    });
     await onWire('add table bridge seen');
     await onWire('add chain bridge seen c_all { type filter hook prerouting priority 0; }');
     await onWire(`add rule bridge seen c_all udp dport 4789 @th,96,24 ${vni} counter comment "plain"`);
