@@ -4,7 +4,7 @@ import type { IngressBackend, IngressEntry, MeshView, NetworkView } from '@swarm
 import { describe, expect, test } from 'vitest';
 import { FakeIngress } from '../../../../test/kit/fake-ingress.ts';
 import type { Mesh, MeshState } from '../network/types.ts';
-import { Routing, type RoutingStart } from './routing.ts';
+import { heldMs, Routing, type RoutingStart } from './routing.ts';
 
 const entry = (publishedPort: number): IngressEntry => ({
   key: `tcp/${publishedPort}`,
@@ -27,13 +27,31 @@ function made(entries: IngressEntry[] = [], revision = 0) {
   return { routing, ingress, clock, told };
 }
 
-test('what the journal held is put into force', async () => {
-  const { routing, ingress, told } = made([entry(1)], 9);
+test('what the journal held is put into force when no manager has said more for a second', async () => {
+  const { routing, ingress, told, clock } = made([entry(1)], 9);
   expect(routing.applied).toBe(0);
   routing.restore();
+  await clock.advance(heldMs - 1);
+  await settle();
+  expect([ingress.applies, told]).toEqual([0, []]);
+  await clock.advance(1);
   await settle();
   expect([...ingress.table.keys()]).toEqual(['tcp/1']);
   expect(told).toEqual([9]);
+});
+
+test.each<[string, (routing: Routing) => void, string[], number]>([
+  ['the whole', (routing) => routing.replace([entry(2)], 10), ['tcp/2'], 10],
+  ['what has changed', (routing) => routing.change([entry(2)], ['tcp/1'], 10), ['tcp/2'], 10],
+  ['that nothing has', (routing) => routing.change([], [], 9), ['tcp/1'], 9],
+])('an older journal is never in force once a manager says %s', async (_, say, keys, revision) => {
+  const { routing, ingress, told, clock } = made([entry(1)], 9);
+  routing.restore();
+  say(routing);
+  await clock.advance(2 * heldMs);
+  await settle();
+  expect([...ingress.table.keys()]).toEqual(keys);
+  expect([ingress.applies, told]).toEqual([1, [revision]]);
 });
 
 test('deltas are laid over the whole; a revision without a change counts at once', async () => {
@@ -158,9 +176,10 @@ describe('with a mesh', () => {
   });
 
   test('the journal’s view comes before any manager', async () => {
-    const { routing, mesh, states } = meshed({ entries: [entry(1)], revision: 9, mesh: view(3) });
+    const { routing, mesh, states, clock } = meshed({ entries: [entry(1)], revision: 9, mesh: view(3) });
     expect(routing.mesh).toEqual(view(3));
     routing.restore();
+    await clock.advance(heldMs);
     await settle();
     expect([mesh.views, states.at(-1)?.self]).toEqual([[view(3)], 3]);
   });
@@ -184,6 +203,7 @@ describe('with a mesh', () => {
       statuses: [{ taskId: 'old', status: status('running', 100) }],
     });
     routing.restore();
+    await clock.advance(heldMs);
     await settle();
     expect(doors.at(-1)).toEqual([100]);
     expect(routing.seen('new', status('starting'))).toBeUndefined();

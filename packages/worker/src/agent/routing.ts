@@ -11,6 +11,12 @@ const retryMs = 1_000;
 /** The longest that a task's endpoints wait to be reachable by the mesh before they are told of. */
 const openMs = 1_000;
 
+/**
+ * How long a restarted daemon waits for the managers' word before it goes by its journal. What an earlier one left in force serves meanwhile: after
+ * its sudden end it may be newer than the journal, and lead to tasks that live where that leads to ones that are gone.
+ */
+export const heldMs = 1_000;
+
 export interface RoutingModules {
   readonly ingress: Ingress;
   readonly mesh?: Mesh;
@@ -56,6 +62,8 @@ export class Routing {
   /** True when `#table` is in force. */
   #latest: Promise<boolean> = Promise.resolve(true);
   #retrying = false;
+  /** Until when nothing is put into force. */
+  #held: { cancel(): void } | undefined;
   #isEnded = false;
 
   /** From the journal: nothing is in force yet. */
@@ -93,10 +101,22 @@ export class Routing {
     return this.#applied;
   }
 
-  /** Puts what is known into force. */
+  /** Puts what is known into force, unless newer comes soon. */
   restore(): void {
-    this.#showMesh();
-    this.#force();
+    this.#held = this.#modules.clock.after(
+      heldMs,
+      () => {
+        this.#release();
+        this.#showMesh();
+        this.#force();
+      },
+      { unref: true },
+    );
+  }
+
+  #release(): void {
+    this.#held?.cancel();
+    this.#held = undefined;
   }
 
   /** Without a mesh: this node has no part in one. */
@@ -106,6 +126,7 @@ export class Routing {
     mesh?: MeshView,
     networks: readonly NetworkView[] = [],
   ): void {
+    this.#release();
     this.#networks = byId(networks);
     this.#table = new Map(entries.map((entry) => [entry.key, entry]));
     this.#wanted = revision;
@@ -123,6 +144,8 @@ export class Routing {
     networks?: NetworksChange,
   ): void {
     this.#wanted = Math.max(this.#wanted, revision);
+    const wasHeld = this.#held !== undefined;
+    this.#release();
     const carries = networks !== undefined && networks.views.length + networks.removed.length > 0;
     if (carries) {
       const next = new Map(this.#networks);
@@ -130,7 +153,7 @@ export class Routing {
       for (const view of networks.views) next.set(view.id, view);
       this.#networks = next;
     }
-    if (entries.length === 0 && removed.length === 0 && !mesh && !carries) {
+    if (entries.length === 0 && removed.length === 0 && !mesh && !carries && !wasHeld) {
       this.#settle();
       return;
     }
@@ -138,10 +161,8 @@ export class Routing {
     for (const key of removed) table.delete(key);
     for (const entry of entries) table.set(entry.key, entry);
     this.#table = table;
-    if (mesh) {
-      this.#view = mesh;
-      this.#showMesh();
-    }
+    if (mesh) this.#view = mesh;
+    if (mesh || wasHeld) this.#showMesh();
     this.#force();
   }
 
@@ -182,6 +203,7 @@ export class Routing {
   /** Puts nothing into force by itself any more. */
   end(): void {
     this.#isEnded = true;
+    this.#release();
     this.#unsubscribe();
   }
 
@@ -196,7 +218,7 @@ export class Routing {
   }
 
   #force(): void {
-    if (this.#isEnded) return;
+    if (this.#isEnded || this.#held) return;
     const carrying = this.#carry();
     const latest = carrying ? Promise.all([this.#apply(), carrying]) : this.#apply();
     this.#latest = latest.then(
