@@ -23,7 +23,7 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
   const tasksOf = (service: string) => lab.tasksOf(service);
   /** What is made is not watched for as long as usual. */
   const create = (service: string, flags: string, image = 'web:1') =>
-    ctl('service', 'create', '--name', service, '--update-monitor', '200ms', ...flags.split(' '), image);
+    ctl('service', 'create', '--name', service, '--update-monitor', '1s', ...flags.split(' '), image);
   const stop = (service: string) => ctl('service', 'rm', service);
 
   async function allTasks(service: string): Promise<Task[]> {
@@ -56,9 +56,12 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
     const tasks = (await tasksOf('nginx')).map(({ ID }) => ID).sort();
     expect(tasks).toHaveLength(2);
     for (const host of lab.hosts) {
-      const answers: string[] = [];
-      for (let i = 0; i < 4; i++) answers.push(field(await get(lab.client, `${host.addr}/cgi-bin/id`), 'task') ?? '');
-      expect([...new Set(answers)].sort(), host.name).toEqual(tasks);
+      // A task runs from its start on; its program takes a moment to open its port.
+      await lab.eventually(`both answer on ${host.name}`, async () => {
+        const answers: string[] = [];
+        for (let i = 0; i < 4; i++) answers.push(field(await get(lab.client, `${host.addr}/cgi-bin/id`), 'task') ?? '');
+        return [...new Set(answers)].sort().join() === tasks.join();
+      });
     }
     await stop('nginx');
   });
@@ -107,7 +110,10 @@ describe.skipIf(missing)(`everyday cases${missing ? ` (skipped: ${missing} is mi
       '--mode global --network host --env PORT=8083 --publish mode=host,target=8083,published=8083',
     );
     for (const host of lab.hosts) {
-      expect(field(await get(lab.client, `${host.addr}:8083/cgi-bin/id`), 'hostname')).toBe(host.name);
+      await lab.eventually(
+        `${host.name} answers with its name`,
+        async () => field(await get(lab.client, `${host.addr}:8083/cgi-bin/id`), 'hostname') === host.name,
+      );
     }
     await expect(create('never', '--network host -p 8083:8083')).rejects.toThrow(/cannot be published in ingress mode/);
     await stop('node-web');
