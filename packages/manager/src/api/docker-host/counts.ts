@@ -1,11 +1,10 @@
-import { request as httpRequest } from 'node:http';
 import { messageOf } from '@swarmctl/shared/kit';
 import { parseJson } from '@swarmctl/shared/model';
 import type { FastifyRequest } from 'fastify';
 import type { ApiContext } from '../context.ts';
 import { forwardedBy } from '../forward.ts';
 import type { ManagerAccess } from '../ports.ts';
-import { type EngineCounts, type EngineRoom, sumOfCounts, textOf } from './engines.ts';
+import { answerOver, type EngineCounts, type EngineRoom, sumOfCounts, textOf } from './engines.ts';
 
 // How many containers and images the cluster has, as `docker info` shows it: of the engines that say so at once. Never an error, and at most seconds old; only the
 // leader can ask the nodes.
@@ -45,13 +44,7 @@ export class ContainerCounts {
       const stream = await manager.dialLeader(abort.signal);
       if (stream === 'here') return await this.#room.counts();
       const headers = { [forwardedBy]: local.info().nodeId, connection: 'close' };
-      const text = await new Promise<string>((resolve, reject) => {
-        const { signal } = abort;
-        const outgoing = httpRequest({ createConnection: () => stream, path: '/info', headers, signal });
-        outgoing.once('response', (answer) => textOf(answer).then(resolve, reject));
-        outgoing.once('error', reject);
-        outgoing.end();
-      });
+      const text = await textOf(await answerOver(stream, { path: '/info', headers, signal: abort.signal }));
       return sumOfCounts([parseJson(Buffer.from(text)) as EngineCounts]);
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'the leader did not say how many containers there are');

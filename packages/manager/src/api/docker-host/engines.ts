@@ -1,4 +1,4 @@
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type Clock, ClusterError, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { type Node, parseJson } from '@swarmctl/shared/model';
@@ -303,6 +303,16 @@ class NodeAgent extends Agent {
     );
   }
 }
+
+/** The head of what is answered over a stream that is open already. Rejects when there is none. */
+export const answerOver = (stream: Duplex, options: RequestOptions): Promise<IncomingMessage> =>
+  new Promise((resolve, reject) => {
+    const outgoing = httpRequest({ createConnection: () => stream, ...options });
+    outgoing.once('response', resolve);
+    // Another may come while the answer is read.
+    outgoing.on('error', reject);
+    outgoing.end();
+  });
 
 export async function textOf(answer: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];

@@ -1,4 +1,3 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http';
 import type { Writable } from 'node:stream';
 import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -6,6 +5,7 @@ import { filtersOf, type Query } from '../query.ts';
 import { filterText, queryText, unlessAway, warn } from './containers.ts';
 import {
   type Away,
+  answerOver,
   asError,
   type Each,
   type Engine,
@@ -201,12 +201,7 @@ interface Pull {
 async function pullTo(host: DockerHost, engine: Engine, pull: Pull, to: Writable, begin: () => void): Promise<void> {
   const stream = await host.room.dial(engine.node.ID);
   const { path, headers, prefix, signal } = pull;
-  const outgoing = httpRequest({ createConnection: () => stream, method: 'POST', path, headers, signal });
-  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-    outgoing.once('response', resolve);
-    outgoing.once('error', reject);
-    outgoing.end();
-  });
+  const answer = await answerOver(stream, { method: 'POST', path, headers, signal });
   answer.setEncoding('utf8');
   if (answer.statusCode !== 200) {
     const said = await textOf(answer);

@@ -1,9 +1,9 @@
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Node } from '@swarmctl/shared/model';
 import type { ApiContext } from '../context.ts';
 import { clusterLabel, queryText, swarmNodeLabel } from '../docker-host/containers.ts';
-import { type EngineRoom, hostnameOf, textOf } from '../docker-host/engines.ts';
+import { answerOver, type EngineRoom, hostnameOf, textOf } from '../docker-host/engines.ts';
 import { forwardedBy } from '../forward.ts';
 import { apiVersion } from '../version.ts';
 import { engineTypes, nodeAttribute, nodeIdAttribute } from './event-filter.ts';
@@ -88,7 +88,7 @@ export async function* readEvents(
   const stream = await source.open(signal);
   try {
     signal.throwIfAborted();
-    const answer = await answerOf(stream, {
+    const answer = await answerOver(stream, {
       path: `/v${apiVersion}/events${queryText({ ...source.query, ...query })}`,
       headers: source.headers ?? {},
       signal,
@@ -104,17 +104,6 @@ export async function* readEvents(
     stream.destroy();
   }
 }
-
-const answerOf = (
-  stream: Duplex,
-  options: { readonly path: string; readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
-): Promise<IncomingMessage> =>
-  new Promise((resolve, reject) => {
-    const outgoing = request({ createConnection: () => stream, method: 'GET', ...options });
-    outgoing.once('response', resolve);
-    outgoing.on('error', reject);
-    outgoing.end();
-  });
 
 /** One that is too long is passed over. */
 async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
