@@ -24,7 +24,7 @@ import { ControlLoop } from './control/loop.ts';
 import { certificateSecrets, Dispatcher, EngineStreams, redirectDispatch } from './dispatcher/index.ts';
 import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerProtocol, StartManager } from './manager-types.ts';
 import { encodePreamble, readPreamble } from './raft-streams.ts';
-import { runRoles } from './roles.ts';
+import { runRoles, withRemoved } from './roles.ts';
 import { nodesForHandMade, scheduler } from './scheduler/index.ts';
 import { clusterErrorOf, RaftProposer } from './store/proposer.ts';
 import { StoreStateMachine } from './store/state-machine.ts';
@@ -289,20 +289,13 @@ export class Manager implements ManagerHandle {
     if (known !== raftId || node.ManagerStatus?.Addr !== addr) {
       await this.propose([
         { op: 'update', table: 'nodes', id: nodeId, set: { ManagerStatus: { RaftID: raftId, Addr: addr } } },
-        ...(known === undefined || known === raftId ? [] : this.#withRemoved(known)),
+        ...(known === undefined || known === raftId ? [] : withRemoved(this.view(), known)),
       ]);
     }
     const member = this.raft.status().members.find((one) => one.id === raftId);
     if (!member) await this.#changeMembership({ type: 'add-learner', id: raftId, address: addr });
     else if (member.address !== addr) await this.#changeMembership({ type: 'update', id: raftId, address: addr });
     return { raftId, peers: this.raft.status().members.map(({ id, address }) => ({ id, addr: address })) };
-  }
-
-  #withRemoved(raftId: number): readonly StoreChange[] {
-    const cluster = this.view().cluster();
-    if (!cluster) return [];
-    const set = { RemovedRaftIDs: [...cluster.RemovedRaftIDs, raftId] };
-    return [{ op: 'update', table: 'cluster', id: cluster.ID, set }];
   }
 
   /** One change at a time: another that is under way is waited for. */

@@ -1,5 +1,5 @@
 import { type Clock, type Logger, messageOf } from '@swarmctl/shared/kit';
-import type { Node } from '@swarmctl/shared/model';
+import type { Node, StoreChange } from '@swarmctl/shared/model';
 import type { MembershipChange, NodeStatus } from 'raft-ts';
 import type { Proposer, StoreWatch, View } from './store/types.ts';
 
@@ -43,6 +43,14 @@ const isForgettable = (node: Node, status: NodeStatus): boolean =>
   node.ManagerStatus !== undefined &&
   node.Spec.Role !== 'manager' &&
   !status.members.some((member) => member.id === node.ManagerStatus?.RaftID);
+
+/** What notes that a raft id must never come back. */
+export function withRemoved(view: View, raftId: number): readonly StoreChange[] {
+  const cluster = view.cluster();
+  if (!cluster) return [];
+  const set = { RemovedRaftIDs: [...cluster.RemovedRaftIDs, raftId] };
+  return [{ op: 'update', table: 'cluster', id: cluster.ID, set }];
+}
 
 /** A member goes only when those that stay and answer are a majority of those that stay. */
 function mayGo(status: NodeStatus, id: number): boolean {
@@ -112,19 +120,9 @@ export async function runRoles(
         log.info({}, 'handing leadership over: this node is to be demoted');
         return raft.transferLeadership();
       case 'forget': {
-        const cluster = view.cluster();
         await proposer.propose([
           { op: 'update', table: 'nodes', id: step.nodeId, set: {}, unset: ['ManagerStatus'] },
-          ...(cluster
-            ? [
-                {
-                  op: 'update' as const,
-                  table: 'cluster' as const,
-                  id: cluster.ID,
-                  set: { RemovedRaftIDs: [...cluster.RemovedRaftIDs, step.raftId] },
-                },
-              ]
-            : []),
+          ...withRemoved(view, step.raftId),
         ]);
         log.info({ node: step.nodeId, raftId: step.raftId }, 'manager demoted');
         return undefined;

@@ -4,8 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { type ApiContext, clusterOf, readView } from './context.ts';
 
 // Ours: certificates for clients of the API over TCP. Who may ask for one may do everything already. Nothing is kept of them: they end with their time,
-// or with the root that
-// signed them: while the root is rotated, that is the next one.
+// or with the root that signed them: while the root is rotated, that is the next one.
 
 export function clientRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/swarm/clients', async (request, reply) => {
