@@ -121,6 +121,16 @@ export async function startPeer(space: Netns, { ingress, mesh, uid }: PeerOption
   };
 }
 
+/** Resolves when the kernel has given a namespace its link-local address by itself, and the routes with it. Rejects after 10 s. */
+export async function linkLocal(space: Netns): Promise<void> {
+  for (const end = Date.now() + 10_000; ; await new Promise((resolve) => setTimeout(resolve, 10))) {
+    const routes = space.run('ip', '-6', 'route', 'show', 'table', 'all', 'dev', 'eth0');
+    if (['fe80::/64', 'local fe80', 'multicast ff00::/8'].every((one) => routes.includes(one))) return;
+    if (Date.now() > end)
+      throw new Error(`${space.name} has no link-local address after 10 s, only these routes:\n${routes}`);
+  }
+}
+
 /** Deletes what runs that did not end in order left behind. */
 export function sweepNetns(): void {
   if (!existsSync(folder)) return;
@@ -185,6 +195,9 @@ function makeNamespace(name: string): void {
   inside(name, 'ip', 'link', 'set', 'lo', 'up');
   // A new namespace takes this over from the machine's, where another daemon may have set it.
   inside(name, 'sh', '-c', 'echo 0 > /proc/sys/net/ipv4/conf/all/route_localnet');
+  // No second of looking for duplicates, after which an address and its routes appear amid a test.
+  for (const which of ['all', 'default'])
+    inside(name, 'sh', '-c', `echo 0 > /proc/sys/net/ipv6/conf/${which}/accept_dad`);
 }
 
 function deleteNamespace(name: string): void {

@@ -1,6 +1,7 @@
 import type { MeshPeer, MeshView } from '@swarmctl/shared/wire';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
+  linkLocal,
   type Netns,
   type NetnsLab,
   type NetnsPeer,
@@ -58,6 +59,7 @@ describe.skipIf(why)(`the mesh in the kernel${why ? ` (skipped: ${why} is missin
     // As Debian and Fedora have it.
     for (const { run } of lab.spaces) run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter');
     peers = await Promise.all(lab.spaces.map((one) => startPeer(one, { mesh: true })));
+    await Promise.all(lab.spaces.map(linkLocal));
     untouched = [1, 2, 3].map(bare);
   });
   // Whatever was done, nothing stays.
