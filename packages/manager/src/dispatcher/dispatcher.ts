@@ -1,27 +1,13 @@
 import type { Duplex } from 'node:stream';
-import { type Clock, delay, messageOf, type Timer } from '@swarmctl/shared/kit';
-import {
-  type Cluster,
-  isTerminal,
-  type Node,
-  nsToMs,
-  type StoreEvent,
-  stateOrder,
-  type Task,
-  wantsLife,
-} from '@swarmctl/shared/model';
+import { type Clock, delay, messageOf } from '@swarmctl/shared/kit';
+import { type Cluster, type Node, nsToMs, type StoreEvent } from '@swarmctl/shared/model';
 import type { LogOptions, ManagerMessage } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
-import { IngressTracker, isServing } from './ingress-table.ts';
 import { LogHub } from './log-hub.ts';
-import { mayHaveServed, NetworkTracker } from './network-view.ts';
-import { inMessages, type PayloadDelta, PayloadTracker } from './payloads.ts';
-import { concernsMesh, MeshTracker } from './peers.ts';
+import { NodeUpdates } from './node-updates.ts';
 import { Presence } from './presence.ts';
 import { RootTeller } from './roots.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
-import { StopGate } from './stop-gate.ts';
-import { concernsTunnels, TunnelTracker } from './tunnel-view.ts';
 import {
   type DispatcherModules,
   type DispatcherOptions,
@@ -33,8 +19,8 @@ import {
 } from './types.ts';
 import { Writer } from './writer.ts';
 
-// The manager's end of the worker link, where this manager leads: shows each node its tasks and the ingress table as they change, takes in
-// what the nodes report, and tells from their silence that they are down.
+// The manager's end of the worker link, where this manager leads: has the sessions of the nodes, takes in what these report, and tells from their
+// silence that they are down.
 
 const sweepMs = 250;
 /** The longest restart that a goodbye can ask to be forgiven. */
@@ -47,19 +33,11 @@ export class Dispatcher {
   /** Everything that is open, with or without a hello. */
   readonly #streams = new Set<Session>();
   readonly #presence: Presence;
-  readonly #gate: StopGate;
-  readonly #ingress = new IngressTracker();
-  readonly #mesh = new MeshTracker();
-  readonly #tunnels = new TunnelTracker();
-  readonly #networks = new NetworkTracker();
+  readonly #updates: NodeUpdates;
   readonly #roots = new RootTeller();
-  readonly #payloads: PayloadTracker;
   readonly #writer: Writer;
   readonly #logs: LogHub;
-  /** Tasks to look at again, by node. */
-  readonly #dirty = new Map<string, Set<string>>();
   readonly #events: SessionEvents;
-  #flushTimer: Timer | undefined;
   /** As the cluster's spec has it. */
   #heartbeatMs: number;
   #fail: ((error: unknown) => void) | undefined;
@@ -69,18 +47,17 @@ export class Dispatcher {
     this.#modules = modules;
     this.#heartbeatMs = this.#settings.heartbeatMs;
     this.#presence = new Presence(graceMsOf(this.#settings, this.#heartbeatMs));
-    this.#gate = new StopGate(this.#settings);
     const { store, proposer, clock, log, newId, alsoNeeded } = modules;
-    this.#payloads = new PayloadTracker(alsoNeeded);
+    const open = {
+      view: () => store.view(),
+      sessionOf: (id: string) => this.#openSession(id),
+      sessions: () => this.#openSessions(),
+    };
+    const guard = (act: () => void) => this.#guard(act);
+    this.#updates = new NodeUpdates(this.#settings, { ...open, clock, log, alsoNeeded, guard });
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
     this.#writer = new Writer({ store, proposer, clock, log, nodeChange });
-    this.#logs = new LogHub({
-      view: () => store.view(),
-      sessionOf: (id) => this.#openSession(id),
-      sessions: () => [...this.#sessions.values()].filter(({ open }) => open),
-      newId,
-      clock,
-    });
+    this.#logs = new LogHub({ ...open, newId, clock });
     this.#events = {
       hello: (session, hello) => this.#hello(session, hello),
       message: (session, message) => this.#message(session, message),
@@ -101,7 +78,7 @@ export class Dispatcher {
       unwatch();
       this.#logs.close();
       this.#fail = undefined;
-      this.#flushTimer?.cancel();
+      this.#updates.close();
       // Not the leader's any more: the agents look for the next one at once.
       for (const session of this.#streams) session.close({ type: 'redirect', managers: this.#modules.managers() });
     }
@@ -128,22 +105,12 @@ export class Dispatcher {
 
   // --- the state ---
 
-  /** A new leader: what earlier ones withheld or promised is not known, so it is withheld anew, and every node gets a whole grace and more. */
+  /** A new leader: every node gets a whole grace and more. */
   #begin(view: View): void {
     this.#followHeartbeat(view.cluster());
     const times = timesOf(this.#modules.clock);
     for (const node of view.list('nodes')) this.#presence.add(node, times);
-    for (const task of view.list('tasks')) {
-      if (wantsLife(task.DesiredState)) continue;
-      if (isServing({ ...task, DesiredState: 'running' }) || mayHaveServed(task)) {
-        this.#gate.hold({ ...task, DesiredState: 'running' }, view.index, times.monotonic);
-      }
-    }
-    this.#ingress.touchAll(view);
-    this.#mesh.touch();
-    this.#tunnels.touch();
-    this.#networks.touchAll(view);
-    this.#flush();
+    this.#updates.begin(view);
   }
 
   #watched(events: readonly StoreEvent[] | 'reset', view: View): void {
@@ -152,21 +119,13 @@ export class Dispatcher {
     this.#logs.changed(events, view);
     if (events === 'reset' || events.some(({ table }) => table === 'cluster' || table === 'nodes'))
       this.#tellRoots(view);
-    this.#flushSoon();
+    this.#updates.flushSoon();
   }
 
   #changed(event: StoreEvent, view: View): void {
-    this.#networks.touch(event, view);
-    this.#payloads.touch(event);
-    if (event.table === 'tasks') this.#taskChanged(event.before, event.after, event.index);
-    else if (event.table === 'nodes') this.#nodeChanged(event.before, event.after, view);
-    else if (event.table === 'services') this.#ingress.touch(event.id);
-    else if (event.table === 'cluster') this.#clusterChanged(event.before, event.after);
-  }
-
-  #clusterChanged(before: Cluster | undefined, after: Cluster | undefined): void {
-    if (before?.TunnelKeys !== after?.TunnelKeys) this.#tunnels.touch();
-    this.#followHeartbeat(after);
+    this.#updates.changed(event, view);
+    if (event.table === 'nodes') this.#nodeChanged(event.before, event.after);
+    else if (event.table === 'cluster') this.#followHeartbeat(event.after);
   }
 
   #followHeartbeat(cluster: Cluster | undefined): void {
@@ -174,43 +133,23 @@ export class Dispatcher {
     if (heartbeatMs === this.#heartbeatMs) return;
     this.#heartbeatMs = heartbeatMs;
     this.#presence.graceMs = graceMsOf(this.#settings, heartbeatMs);
-    for (const session of this.#sessions.values()) {
-      if (session.open) session.send({ type: 'heartbeat-period', heartbeatMs });
-    }
+    for (const session of this.#openSessions()) session.send({ type: 'heartbeat-period', heartbeatMs });
   }
 
   #reset(view: View): void {
-    this.#gate.clear();
     this.#presence.clear();
     for (const session of this.#streams) session.close({ type: 'redirect', managers: this.#modules.managers() });
     this.#begin(view);
   }
 
-  #taskChanged(before: Task | undefined, after: Task | undefined, index: number): void {
-    const task = after ?? before;
-    if (!task) return;
-    if (before?.Status.Endpoints || after?.Status.Endpoints) this.#ingress.touch(task.ServiceID);
-    if (after && isTerminal(after.Status.State)) this.#gate.drop(task.ID);
-    else if (before && wantsLife(before.DesiredState) && !(after && wantsLife(after.DesiredState))) {
-      if (this.#ingress.has(before) || this.#networks.has(before))
-        this.#gate.hold(before, index, this.#modules.clock.monotonic());
-    }
-    if (before?.NodeID !== undefined) this.#mark(before.NodeID, before.ID);
-    if (after?.NodeID !== undefined) this.#mark(after.NodeID, after.ID);
-  }
-
-  #nodeChanged(before: Node | undefined, after: Node | undefined, view: View): void {
-    if (concernsMesh(before, after)) this.#mesh.touch();
-    if (concernsTunnels(before, after)) this.#tunnels.touch();
+  #nodeChanged(before: Node | undefined, after: Node | undefined): void {
     if (!after) {
       if (before) this.#nodeRemoved(before.ID);
       return;
     }
     this.#presence.add(after, timesOf(this.#modules.clock));
-    if (before && before.Status.State !== after.Status.State) {
-      for (const task of view.tasksOfNode(after.ID)) if (isServing(task)) this.#ingress.touch(task.ServiceID);
+    if (before && before.Status.State !== after.Status.State)
       this.#modules.log.info({ node: after.ID, state: after.Status.State, was: before.Status.State }, 'node state');
-    }
     if (before && before.Spec.Role !== after.Spec.Role) {
       this.#openSession(after.ID)?.send({ type: 'role', role: after.Spec.Role });
     }
@@ -225,145 +164,12 @@ export class Dispatcher {
   }
 
   #tellRoots(view: View): void {
-    const open = [...this.#sessions.values()].filter((session) => session.open);
-    this.#roots.tell(view, open, this.#modules.clock.monotonic());
+    this.#roots.tell(view, this.#openSessions(), this.#modules.clock.monotonic());
   }
 
   #sendManagers(): void {
     const managers = this.#modules.managers();
-    for (const session of this.#sessions.values()) if (session.open) session.send({ type: 'managers', managers });
-  }
-
-  // --- what the agents are shown ---
-
-  #mark(nodeId: string, taskId: string): void {
-    const marked = this.#dirty.get(nodeId);
-    if (marked) marked.add(taskId);
-    else this.#dirty.set(nodeId, new Set([taskId]));
-  }
-
-  #flushSoon(): void {
-    this.#flushTimer ??= this.#modules.clock.after(this.#settings.coalesceMs, () => this.#guard(() => this.#flush()));
-  }
-
-  #flush(): void {
-    this.#flushTimer?.cancel();
-    this.#flushTimer = undefined;
-    const view = this.#modules.store.view();
-    const { entries, removed } = this.#ingress.refresh(view);
-    const rerouted = entries.length > 0 || removed.length > 0;
-    this.#mesh.refresh(view);
-    this.#tunnels.refresh(view);
-    for (const low of this.#networks.refresh(view)) this.#modules.log.warn(low, 'addresses of a network run low');
-    const wantedRevision = this.#gate.wantedRevision;
-    for (const session of this.#sessions.values()) {
-      if (!session.open || session.behind) continue;
-      const { tasks, removedTasks } = this.#taskDelta(session, view);
-      const moved = tasks.length > 0 || removedTasks.length > 0;
-      const payloads = this.#payloads.unshown(session, view, this.#dirty.has(session.nodeId));
-      const mesh = this.#mesh.unshown(session, session.nodeId);
-      const tunnel = this.#tunnels.unshown(session, session.nodeId);
-      const networks = this.#networks.unshown(session, session.nodeId);
-      if (!moved && !rerouted && !mesh && !tunnel && !networks && !payloads && session.sentRevision >= wantedRevision)
-        continue;
-      if (session.congested) session.behind = true;
-      else {
-        session.sentRevision = view.index;
-        this.#mesh.shown(session);
-        this.#tunnels.shown(session);
-        if (networks) this.#networks.shown(session, session.nodeId);
-        if (payloads) this.#sendPayloads(session, payloads);
-        session.send({
-          type: 'update',
-          full: false,
-          revision: view.index,
-          tasks,
-          removedTasks,
-          ingress: entries,
-          removedIngress: removed,
-          ...(mesh && { mesh }),
-          ...(tunnel && { tunnel }),
-          ...networks,
-          ...(payloads && { payloads: payloads.ids }),
-        });
-      }
-    }
-    this.#dirty.clear();
-    this.#payloads.settle();
-    this.#release(view);
-  }
-
-  #sendAll(session: Session): void {
-    // The table is then that of the view, and nothing is left for a later delta.
-    this.#flush();
-    const view = this.#modules.store.view();
-    const tasks = [...view.tasksOfNode(session.nodeId), ...this.#gate.ghostsOf(session.nodeId)].flatMap(
-      ({ ID }) => this.#shownTask(view, session.nodeId, ID) ?? [],
-    );
-    session.shown.clear();
-    for (const task of tasks) session.shown.set(task.ID, task);
-    session.sentRevision = view.index;
-    session.behind = false;
-    const mesh = this.#mesh.view(session.nodeId);
-    const tunnel = this.#tunnels.view(session.nodeId);
-    this.#mesh.shown(session);
-    this.#tunnels.shown(session);
-    this.#networks.shown(session, session.nodeId);
-    const networks = this.#networks.views(session.nodeId);
-    const payloads = this.#payloads.whole(session, view);
-    this.#sendPayloads(session, payloads);
-    session.send({
-      type: 'update',
-      full: true,
-      revision: view.index,
-      tasks: [...session.shown.values()],
-      removedTasks: [],
-      ingress: [...this.#ingress.table.values()],
-      removedIngress: [],
-      ...(mesh && { mesh }),
-      ...(tunnel && { tunnel }),
-      ...(networks.length > 0 && { networks }),
-      ...(payloads.ids.length > 0 && { payloads: payloads.ids }),
-    });
-  }
-
-  /** Ahead of the update that tells of who uses them. */
-  #sendPayloads(session: Session, payloads: PayloadDelta): void {
-    for (const parts of inMessages(payloads.added)) session.send({ type: 'payloads', parts });
-    this.#payloads.shown(session, payloads);
-  }
-
-  #taskDelta(session: Session, view: View): { tasks: Task[]; removedTasks: string[] } {
-    const tasks: Task[] = [];
-    const removedTasks: string[] = [];
-    for (const id of this.#dirty.get(session.nodeId) ?? []) {
-      const now = this.#shownTask(view, session.nodeId, id);
-      const last = session.shown.get(id);
-      if (now && (!last || differsForAgent(last, now))) {
-        tasks.push(now);
-        session.shown.set(id, now);
-      } else if (!now && session.shown.delete(id)) removedTasks.push(id);
-    }
-    return { tasks, removedTasks };
-  }
-
-  /** What the node may see of a task; undefined when it has nothing to do with it. */
-  #shownTask(view: View, nodeId: string, id: string): Task | undefined {
-    const task = this.#gate.shown(id, view.get('tasks', id));
-    const assigned = task?.NodeID === nodeId && stateOrder[task.Status.State] >= stateOrder.assigned;
-    return assigned ? task : undefined;
-  }
-
-  /** Lets agents stop what no node routes to any more. */
-  #release(view: View): void {
-    if (this.#gate.size === 0) return;
-    const progress = view
-      .list('nodes')
-      .filter((node) => node.Status.State === 'ready')
-      .map((node) => ({ applied: this.#openSession(node.ID)?.applied }));
-    const released = this.#gate.release(this.#modules.clock.monotonic(), progress);
-    for (const task of released) if (task.NodeID !== undefined) this.#mark(task.NodeID, task.ID);
-    if (released.length > 0) this.#flush();
+    for (const session of this.#openSessions()) session.send({ type: 'managers', managers });
   }
 
   // --- sessions ---
@@ -371,6 +177,10 @@ export class Dispatcher {
   #openSession(nodeId: string): Session | undefined {
     const session = this.#sessions.get(nodeId);
     return session?.open ? session : undefined;
+  }
+
+  #openSessions(): Session[] {
+    return [...this.#sessions.values()].filter(({ open }) => open);
   }
 
   #hello(session: Session, hello: Hello): void {
@@ -400,7 +210,7 @@ export class Dispatcher {
     });
     session.send({ type: 'managers', managers: managers() });
     this.#tellRoots(store.view());
-    this.#sendAll(session);
+    this.#updates.showAll(session);
     this.#logs.opened(session);
     log.info({ node: nodeId, session: session.id, tasks: session.shown.size }, 'agent connected');
   }
@@ -412,7 +222,7 @@ export class Dispatcher {
       case 'heartbeat':
         session.send({ type: 'heartbeat-ack' });
         this.#applied(session, message.revision);
-        if (session.behind && !session.congested) this.#sendAll(session);
+        if (session.behind && !session.congested) this.#updates.showAll(session);
         break;
       case 'applied':
         this.#applied(session, message.revision);
@@ -447,7 +257,7 @@ export class Dispatcher {
   #applied(session: Session, revision: number): void {
     const view = this.#modules.store.view();
     session.applied = Math.max(session.applied, Math.min(revision, view.index));
-    this.#release(view);
+    this.#updates.release(view);
   }
 
   async #renew(session: Session, csr: string): Promise<void> {
@@ -476,7 +286,7 @@ export class Dispatcher {
         this.#writer.touchNode(nodeId);
         this.#sessions.get(nodeId)?.destroy(new Error('heartbeats were missed'));
       }
-      this.#release(store.view());
+      this.#updates.release(store.view());
       this.#tellRoots(store.view());
       await delay(clock, sweepMs, signal).catch(() => undefined);
     }
@@ -493,11 +303,3 @@ export class Dispatcher {
 }
 
 const timesOf = (clock: Clock) => ({ now: clock.now(), monotonic: clock.monotonic() });
-
-/** Agents write the status and everything else is settled, but for the wish and an end that another declared. */
-const differsForAgent = (last: Task, now: Task): boolean =>
-  last.DesiredState !== now.DesiredState ||
-  last.Spec !== now.Spec ||
-  last.Ports !== now.Ports ||
-  last.ServiceAnnotations !== now.ServiceAnnotations ||
-  (now.Status.State === 'orphaned' && last.Status.State !== 'orphaned');
