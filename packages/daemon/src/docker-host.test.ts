@@ -372,6 +372,60 @@ describe('the cluster as one Docker host', () => {
     });
   });
 
+  describe('who is on an attachable network', () => {
+    const on = (Name: string, address: string) => ({
+      ...{ Name, EndpointID: 'e', MacAddress: '02:42:0a:01:00:82', IPv4Address: address, IPv6Address: '' },
+    });
+    const answer = (Containers: object) => ({ Labels: { 'swarmctl.cluster.id': cluster.ID }, Containers });
+    const told = { NetworkID: 'net1', MAC: '02:42:0a:01:00:92', Names: [], ContainerID: idOf('c'), Name: 'told' };
+
+    /** `n3` is away, and has told of one. */
+    async function networked(containers: object) {
+      const answers: Record<string, unknown> = { 'GET /networks/back': answer(containers) };
+      const api = await host({ n1: engine('A', [], answers), n2: engine('B', []), n3: undefined });
+      const back = aNetwork({ id: 'net1', name: 'back' });
+      const Blocks = { n1: ['10.0.1.128/28'], n2: ['10.0.1.144/28'], n3: ['10.0.1.160/28'] };
+      const Guests = [{ ...told, Addresses: ['10.0.1.161'] }];
+      const { Description } = aNode({ id: 'n3', hostname: 'host-n3' });
+      const describe = (guests: object) => ({ ...Description, ...guests }) as NonNullable<typeof Description>;
+      const say = (guests: object) =>
+        api.apply([{ op: 'update', table: 'nodes', id: 'n3', set: { Description: describe(guests) } }]);
+      api.apply([
+        { op: 'create', table: 'networks', object: { ...back, Blocks, Spec: { ...back.Spec, Attachable: true } } },
+      ]);
+      say({ Guests });
+      return { api, answers, leave: () => say({}) };
+    }
+    const shown = async ({ api }: Awaited<ReturnType<typeof networked>>) =>
+      Object.values((await api.call('GET', '/networks/back')).json.Containers ?? {}).map(
+        (one) => (one as { Name: string }).Name,
+      );
+
+    test('is what the engines say, and of a node that is away what it has told', async () => {
+      const world = await networked({ [idOf('a')]: on('new', '10.0.1.130/24') });
+      expect(await shown(world)).toEqual(['new', 'told']);
+      expect((await world.api.call('GET', '/networks/back')).json.Containers[idOf('a')]).toEqual(
+        on('new', '10.0.1.130/24'),
+      );
+      world.answers['GET /networks/back'] = answer({});
+      expect(await shown(world)).toEqual(['told']);
+      // Another network of that name is none of the cluster's.
+      world.answers['GET /networks/back'] = { Labels: {}, Containers: { [idOf('a')]: on('x', '') } };
+      expect(await shown(world)).toEqual(['told']);
+    });
+
+    test('keeps it from being removed as long as it is there, not longer', async () => {
+      const world = await networked({ [idOf('a')]: on('new', '10.0.1.130/24') });
+      const remove = async () => (await world.api.call('DELETE', '/networks/back')).json?.message;
+      expect(await remove()).toContain('is in use by container new on node host-n1');
+      expect((await world.api.call('POST', '/networks/prune')).json.NetworksDeleted).toBe(null);
+      world.answers['GET /networks/back'] = answer({});
+      expect(await remove()).toContain('is in use by container told on node host-n3');
+      world.leave();
+      expect(await remove()).toBeUndefined();
+    });
+  });
+
   test.each(['nosuch', 'a/b:1', 'UPPER%20case', 'abc'])(
     'inspect without a type: nothing at all is %s',
     async (name) => {

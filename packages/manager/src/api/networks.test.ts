@@ -188,10 +188,19 @@ test('a network that engines make is kept and shown; it has no addresses of the 
 });
 
 test.each(['', null, 'bridge'])(
-  'a network of no driver, or of the one that command lines fill in (%j), is for containers of all nodes',
+  'a network of no driver, or of the one that command lines fill in (%j), is for containers of all nodes, and shown as asked for',
   async (Driver) => {
     await create('plain', { Driver });
-    expect((await call('GET', '/networks/plain')).json).toMatchObject({ Driver: 'overlay', Attachable: true });
+    await create('back');
+    settle();
+    const shown = { Driver: 'bridge', Scope: 'swarm', Attachable: true };
+    expect((await call('GET', '/networks/plain')).json).toMatchObject({
+      ...shown,
+      Options: { 'com.docker.network.driver.overlay.vxlanid_list': '4096' },
+    });
+    expect((await call('GET', '/networks/plain?scope=swarm')).json).toMatchObject(shown);
+    expect(await names({ driver: ['bridge'], scope: ['swarm'] })).toEqual(['plain']);
+    expect(store.view().networkByName('plain')?.Spec.DriverConfiguration).toEqual({ Name: 'overlay' });
   },
 );
 

@@ -1,34 +1,32 @@
 import { ClusterError, delay } from '@swarmctl/shared/kit';
 import {
-  bareAddress,
   checkNetworkDrivers,
   completeNetworkSpec,
   fromTimestamp,
   ingressNetwork,
-  isInRanges,
   isLocalNetwork,
   isPredefinedNetwork,
   isTerminal,
   type Network,
   NetworkCreateRequest,
   normalise,
-  type PredefinedNetwork,
   parseDurationMs,
   parseJson,
   placeName,
   predefinedNetworks,
   type Service,
   type ServiceSpec,
-  subnetUse,
   type Task,
-  taskName,
-  vxlanIdOption,
 } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { guestsOn } from '../store/guests.ts';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, readView } from './context.ts';
+import type { EngineRoom } from './docker-host/engines.ts';
+import type { DockerHost } from './docker-host/host.ts';
+import { containersOn } from './docker-host/network-containers.ts';
 import { hasIngress, removeIngress, restoreIngress, showIngress } from './ingress-network.ts';
+import { type Shown, showNetwork, showPredefined, showStatus, showUse } from './network-shown.ts';
 import type { ManagerAccess } from './ports.ts';
 import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
 import type { Turns } from './turns.ts';
@@ -42,14 +40,15 @@ const leavingPollMs = 50;
 
 const listFilters = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'];
 
-export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: Turns): void {
+export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: Turns, { room }: DockerHost): void {
   app.get<{ Querystring: Query }>('/networks', async (request) => {
     const filters = filtersOf(request.query, listFilters);
     checkFilters(filters);
     const view = context.local.manager() && (await readView(context));
-    const own = view
-      ?.list('networks')
-      .map((network) => ({ shown: showNetwork(network), idle: !userOf(view, network) }));
+    const own = view?.list('networks').map((network) => ({
+      shown: showNetwork(network),
+      idle: !userOf(view, network) && guestsOn(view, network).length === 0,
+    }));
     const given = [
       ...(view && hasIngress(view) ? [showIngress()] : []),
       ...predefinedNetworks.map((name) => showPredefined(name)),
@@ -59,30 +58,39 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     return asked.map(({ shown }) => networkShownTo(minorOf(request), shown));
   });
 
-  app.get<{ Params: { id: string }; Querystring: Query }>('/networks/:id', async (request) => {
-    const { id } = request.params;
-    const scope = single(request.query, 'scope') || undefined;
-    const view = context.local.manager() && (await readView(context));
-    if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
-    // No network of ours: clients look for it, and services that ask for it are refused.
-    if (view && id === ingressNetwork && scope !== 'local' && hasIngress(view)) {
-      return networkShownTo(minorOf(request), showIngress());
-    }
-    if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
-    const network = findNetwork(view, id);
-    const status = showStatus(view, network);
-    const use = flag(request.query, 'verbose') && showUse(view, network);
-    return networkShownTo(minorOf(request), {
-      ...showNetwork(network),
-      ...showGuests(view, network),
-      ...status,
-      ...use,
-    });
-  });
+  app.get<{ Params: { id: string }; Querystring: Query }>(
+    '/networks/:id',
+    { config: { leaderOnly: true } },
+    async (request) => {
+      const { id } = request.params;
+      const scope = single(request.query, 'scope') || undefined;
+      const view = context.local.manager() && (await readView(context));
+      if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
+      // No network of ours: clients look for it, and services that ask for it are refused.
+      if (view && id === ingressNetwork && scope !== 'local' && hasIngress(view)) {
+        return networkShownTo(minorOf(request), showIngress());
+      }
+      if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
+      const network = findNetwork(view, id);
+      const status = showStatus(view, network);
+      const use = flag(request.query, 'verbose') && showUse(view, network);
+      // Who asks for the scope wants to put a service on it.
+      const there = scope === undefined ? await containersOn(room, view, network) : [];
+      const Containers = Object.fromEntries(there.map(({ containerId, shown }) => [containerId, shown]));
+      return networkShownTo(minorOf(request), {
+        ...showNetwork(network),
+        ...(there.length > 0 && { Containers }),
+        ...status,
+        ...use,
+      });
+    },
+  );
 
   app.post('/networks/create', { config: { leaderOnly: true } }, async (request, reply) => {
     const given = normalise(NetworkCreateRequest, parseJson(request.body as Buffer) ?? {});
-    const asked = networkAsOf(minorOf(request), withDriver(given));
+    const isPlain = isForContainers(given);
+    const asOverlay = isPlain ? { ...given, Driver: 'overlay', Attachable: true } : given;
+    const asked = networkAsOf(minorOf(request), asOverlay);
     const spec = asked.Ingress ? undefined : completeNetworkSpec(asked);
     if (!context.local.manager()) {
       throw new ClusterError(
@@ -105,7 +113,8 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       if (conflict) {
         throw new ClusterError('invalid-argument', `rpc error: code = InvalidArgument desc = ${conflict}`);
       }
-      const object = { ID: id, Spec: spec, IPAM: { Configs: [] }, Gateways: {} };
+      const AskedDriver = isPlain && ({ AskedDriver: 'bridge' } as const);
+      const object = { ID: id, Spec: spec, ...AskedDriver, IPAM: { Configs: [] }, Gateways: {} };
       await manager.propose([{ op: 'create', table: 'networks', object }]);
       return manager.networkWarning(view, spec) ?? '';
     });
@@ -124,7 +133,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       return reply.status(204).send();
     }
     const end = context.clock.now() + leavingMs;
-    while (!(await turns.take(() => removed(manager, id, context.clock.now() < end)))) {
+    while (!(await turns.take(() => removed(manager, room, id, context.clock.now() < end)))) {
       await delay(context.clock, leavingPollMs);
     }
     return reply.status(204).send();
@@ -138,7 +147,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const manager = await leading(context);
     return turns.take(async () => {
       const view = manager.view();
-      const doomed = view
+      const unused = view
         .list('networks')
         .filter(
           (network) =>
@@ -147,6 +156,8 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
             (before === undefined || fromTimestamp(network.CreatedAt) < before) &&
             !userOf(view, network),
         );
+      const guests = await Promise.all(unused.map((network) => guestOn(room, view, network)));
+      const doomed = unused.filter((_, at) => guests[at] === undefined);
       if (doomed.length > 0) {
         await manager.propose(doomed.map(({ ID }) => ({ op: 'remove', table: 'networks', id: ID })));
       }
@@ -159,17 +170,28 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
  * Who names no driver, or bridge as Docker's command line does for those who name none, wants a network for containers, on whichever engine they are: an
  * attachable overlay network. What else is said of it may show that one engine's own is meant.
  */
-function withDriver(given: NetworkCreateRequest): NetworkCreateRequest {
-  const { Driver, Scope, Options = {}, ConfigOnly, ConfigFrom } = given;
-  const isPlain = !Scope && !ConfigOnly && !ConfigFrom?.Network && Object.keys(Options).length === 0;
-  return isPlain && (!Driver || Driver === 'bridge') ? { ...given, Driver: 'overlay', Attachable: true } : given;
+function isForContainers({
+  Driver,
+  Scope,
+  Options = {},
+  ConfigOnly,
+  ConfigFrom,
+  Ingress,
+}: NetworkCreateRequest): boolean {
+  const isOther = Scope || ConfigOnly || Ingress || ConfigFrom?.Network || Object.keys(Options).length > 0;
+  return !isOther && (!Driver || Driver === 'bridge');
 }
 
 /** False when it is to be tried again: no service asks for it, only tasks are left of one, and `isPatient`. Throws ClusterError when it is in use. */
-async function removed(manager: ManagerAccess, reference: string, isPatient: boolean): Promise<boolean> {
+async function removed(
+  manager: ManagerAccess,
+  room: EngineRoom,
+  reference: string,
+  isPatient: boolean,
+): Promise<boolean> {
   const view = manager.view();
   const network = findNetwork(view, reference);
-  const user = userOf(view, network);
+  const user = userOf(view, network) ?? (await guestOn(room, view, network));
   if (user?.isLeaving && isPatient) return false;
   if (user) {
     const names = [`network ${network.Spec.Name}`, ...(user.name === undefined ? [] : [user.name])];
@@ -234,15 +256,13 @@ interface NetworkUser {
   readonly isLeaving: boolean;
 }
 
-/** What keeps the network from being removed. */
+/** What keeps the network from being removed, but for containers made by hand. */
 function userOf(view: View, network: Network): NetworkUser | undefined {
   const { ID } = network;
   const service = view
     .list('services')
     .find(({ Spec }) => Spec.TaskTemplate.Networks?.some(({ Target }) => Target === ID));
   if (service) return { ...asUser(service), isLeaving: false };
-  const [guest] = guestsOn(view, network);
-  if (guest) return { what: `container ${guest.Name} on node ${hostnameOf(view, guest.nodeId)}`, isLeaving: false };
   const holder = isLocalNetwork(network) ? attachedTo(view, ID) : holderOn(view, ID);
   return holder && { ...asUser(holder), isLeaving: true };
 }
@@ -252,7 +272,10 @@ function asUser(holder: Service | Task): Pick<NetworkUser, 'what' | 'name'> {
   return { what: `task ${holder.ID}`, name: `task ${placeName(holder)}` };
 }
 
-const hostnameOf = (view: View, nodeId: string): string => view.get('nodes', nodeId)?.Description?.Hostname ?? nodeId;
+async function guestOn(room: EngineRoom, view: View, network: Network): Promise<NetworkUser | undefined> {
+  const guest = (await containersOn(room, view, network)).find(({ taskId }) => taskId === undefined);
+  return guest && { what: `container ${guest.shown.Name} on node ${guest.hostname}`, isLeaving: false };
+}
 
 /** Nobody has addresses there that the managers know of. */
 function attachedTo(view: View, networkId: string): Task | undefined {
@@ -274,125 +297,6 @@ function holderOn(view: View, networkId: string): Service | Task | undefined {
     }
   }
   return undefined;
-}
-
-// --- as the API shows them ---
-
-interface Shown {
-  readonly Name: string;
-  readonly Id: string;
-  readonly Driver: string;
-  readonly Scope: string;
-  readonly Labels: Readonly<Record<string, string>> | null;
-}
-
-function showNetwork(network: Network) {
-  const { Spec, VNI, IPAM } = network;
-  const options = Spec.DriverConfiguration?.Options ?? {};
-  const configs = isLocalNetwork(network)
-    ? (Spec.IPAMOptions?.Configs ?? [])
-    : IPAM.Configs.map((config) => showConfig(network, config));
-  return {
-    Name: Spec.Name,
-    Id: network.ID,
-    Created: network.CreatedAt,
-    Scope: 'swarm',
-    Driver: Spec.DriverConfiguration?.Name ?? 'overlay',
-    EnableIPv4: true,
-    EnableIPv6: Spec.IPv6Enabled ?? false,
-    IPAM: { Driver: 'default', Options: null, Config: configs },
-    Internal: Spec.Internal ?? false,
-    Attachable: Spec.Attachable ?? false,
-    Ingress: false,
-    ConfigFrom: { Network: Spec.ConfigFrom?.Network ?? '' },
-    ConfigOnly: false,
-    Containers: null,
-    Options: { ...options, ...(VNI !== undefined && { [vxlanIdOption]: String(VNI) }) },
-    Labels: Object.keys(Spec.Labels).length > 0 ? Spec.Labels : null,
-  };
-}
-
-function showConfig({ Spec }: Network, { Subnet, Gateway }: Network['IPAM']['Configs'][number]) {
-  const range = Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange;
-  return { Subnet, ...(range && { IPRange: range }), Gateway };
-}
-
-const unset = {
-  ...{ Created: '1970-01-01T00:00:00Z', EnableIPv4: true, EnableIPv6: false, Internal: false, Attachable: false },
-  ...{ ConfigFrom: { Network: '' }, ConfigOnly: false, Containers: {}, Options: {}, Labels: {} },
-};
-
-const predefinedDrivers: Readonly<Record<PredefinedNetwork, string>> = { bridge: 'bridge', host: 'host', none: 'null' };
-
-/** An engine's own; for whoever asks for it by the scope swarm, the way to put services on it. */
-function showPredefined(name: PredefinedNetwork, scope = 'local') {
-  return {
-    ...unset,
-    Name: name,
-    Id: name,
-    Scope: scope === 'swarm' ? 'swarm' : 'local',
-    Driver: predefinedDrivers[name],
-    Ingress: false,
-    IPAM: { Driver: 'default', Options: null, Config: name === 'bridge' ? [] : null },
-  };
-}
-
-/** The containers made by hand, on all nodes, as an engine shows its own; none: as it is shown without. */
-function showGuests(view: View, network: Network) {
-  const guests = guestsOn(view, network);
-  if (guests.length === 0) return {};
-  const shown = guests.map(({ ContainerID, Name, MAC, Addresses }) => {
-    const [v4, v6] = [4, 6].map((family) => withPrefix(network, Addresses, family as 4 | 6));
-    return [ContainerID, { Name, EndpointID: '', MacAddress: MAC, IPv4Address: v4, IPv6Address: v6 }] as const;
-  });
-  return { Containers: Object.fromEntries(shown) };
-}
-
-/** `10.0.1.130/24`; empty without one of the family. */
-function withPrefix({ IPAM }: Network, addresses: readonly string[], family: 4 | 6): string {
-  const address = addresses.find((one) => one.includes(':') === (family === 6));
-  const { Subnet } = IPAM.Configs.find((one) => address && isInRanges([one.Subnet], address)) ?? {};
-  return address && Subnet ? `${address}/${Subnet.split('/')[1]}` : '';
-}
-
-/** How full its subnets are, as engines say it since API 1.52. */
-function showStatus(view: View, network: Network) {
-  const guests = guestsOn(view, network).flatMap(({ Addresses }) => Addresses.map((address) => ({ address })));
-  const use = subnetUse(network, [...view.addressesOf(network.ID).values(), ...guests]);
-  if (use.size === 0) return {};
-  const subnets = [...use].map(([subnet, { used, free }]) => [subnet, { IPsInUse: used, DynamicIPsAvailable: free }]);
-  return { Status: { IPAM: { Subnets: Object.fromEntries(subnets) } } };
-}
-
-/** What `verbose` adds: the services on the network, and the nodes. */
-function showUse(view: View, network: Network) {
-  const services: Record<string, { VIP: string; Ports: string[]; LocalLBIndex: number; Tasks: object[] }> = {};
-  const of = (serviceId: string, name: string) => {
-    const vip = view
-      .get('services', serviceId)
-      ?.Endpoint.VirtualIPs?.find(({ NetworkID }) => NetworkID === network.ID)?.Addr;
-    services[name] ??= { VIP: bareAddress(vip ?? ''), Ports: [], LocalLBIndex: 0, Tasks: [] };
-    return services[name];
-  };
-  for (const { address, holders } of view.addressesOf(network.ID).values()) {
-    for (const { kind, id } of holders) {
-      if (kind === 'service') of(id, view.get('services', id)?.Spec.Name ?? id);
-      const task = kind === 'task' ? view.get('tasks', id) : undefined;
-      if (!task || isTerminal(task.Status.State)) continue;
-      const node = view.get('nodes', task.NodeID ?? '');
-      of(task.ServiceID, task.ServiceAnnotations.Name).Tasks.push({
-        Name: taskName(task),
-        EndpointID: '',
-        EndpointIP: address,
-        Info: { 'Host IP': node?.Status.Addr ?? '' },
-      });
-    }
-  }
-  const peers = Object.keys(network.Gateways).flatMap((id) => {
-    const node = view.get('nodes', id);
-    return node ? [{ Name: node.Description?.Hostname ?? id, IP: node.Status.Addr }] : [];
-  });
-  return { Peers: peers, Services: services };
 }
 
 // --- filters ---

@@ -73,6 +73,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   );
   openApiRoutes(app, context, apiVersion);
   const turns = new Turns();
+  const host = new DockerHost(context);
   const all = [
     swarmRoutes,
     clientRoutes,
@@ -84,8 +85,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     taskRoutes,
     absentRoutes,
   ];
-  for (const routes of all) await app.register(async (scope) => routes(scope, context, turns));
-  const host = new DockerHost(context);
+  for (const routes of all) await app.register(async (scope) => routes(scope, context, turns, host));
   for (const routes of [systemRoutes, eventRoutes, dockerHostRoutes]) {
     await app.register(async (scope) => routes(scope, context, host));
   }

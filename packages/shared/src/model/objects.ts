@@ -274,6 +274,8 @@ export interface NetworkAttachment {
 export interface Network extends Meta {
   /** Writer: the API. */
   readonly Spec: NetworkSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
+  /** Ours. Writer: the API. Who made it asked for this driver, or for none, which means it: it is shown so, and is an attachable overlay network. */
+  readonly AskedDriver?: 'bridge';
   /** Ours. Writer: the network allocator; absent until it came by, and of networks that engines make. */
   readonly VNI?: number;
   /** Writer: the network allocator, from what the spec asks for; no configs until it came by. */

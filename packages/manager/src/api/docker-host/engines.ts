@@ -69,7 +69,7 @@ const freshMs = 5_000;
 /** Which engine a node has hardly ever changes. */
 const lateMs = 60_000;
 /** For what is nice to know. */
-const countMs = 1_000;
+export const countMs = 1_000;
 
 export const countNames = [
   'Containers',
