@@ -1,14 +1,16 @@
 import type { Channel } from '../host/types.ts';
 import type { Connection } from './connection.ts';
-import { encodeFrame, type Frame, frameKind } from './frames.ts';
+import { encodeFrame, type Frame, frameKind, removed } from './frames.ts';
 import { checkHello, encodeHello, type Introduction, otherLog } from './hello.ts';
 
-// Lets nothing of a stream in before the peer has said who it is, and has the log that it is known by.
+// Lets nothing of a stream in before the peer has said who it is, and has the log that it is known by. A former member is told so in place of a hello:
+// also one that takes this member for another, which had its address before.
 
 export interface DoorkeeperEnv extends Introduction {
   readonly peer: number;
   readonly channel: Channel;
   readonly maxHeld: number;
+  readonly isRemoved: (peer: number) => boolean;
   /** Called once, when the peer is known and its stream still open. */
   readonly open: (connection: Connection) => void;
   readonly frame: (frame: Frame, connection: Connection) => void;
@@ -36,6 +38,11 @@ export class Doorkeeper {
     } else if (this.#state === 'checking') {
       // Beyond the limit they are lost, as messages may be.
       if (this.#held.length < this.#env.maxHeld) this.#held.push({ kind: frame.kind, body: Buffer.from(frame.body) });
+    } else if (greets && this.#env.isRemoved(this.#env.peer)) {
+      connection.send(removed);
+      connection.finish();
+    } else if (!greets && frame.kind === frameKind.removed) {
+      this.#env.frame(frame, connection);
     } else {
       this.#state = 'checking';
       const known = checkHello(frame, this.#env.peer, this.#env.channel, this.#env);

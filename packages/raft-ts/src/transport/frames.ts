@@ -40,6 +40,8 @@ export function endFrame(frame: ByteWriter): Buffer {
   return frame.take();
 }
 
+export const removed = encodeFrame(frameKind.removed, new Uint8Array(0));
+
 /** Cuts what arrives into frames. Throws `DecodeError` on a frame beyond the cap, before anything is set aside for it. */
 export class FrameDecoder {
   readonly #maxBody: number;

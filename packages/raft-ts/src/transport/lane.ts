@@ -12,6 +12,8 @@ export interface LaneEnv extends Introduction {
   readonly peer: number;
   readonly channel: Exclude<Channel, 'snapshot'>;
   readonly limits: LaneLimits;
+  /** Former members are told so, and nothing else. */
+  readonly isRemoved: (peer: number) => boolean;
   /** Counted in ticks. */
   readonly now: () => number;
   readonly random: () => number;

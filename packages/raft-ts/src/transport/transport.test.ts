@@ -4,7 +4,7 @@ import { message } from '../core/message.ts';
 import type { Message } from '../core/types.ts';
 import { streamPair } from '../host/test-cluster.ts';
 import type { Channel } from '../host/types.ts';
-import { encodeFrame, FrameDecoder, frameKind } from './frames.ts';
+import { encodeFrame, FrameDecoder, frameKind, removed } from './frames.ts';
 import { encodeHello } from './hello.ts';
 import { decodeMessage, encodeMessage } from './message-codec.ts';
 import { Transport, type TransportEnv } from './transport.ts';
@@ -141,8 +141,11 @@ describe('a stream that a peer opened', () => {
     expect(dialed).toEqual([]);
   });
 
-  it('is answered with the news when the peer was removed', async () => {
-    const { transport } = setUp({ isRemoved: () => true });
+  it.each([
+    ['', 1],
+    [', also when it takes this member for another that had its address', 5],
+  ])('is answered with the news when the peer was removed%s', async (_, called) => {
+    const { transport, seen } = setUp({ isRemoved: () => true });
     const [mine, theirs] = streamPair();
     transport.accept(2, 'control', mine);
     const kinds: number[] = [];
@@ -150,9 +153,10 @@ describe('a stream that a peer opened', () => {
     theirs.on('data', (chunk: Buffer) => {
       for (const { kind } of decoder.push(chunk)) kinds.push(kind);
     });
-    theirs.write(Buffer.concat([hello('control'), frameOf(heartbeat)]));
+    theirs.write(Buffer.concat([hello('control', 2, called), frameOf(heartbeat)]));
     await closed(theirs);
-    expect(kinds).toEqual([frameKind.hello, frameKind.removed]);
+    expect(kinds).toEqual([frameKind.removed]);
+    expect(seen.messages).toEqual([]);
   });
 
   it('is told so, and not heard, when it has another log than it is known by', async () => {
@@ -265,6 +269,16 @@ describe('sending', () => {
     stream.write(hello('append'));
     while (kinds.length < 3) await new Promise((resolve) => stream.once('data', resolve));
     expect(kinds).toEqual([frameKind.hello, frameKind.message, frameKind.message]);
+  });
+
+  it('hears in place of a hello that this member was removed', async () => {
+    const { transport, seen, dialed, event } = setUp({}, true);
+    transport.send(app);
+    await new Promise((resolve) => setImmediate(resolve));
+    const told = event();
+    dialed[0]!.stream.write(removed);
+    await told;
+    expect(seen.removed).toBe(1);
   });
 
   it('hears that the others know this member by another log', async () => {

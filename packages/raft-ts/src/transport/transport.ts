@@ -5,7 +5,7 @@ import type { SnapshotFileReader } from '../wal/snapshot-file.ts';
 import type { SnapshotHeader } from '../wal/snapshot-header.ts';
 import type { IncomingSnapshot, UnnamedSnapshot } from '../wal/snapshot-store.ts';
 import type { Connection } from './connection.ts';
-import { beginFrame, encodeFrame, endFrame, type Frame, frameKind } from './frames.ts';
+import { beginFrame, endFrame, type Frame, frameKind, removed } from './frames.ts';
 import type { Introduction } from './hello.ts';
 import { Lane, type LaneLimits, ping } from './lane.ts';
 import { decodeMessage, encodeMessage, messageSize } from './message-codec.ts';
@@ -52,8 +52,6 @@ interface Transfer {
   stream: Duplex | undefined;
   movedAt: number;
 }
-
-const removed = encodeFrame(frameKind.removed, new Uint8Array(0));
 
 /** So long may the news that entries are committed wait for others that go the same way: half of all messages are nothing else. */
 const newsDelayMs = 2;
@@ -271,7 +269,7 @@ export class Transport {
     channel: 'control' | 'append',
     sizes: Pick<LaneLimits, 'maxFrameBytes' | 'maxBacklogBytes' | 'maxQueued'>,
   ): Lane {
-    const { random, dial, address, log, events } = this.#env;
+    const { random, dial, address, isRemoved, log, events } = this.#env;
     const limits: LaneLimits = {
       ...sizes,
       pingTicks: this.#ticks(500),
@@ -284,6 +282,7 @@ export class Transport {
       peer,
       channel,
       limits,
+      isRemoved,
       now: () => this.#now,
       random,
       dial: (signal) => {
