@@ -8,7 +8,6 @@ import {
   newSharedKey,
   newTokenSecret,
   type PeerCertificate,
-  type Random,
 } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { AgentMessage, LogOptions, ManagerMessage, Peer } from '@swarmctl/shared/wire';
@@ -23,8 +22,9 @@ import { standardControllers } from './control/controllers.ts';
 import { ControlLoop } from './control/loop.ts';
 import { certificateSecrets, Dispatcher, EngineStreams, redirectDispatch } from './dispatcher/index.ts';
 import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerProtocol, StartManager } from './manager-types.ts';
+import { type AddedMember, Members } from './members.ts';
 import { encodePreamble, readPreamble } from './raft-streams.ts';
-import { runRoles, withRemoved } from './roles.ts';
+import { runRoles } from './roles.ts';
 import { nodesForHandMade, scheduler } from './scheduler/index.ts';
 import { clusterErrorOf, RaftProposer } from './store/proposer.ts';
 import { StoreStateMachine } from './store/state-machine.ts';
@@ -54,6 +54,7 @@ export class Manager implements ManagerHandle {
   readonly #modules: ManagerModules;
   readonly #join: JoinServer;
   readonly #engines: EngineStreams;
+  readonly #members: Members;
   #dispatcher: Dispatcher | undefined;
   #term: { readonly abort: AbortController; readonly done: Promise<void>; readonly raftTerm: number } | undefined;
   #ready = false;
@@ -78,6 +79,13 @@ export class Manager implements ManagerHandle {
       {},
       { manager: this, clock: modules.clock, newId: modules.newId, log: modules.log.child({ module: 'join' }) },
     );
+    this.#members = new Members({
+      raft,
+      view: () => store.view(),
+      proposer: this.proposer,
+      clock: modules.clock,
+      random: modules.random,
+    });
     this.#engines = new EngineStreams({
       tell: (nodeId, message) => this.#dispatcher?.tell(nodeId, message) === true,
       self: { nodeId: options.nodeId, addr: options.addr },
@@ -258,16 +266,15 @@ export class Manager implements ManagerHandle {
     });
   }
 
-  /** Whether the node may speak as this member: by the state, or by its certificate alone where there is no state yet. */
+  /** Whether the node may speak as this member: by the state, or by its certificate alone where there is none yet, or it may be old. */
   #mayBe(nodeId: string, raftId: number): boolean {
     const view = this.view();
-    const cluster = view.cluster();
-    if (!cluster) return true;
-    const known = view.get('nodes', nodeId)?.ManagerStatus?.RaftID;
-    // A manager that knows no leader may be behind: one that joined meanwhile may lead, and nobody else would tell.
-    if (known === undefined && this.leader() === undefined) return true;
+    if (!view.cluster()) return true;
+    if (view.get('nodes', nodeId)?.ManagerStatus?.RaftID === raftId) return true;
+    // A manager that knows no leader, or nothing of it, is behind: one that became a member meanwhile may lead, and nobody else would tell.
+    if (this.leader() === undefined) return true;
     // One that was removed must be told so.
-    return known === raftId || cluster.RemovedRaftIDs.includes(raftId);
+    return this.raft.wasRemoved(raftId);
   }
 
   #acceptDispatch(nodeId: string, stream: Duplex): void {
@@ -275,50 +282,9 @@ export class Manager implements ManagerHandle {
     else redirectDispatch(new FrameStream<AgentMessage, ManagerMessage>(stream), this.leader(), this.managers());
   }
 
-  /** A new manager becomes a learner of the group; it votes once it has caught up. Leader only; may be repeated. */
-  async addMember(
-    nodeId: string,
-    addr: string,
-  ): Promise<{ raftId: number; peers: readonly { id: number; addr: string }[] }> {
-    const node = this.view().get('nodes', nodeId);
-    if (!node) throw new ClusterError('not-found', `node ${nodeId} not found`);
-    const known = node.ManagerStatus?.RaftID;
-    const isMember = this.raft.status().members.some((one) => one.id === known);
-    // Never one that has been a member before: the node may have dropped that one's log, and with it its votes.
-    const raftId = known !== undefined && isMember ? known : this.#freshRaftId();
-    if (known !== raftId || node.ManagerStatus?.Addr !== addr) {
-      await this.propose([
-        { op: 'update', table: 'nodes', id: nodeId, set: { ManagerStatus: { RaftID: raftId, Addr: addr } } },
-        ...(known === undefined || known === raftId ? [] : withRemoved(this.view(), known)),
-      ]);
-    }
-    const member = this.raft.status().members.find((one) => one.id === raftId);
-    if (!member) await this.#changeMembership({ type: 'add-learner', id: raftId, address: addr });
-    else if (member.address !== addr) await this.#changeMembership({ type: 'update', id: raftId, address: addr });
-    return { raftId, peers: this.raft.status().members.map(({ id, address }) => ({ id, addr: address })) };
-  }
-
-  /** One change at a time: another that is under way is waited for. */
-  async #changeMembership(change: Parameters<RaftNode['changeMembership']>[0]): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await this.raft.changeMembership(change);
-      } catch (error) {
-        if ((error as { code?: string }).code !== 'conf-change-pending' || attempt >= 50) throw clusterErrorOf(error);
-        await new Promise<void>((resolve) => this.#modules.clock.after(100, resolve));
-      }
-    }
-  }
-
-  #freshRaftId(): number {
-    const used = new Set([
-      ...this.raft.status().members.map((member) => member.id),
-      ...(this.view().cluster()?.RemovedRaftIDs ?? []),
-    ]);
-    for (;;) {
-      const id = newRaftId(this.#modules.random);
-      if (!used.has(id)) return id;
-    }
+  /** A new manager becomes a member of the group. Leader only; may be repeated. */
+  addMember(nodeId: string, addr: string): Promise<AddedMember> {
+    return this.#members.add(nodeId, addr);
   }
 
   // --- leadership ---
@@ -429,9 +395,6 @@ export class Manager implements ManagerHandle {
 }
 
 export const startManager: StartManager = (options, modules) => Manager.start(options, modules);
-
-/** A member id: random in [1, 2^48). */
-export const newRaftId = (random: Random): number => 1 + Math.floor(random() * (2 ** 48 - 1));
 
 const nodeIdOfManager = (view: View, addr: string): string | undefined =>
   view.list('nodes').find((node) => node.ManagerStatus?.Addr === addr)?.ID;

@@ -5,7 +5,12 @@ import { nextRoleStep } from './roles.ts';
 import type { View } from './store/types.ts';
 
 const node = (ID: string, role: string, raftId?: number) =>
-  ({ ID, Spec: { Role: role }, ...(raftId && { ManagerStatus: { RaftID: raftId, Addr: '' } }) }) as Node;
+  ({
+    ID,
+    Version: { Index: 9 },
+    Spec: { Role: role },
+    ...(raftId && { ManagerStatus: { RaftID: raftId, Addr: '' } }),
+  }) as Node;
 const view = (...nodes: Node[]) => ({ list: () => nodes }) as unknown as View;
 
 /** Members as `1` (voter) or `2l` (learner); progress as [id, match, active]. */
@@ -52,7 +57,12 @@ describe('nextRoleStep', () => {
       kind: 'change',
       change: { type: 'remove', id: 3 },
     });
-    expect(nextRoleStep(view(...nodes), status('1 2', progress))).toEqual({ kind: 'forget', nodeId: 'c', raftId: 3 });
+    expect(nextRoleStep(view(...nodes), status('1 2', progress))).toEqual({
+      kind: 'forget',
+      nodeId: 'c',
+      version: 9,
+      raftId: 3,
+    });
   });
 
   test('a member whose node is gone leaves the group', () => {

@@ -10,7 +10,8 @@ export type RoleStep =
   | { readonly kind: 'change'; readonly change: MembershipChange }
   /** This leader is to go: another must lead first. */
   | { readonly kind: 'transfer' }
-  | { readonly kind: 'forget'; readonly nodeId: string; readonly raftId: number };
+  /** `version`: of the node as this was decided on. */
+  | { readonly kind: 'forget'; readonly nodeId: string; readonly version: number; readonly raftId: number };
 
 /** Entries that a learner may lag behind and still be given a vote. */
 const caughtUp = 16;
@@ -36,7 +37,9 @@ export function nextRoleStep(view: View, status: NodeStatus): RoleStep | undefin
       : { kind: 'change', change: { type: 'remove', id: member.id } };
   }
   const gone = nodes.find((node) => isForgettable(node, status));
-  return gone?.ManagerStatus && { kind: 'forget', nodeId: gone.ID, raftId: gone.ManagerStatus.RaftID };
+  if (!gone?.ManagerStatus) return undefined;
+  const { ID, Version, ManagerStatus } = gone;
+  return { kind: 'forget', nodeId: ID, version: Version.Index, raftId: ManagerStatus.RaftID };
 }
 
 const isForgettable = (node: Node, status: NodeStatus): boolean =>
@@ -49,7 +52,7 @@ export function withRemoved(view: View, raftId: number): readonly StoreChange[] 
   const cluster = view.cluster();
   if (!cluster) return [];
   const set = { RemovedRaftIDs: [...cluster.RemovedRaftIDs, raftId] };
-  return [{ op: 'update', table: 'cluster', id: cluster.ID, set }];
+  return [{ op: 'update', table: 'cluster', id: cluster.ID, version: cluster.Version.Index, set }];
 }
 
 /** A member goes only when those that stay and answer are a majority of those that stay. */
@@ -120,8 +123,10 @@ export async function runRoles(
         log.info({}, 'handing leadership over: this node is to be demoted');
         return raft.transferLeadership();
       case 'forget': {
+        const { nodeId: id, version } = step;
         await proposer.propose([
-          { op: 'update', table: 'nodes', id: step.nodeId, set: {}, unset: ['ManagerStatus'] },
+          // It may have been promoted again, and be another member by now.
+          { op: 'update', table: 'nodes', id, version, set: {}, unset: ['ManagerStatus'] },
           ...withRemoved(view, step.raftId),
         ]);
         log.info({ node: step.nodeId, raftId: step.raftId }, 'manager demoted');

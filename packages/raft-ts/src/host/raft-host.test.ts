@@ -176,6 +176,7 @@ describe('three members', () => {
     await leader.node.changeMembership({ type: 'remove', id: gone });
     expect(leader.node.status().members.map(({ id }) => id)).not.toContain(gone);
     await cluster.until(gone, (status) => status.removed === true);
+    expect([1, 2, 3].filter((id) => leader.node.wasRemoved(id))).toEqual([gone]);
     await expect(cluster.member(gone).node.readIndex()).rejects.toMatchObject({ code: 'removed' });
     await expect(
       leader.node.changeMembership({ type: 'add', id: gone, address: `host-${gone}` }),

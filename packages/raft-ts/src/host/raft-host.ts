@@ -101,6 +101,10 @@ export class RaftHost implements RaftNode {
     };
   }
 
+  wasRemoved(id: number): boolean {
+    return this.#loop.membership.isRemoved(id);
+  }
+
   accept(from: number, channel: Channel, stream: Duplex): void {
     this.#loop.transport.accept(from, channel, stream);
   }

@@ -157,6 +157,8 @@ export interface RaftNode {
    */
   transferLeadership(to?: MemberId): Promise<void>;
   status(): NodeStatus;
+  /** Whether a member of this id was removed: it never comes back, and is told so when it says something. */
+  wasRemoved(id: MemberId): boolean;
   /**
    * An authenticated stream that a peer opened with its `dial`, for the channel that this was called with: how both are told is the host's, by a
    * preamble, say. Nothing behind that may have been read off.

@@ -25,7 +25,7 @@ describe('authorise', () => {
   test.each([
     ['nobody', undefined, 'join'],
     ['a worker', peer('worker'), 'dispatch join engine'],
-    ['a worker with a certificate of a manager', peer('worker', 'manager'), 'dispatch join engine'],
+    ['a worker that still has its certificate of a manager', peer('worker', 'manager'), 'raft dispatch join engine'],
     ['a manager', peer('manager', 'manager'), 'raft dispatch join api engine'],
     ['a new manager that still has its certificate of a worker', peer('promoted'), 'raft dispatch join api engine'],
     ['a demoted manager that the group has not let go', peer('demoted', 'manager'), 'raft dispatch join engine'],

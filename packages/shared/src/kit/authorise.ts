@@ -47,7 +47,8 @@ export function authorise(
       return known || state.behind ? undefined : refuse('unknown-node', `node ${peer.nodeId} is not in the swarm`);
     case 'raft': {
       if (known?.role === 'manager' || known?.member) return undefined;
-      if (state.behind && peer.role === 'manager') return undefined;
+      // One that was a manager does not know yet that it is none: the raft group tells it, and hears nothing of it.
+      if (peer.role === 'manager' && (known || state.behind)) return undefined;
       return notManager(peer, known);
     }
     case 'api':
