@@ -2,7 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { formatIp, type IpRange, parseIp, parseIpRange } from '@swarmctl/shared/model';
 import { families, mergedRanges } from '../address.ts';
 import type { NodeTable, PortRule, Target } from '../plan.ts';
-import { chainName, isServing, type RuleId, type Sets, setNames, setsOf } from './rules.ts';
+import { chainName } from './names.ts';
+import type { RuleId } from './rules.ts';
+import { isServing, type Sets, setNames, setsOf } from './sets.ts';
 
 // Compares a listing of the node's table with what it should be. Pure; for the sweep, never for a change.
 

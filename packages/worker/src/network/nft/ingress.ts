@@ -23,16 +23,8 @@ import { forgetStaleUdp } from './conntrack.ts';
 import { asksIfDead, DepartedTargets } from './departed.ts';
 import { drift, read } from './drift.ts';
 import { LinuxHost, type NodeHost } from './host.ts';
-import {
-  changes,
-  deletions,
-  type MeshNames,
-  type RuleId,
-  removal,
-  replacement,
-  type TableNames,
-  tableName,
-} from './rules.ts';
+import { type MeshNames, type TableNames, tableName } from './names.ts';
+import { changes, deletions, type RuleId, removal, replacement } from './rules.ts';
 import { type Nft, NftTool, type TableId } from './tool.ts';
 
 // The ingress by the kernel: keeps one nftables table true. One loop writes it, a transaction at a time and only what has changed; a sweep

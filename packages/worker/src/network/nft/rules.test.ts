@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { Family } from '../address.ts';
 import { emptyTable, type NodeTable, type PortRule, type Target } from '../plan.ts';
 import type { MeshState } from '../types.ts';
-import { changes, removal, replacement, type TableNames, tableName } from './rules.ts';
+import { type TableNames, tableName } from './names.ts';
+import { changes, removal, replacement } from './rules.ts';
 
 const target = (text: string): Target => {
   const [addr = '', at] = text.split(' ');
