@@ -14,7 +14,7 @@ import { RaftError } from 'raft-ts';
 import { type ConfigInput, type DaemonConfig, readConfig } from './config.ts';
 import { openDataDir } from './data-dir.ts';
 import { LocalNode } from './node.ts';
-import { serveSocket } from './socket-server.ts';
+import { serveSocket, serveStream } from './socket-server.ts';
 import { startWorker } from './worker-side.ts';
 
 // swarmd: reads its configuration, locks its folder, opens the API's socket, and is a node until a signal ends it.
@@ -52,11 +52,7 @@ async function runDaemon(config: DaemonConfig, input: ConfigInput): Promise<void
     ...modules,
     startManager,
     startWorker,
-    serveApi: (socket) => {
-      // A client of attach or exec ends its input, and reads on.
-      socket.allowHalfOpen = true;
-      api.server.emit('connection', socket);
-    },
+    serveApi: (socket) => serveStream(api.server, socket),
     onFatal: fatal,
   });
   const registries = new RegistryClient(

@@ -27,10 +27,8 @@ export async function serveSocket(path: string, http: HttpServer, group?: string
   const open = new Set<Socket>();
   const server = createServer((socket) => {
     open.add(socket);
-    // A client of attach or exec ends its input, and reads on.
-    socket.allowHalfOpen = true;
     socket.once('close', () => open.delete(socket));
-    http.emit('connection', socket);
+    serveStream(http, socket);
   });
   await listen(server, path);
   if (gid !== undefined) {
@@ -45,6 +43,13 @@ export async function serveSocket(path: string, http: HttpServer, group?: string
         for (const socket of open) socket.destroy();
       }),
   };
+}
+
+/** Hands a stream over to the API. */
+export function serveStream(http: HttpServer, socket: Socket): void {
+  // A client of attach or exec ends its input, and reads on.
+  socket.allowHalfOpen = true;
+  http.emit('connection', socket);
 }
 
 /** The socket is bound within `listen`, so that it is never open to others, not even for a moment. */

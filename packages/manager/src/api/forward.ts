@@ -1,7 +1,8 @@
 import { request as httpRequest } from 'node:http';
-import { messageOf } from '@swarmctl/shared/kit';
+import { messageOf, relayUpgrade } from '@swarmctl/shared/kit';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ApiContext, managerOf, noLeader } from './context.ts';
+import { hijack, isHijacked } from './hijack.ts';
 
 // A follower passes what only the leader can do on to it, as it came, over the managers' own mutual TLS.
 
@@ -23,12 +24,19 @@ export async function forwardToLeader(
     throw noLeader();
   });
   if (socket === 'here') return;
+  const by = { [forwardedBy]: context.local.info().nodeId };
+  if (request.routeOptions.config.hijacks && isHijacked(request.raw)) {
+    const { socket: client, body } = hijack(reply);
+    const to = { createConnection: () => socket, path: request.originalUrl, headers: by };
+    const refuse = (error: Error) => ({ status: 503, message: `the leader did not answer: ${error.message}` });
+    return relayUpgrade(request.raw, client, { to, body, refuse });
+  }
   reply.hijack();
   const upstream = httpRequest({
     createConnection: () => socket,
     method: request.method,
     path: request.originalUrl,
-    headers: { ...request.headers, [forwardedBy]: context.local.info().nodeId, connection: 'close' },
+    headers: { ...request.headers, ...by, connection: 'close' },
   });
   reply.raw.once('close', () => upstream.destroy());
   upstream.on('response', (response) => {
@@ -46,5 +54,7 @@ export async function forwardToLeader(
       .writeHead(503, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) })
       .end(body);
   });
-  request.raw.pipe(upstream);
+  // Its client may have gone while the leader was looked for.
+  if (abort.signal.aborted) upstream.destroy();
+  else request.raw.pipe(upstream);
 }

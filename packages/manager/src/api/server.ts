@@ -7,6 +7,7 @@ import { DockerHost } from './docker-host/host.ts';
 import { dockerHostRoutes } from './docker-host/index.ts';
 import { eventRoutes } from './events/routes.ts';
 import { forwardToLeader } from './forward.ts';
+import { ApiRequest, serveHijacks } from './hijack.ts';
 import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
 import { openApiRoutes } from './openapi/routes.ts';
@@ -36,6 +37,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     bodyLimit: maxBodyBytes,
     exposeHeadRoutes: false,
     forceCloseConnections: true,
+    http: { IncomingMessage: ApiRequest },
     // Longer than a request line can be: what is too long for a name is simply not found.
     routerOptions: { maxParamLength: 65_536, ignoreTrailingSlash: true },
     frameworkErrors: (error, _request, reply) => badRequest(error, reply as unknown as FastifyReply),
@@ -90,6 +92,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     await app.register(async (scope) => routes(scope, context, host));
   }
   await app.ready();
+  serveHijacks(app);
   return app;
 }
 

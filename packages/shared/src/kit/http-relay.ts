@@ -1,6 +1,13 @@
-import { request as httpRequest, type IncomingMessage, type RequestOptions, type ServerResponse } from 'node:http';
+import {
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import type { Duplex } from 'node:stream';
 import { ClusterError } from './errors.ts';
+import { leadingBody } from './http-body.ts';
 
 // Passes HTTP requests on as they come: bodies stream both ways, a slow end slows the other, and one that goes takes the other along. After an upgrade
 // each direction ends by itself, as the Docker Engine API wants it of attach and exec: `echo x | docker exec -i c cat`.
@@ -48,6 +55,8 @@ export function relayRequest(request: IncomingMessage, response: ServerResponse,
     answer.once('error', () => response.destroy());
     answer.pipe(response);
   });
+  // Its client may have gone before anybody listened.
+  if (response.destroyed) outgoing.destroy();
   outgoing.on('error', (error) => {
     // An answer that has begun tells of its own end.
     if (answered || response.destroyed) return;
@@ -62,13 +71,14 @@ export function relayRequest(request: IncomingMessage, response: ServerResponse,
 }
 
 /**
- * The same for a request that asks for another protocol on its connection, which `holdUpgrade` has held since the server's `upgrade` event. A body of
- * `Content-Length` bytes may still be on its way. Never throws.
+ * The same for a request whose connection becomes a stream both ways, which `holdUpgrade` has held since the server's `upgrade` event. Asked with an
+ * `Upgrade`; who sent none, as older Docker clients do, is answered with 200 as Docker answers it. Never throws.
  */
 export function relayUpgrade(request: IncomingMessage, socket: Duplex, options: RelayOptions): void {
   socket.on('error', () => socket.destroy());
-  readBody(request, socket).then(
-    (body) => passUpgrade(request, socket, body, options),
+  const body = options.body ? Promise.resolve(options.body) : bodyOfUpgrade(request, socket);
+  body.then(
+    (bytes) => passUpgrade(request, socket, bytes, options),
     (error: Error) => refuseUpgrade(socket, { status: 400, message: error.message }),
   );
 }
@@ -80,27 +90,26 @@ export function holdUpgrade(socket: Duplex, head: Buffer): void {
   if (head.length > 0) socket.unshift(head);
 }
 
-const maxUpgradeBodyBytes = 1024 * 1024;
-
-/** Reads exactly the body; what follows stays in the stream. */
-function readBody(request: IncomingMessage, socket: Duplex): Promise<Buffer> {
-  const length = Number(request.headers['content-length'] ?? 0);
-  if (request.headers['transfer-encoding'] !== undefined || !(length <= maxUpgradeBodyBytes)) {
-    const most = `at most ${maxUpgradeBodyBytes} bytes`;
-    return Promise.reject(
-      new ClusterError('invalid-argument', `a body with an upgrade needs a Content-Length, ${most}`),
-    );
-  }
-  if (length === 0) return Promise.resolve(Buffer.alloc(0));
+/** Reads exactly the body, which may still be on its way; what follows stays in the stream. Rejects `invalid-argument`. */
+export function bodyOfUpgrade(request: IncomingMessage, socket: Duplex): Promise<Buffer> {
+  let isAwaited = request.headers.expect?.toLowerCase() === '100-continue';
+  let got = Buffer.alloc(0);
   return new Promise((resolve, reject) => {
     const attempt = () => {
-      const body = socket.read(length) as Buffer | null;
-      // At the end of the stream `read` gives what is left.
-      if (body && body.length === length) done(() => resolve(body));
-      else if (body || socket.readableEnded) onEnd();
+      got = Buffer.concat([got, (socket.read() as Buffer | null) ?? Buffer.alloc(0)]);
+      try {
+        const found = leadingBody(request.headers, got);
+        if (found && found.rest.length > 0) socket.unshift(found.rest);
+        if (found) return done(() => resolve(found.body));
+      } catch (error) {
+        return done(() => reject(error));
+      }
+      if (socket.readableEnded || socket.destroyed) return onEnd();
+      if (isAwaited) socket.write('HTTP/1.1 100 Continue\r\n\r\n');
+      isAwaited = false;
     };
     const onEnd = () =>
-      done(() => reject(new ClusterError('invalid-argument', `the body ended before its ${length} bytes`)));
+      done(() => reject(new ClusterError('invalid-argument', 'the body ended before all of it came')));
     const done = (settle: () => void) => {
       socket.off('readable', attempt);
       socket.off('end', onEnd);
@@ -116,12 +125,16 @@ function readBody(request: IncomingMessage, socket: Duplex): Promise<Buffer> {
 
 function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, options: RelayOptions): void {
   const { to, refuse, onAnswer } = options;
-  const protocol = { connection: 'Upgrade', upgrade: request.headers.upgrade ?? 'tcp' };
-  const headers = { ...withoutConnection(request.headers, 'content-length'), 'content-length': String(body.length) };
+  const { upgrade } = request.headers;
+  const protocol = { connection: 'Upgrade', upgrade: upgrade ?? 'tcp' };
+  const framing = { 'content-length': String(body.length) };
   const outgoing = httpRequest({
     ...{ method: request.method, path: request.url },
     ...to,
-    headers: { ...headers, ...(to.headers as Record<string, string> | undefined), ...protocol },
+    headers: {
+      ...withoutConnection(request.headers, 'content-length', 'transfer-encoding'),
+      ...{ ...framing, ...(to.headers as Record<string, string> | undefined), ...protocol },
+    },
   });
   const onGone = () => outgoing.destroy();
   socket.once('close', onGone);
@@ -131,7 +144,10 @@ function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, opt
     socket.off('close', onGone);
     onAnswer?.(answer);
     if (first.length > 0) there.unshift(first);
-    socket.write(headOf(answer, { ...answer.headers, ...options.headers }));
+    const headers = { ...answer.headers, ...options.headers };
+    socket.write(
+      upgrade === undefined ? headOf(hijacked, { ...withoutConnection(headers), ...raw }) : headOf(answer, headers),
+    );
     join(socket, there);
   });
   outgoing.once('response', (answer) => {
@@ -141,14 +157,23 @@ function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, opt
     socket.write(headOf(answer, { ...plain, ...options.headers, connection: 'close' }));
     answer.once('error', () => socket.destroy());
     answer.pipe(socket);
+    // Nobody reads what else comes; read, it lets the connection close.
+    socket.resume();
   });
   outgoing.on('error', (error) => {
     if (!answered && !socket.destroyed) refuseUpgrade(socket, refuse(error));
   });
-  outgoing.end(body);
+  if (socket.destroyed) outgoing.destroy();
+  else outgoing.end(body);
 }
 
-function headOf(answer: IncomingMessage, headers: Readonly<Record<string, string | string[] | undefined>>): string {
+const hijacked = { statusCode: 200, statusMessage: 'OK' };
+const raw = { 'content-type': 'application/vnd.docker.raw-stream' };
+
+function headOf(
+  answer: Pick<IncomingMessage, 'statusCode' | 'statusMessage'>,
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): string {
   const lines = Object.entries(headers).flatMap(([name, value]) =>
     (Array.isArray(value) ? value : [value ?? '']).map((one) => `${name}: ${one}`),
   );
@@ -158,9 +183,11 @@ function headOf(answer: IncomingMessage, headers: Readonly<Record<string, string
 /** Answers a request for an upgrade, and ends its connection. */
 export function refuseUpgrade(socket: Duplex, { status, message }: RelayRefusal): void {
   const text = `${JSON.stringify({ message })}\n`;
-  socket.end(
-    `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
-  );
+  socket
+    .resume()
+    .end(
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Refused'}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`,
+    );
 }
 
 /**

@@ -1,6 +1,7 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import { parseDurationMs, parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
+import { isHijacked } from '../hijack.ts';
 import { type Filters, filtersOf, flag, passesLabels, type Query, single } from '../query.ts';
 import { Turns } from '../turns.ts';
 import {
@@ -23,6 +24,7 @@ import { type ContainerConfig, placeContainer } from './placement.ts';
 // Containers on whichever node: listed together, found by id, name or the beginning of the id; all else is passed on to their node.
 
 const leaderOnly = { config: { leaderOnly: true } };
+const hijacks = { config: { leaderOnly: true, hijacks: true } };
 type One = { Params: { id: string }; Querystring: Query };
 
 const listFilters = [
@@ -148,12 +150,26 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
       },
     });
   for (const verb of ['top', 'logs', 'changes', 'export', 'stats', 'archive']) pass('GET', `/${verb}`);
-  for (const verb of ['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'update', 'resize', 'attach']) {
+  for (const verb of ['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'update', 'resize']) {
     pass('POST', `/${verb}`);
   }
   pass('HEAD', '/archive');
   pass('PUT', '/archive');
   pass('DELETE', '');
+
+  const attach = (method: 'GET' | 'POST', verb: string) =>
+    app.route<One>({
+      ...{ method, url: `/containers/:id${verb}`, ...hijacks },
+      handler: async (request, reply) => {
+        if (!isHijacked(request.raw)) {
+          throw new ClusterError('invalid-argument', 'attaching by WebSocket needs the header Upgrade: websocket');
+        }
+        const { node, id } = await host.find(request.params.id);
+        return host.passHijacked(request, reply, node, `/containers/${id}${verb}${searchOf(request.raw)}`);
+      },
+    });
+  attach('POST', '/attach');
+  attach('GET', '/attach/ws');
 
   const passExec = (method: 'GET' | 'POST', verb: string) =>
     app.route<One>({
@@ -164,8 +180,11 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
       },
     });
   passExec('GET', '/json');
-  passExec('POST', '/start');
   passExec('POST', '/resize');
+  app.post<One>('/exec/:id/start', hijacks, async (request, reply) => {
+    const node = await host.findExec(request.params.id);
+    return host.passHijacked(request, reply, node, `/exec/${request.params.id}/start`);
+  });
 }
 
 /** `before` and `since` name containers, which may be on other nodes than those that they are compared with. */

@@ -1,9 +1,10 @@
 import type { IncomingMessage } from 'node:http';
-import { ClusterError, type RelayOptions, relayRequest } from '@swarmctl/shared/kit';
+import { ClusterError, type RelayOptions, relayRequest, relayUpgrade } from '@swarmctl/shared/kit';
 import type { Node } from '@swarmctl/shared/model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { View } from '../../store/types.ts';
 import { type ApiContext, leading } from '../context.ts';
+import { hijack } from '../hijack.ts';
 import { findContainer, listContainers, type Place } from './containers.ts';
 import { type Engine, EngineRoom, hostnameOf } from './engines.ts';
 
@@ -87,9 +88,18 @@ export class DockerHost {
   /** Passes the request on as it came, to another path of a node's engine, without its version. Throws `unavailable` when the node is away. */
   async pass(request: FastifyRequest, reply: FastifyReply, node: Node, path: string): Promise<FastifyReply> {
     const options = await this.relayTo(node, request.originalUrl, path);
-    const own = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
+    const headers = ownHeaders(reply);
     reply.hijack();
-    relayRequest(request.raw, reply.raw, { ...options, headers: Object.fromEntries(own) });
+    relayRequest(request.raw, reply.raw, { ...options, headers });
+    return reply;
+  }
+
+  /** The same for one that takes its connection over. */
+  async passHijacked(request: FastifyRequest, reply: FastifyReply, node: Node, path: string): Promise<FastifyReply> {
+    const options = await this.relayTo(node, request.originalUrl, path);
+    const headers = ownHeaders(reply);
+    const { socket, body } = hijack(reply);
+    relayUpgrade(request.raw, socket, { ...options, headers, body });
     return reply;
   }
 
@@ -106,6 +116,9 @@ export class DockerHost {
     };
   }
 }
+
+const ownHeaders = (reply: FastifyReply): Record<string, string> =>
+  Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]));
 
 /** `?…` of a URL, or nothing. */
 export const searchOf = ({ url = '' }: Pick<IncomingMessage, 'url'>): string => /\?.*$/s.exec(url)?.[0] ?? '';

@@ -5,7 +5,6 @@ import type { DockerHost } from './host.ts';
 import { imageRoutes } from './image-routes.ts';
 import { containerNetworkRoutes } from './network-routes.ts';
 import { engineSystemRoutes } from './system-routes.ts';
-import { upgradeRoutes } from './upgrades.ts';
 import { volumeRoutes } from './volume-routes.ts';
 
 // The cluster as one Docker host: containers, images and volumes of all nodes.
@@ -16,7 +15,6 @@ export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext
   volumeRoutes(app, host);
   containerNetworkRoutes(app, context, host);
   engineSystemRoutes(app, host);
-  upgradeRoutes(app, context, host);
   await app.register(async (streams) => {
     streams.removeAllContentTypeParsers();
     streams.addContentTypeParser('*', (_request, body, done) => done(null, body));

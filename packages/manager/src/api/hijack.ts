@@ -1,0 +1,82 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { bodyOfUpgrade, holdUpgrade, messageOf, refuseUpgrade } from '@swarmctl/shared/kit';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { withoutVersion } from './version.ts';
+
+// Requests whose connection becomes a container's: attach and exec. Newer clients ask for that with `Upgrade`, older ones just go on behind the request's
+// body, with bytes that are no HTTP. Such a request has its route like any other, which takes the connection over; until then it can be refused like any other.
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** It takes the connection over: a follower passes on what is more than a request. */
+    hijacks?: boolean;
+  }
+}
+
+interface Taken {
+  readonly socket: Socket;
+  readonly body: Buffer;
+}
+
+const hijackedPath = /^\/(?:containers\/[^/?]+\/attach|exec\/[^/?]+\/start)\/?(?:\?|$)/;
+
+const isHijack = ({ method, url = '' }: IncomingMessage): boolean =>
+  method === 'POST' && hijackedPath.test(withoutVersion(url));
+
+/** What Node's server makes of a request. It asks each for `upgrade` behind its head; if that is true it reads no further, and hands the connection over. */
+export class ApiRequest extends IncomingMessage {
+  declare asked: boolean | null;
+  declare taken?: Taken;
+
+  get upgrade(): boolean {
+    return this.asked === true || isHijack(this);
+  }
+
+  set upgrade(asked: boolean | null) {
+    this.asked = asked;
+  }
+}
+
+/** Leads requests that Node's server hands over to their routes. */
+export function serveHijacks(app: FastifyInstance): void {
+  app.server.on('upgrade', (request: ApiRequest, socket: Socket, head) => {
+    holdUpgrade(socket, head);
+    bodyOfUpgrade(request, socket).then(
+      (body) => {
+        // A protocol that is not spoken here is passed over (RFC 9110, 7.8), but Node's server has no way to go on with a body.
+        if (body.length > 0 && !isHijack(request)) {
+          const message = `upgrades to ${request.headers.upgrade} are not supported`;
+          return refuseUpgrade(socket, { status: 501, message });
+        }
+        request.taken = { socket, body };
+        app.server.emit('request', request, responseTo(request, socket));
+        return undefined;
+      },
+      (error) => refuseUpgrade(socket, { status: 400, message: messageOf(error) }),
+    );
+  });
+}
+
+/** The last on its connection. */
+function responseTo(request: ApiRequest, socket: Socket): ServerResponse {
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket);
+  response.once('finish', () => {
+    response.detachSocket(socket);
+    socket.resume().end();
+  });
+  return response;
+}
+
+export const isHijacked = (request: IncomingMessage): boolean => (request as ApiRequest).taken !== undefined;
+
+/** From here on the connection is the caller's, held behind the body. */
+export function hijack(reply: FastifyReply): Taken {
+  const { taken } = reply.request.raw as ApiRequest;
+  if (!taken) throw new Error('not a request whose connection can be taken over');
+  reply.hijack();
+  reply.raw.detachSocket(taken.socket);
+  return taken;
+}
