@@ -6,7 +6,6 @@ import {
   ClusterError,
   delay,
   type Identity,
-  isClusterError,
   type Logger,
   messageOf,
   type NewId,
@@ -14,7 +13,6 @@ import {
   type Random,
   tlsInfoOfIdentity,
 } from '@swarmctl/shared/kit';
-import type { NodeRole } from '@swarmctl/shared/model';
 import { hasLog } from 'raft-ts';
 import { type DaemonConfig, defaultApiPort } from './config.ts';
 import { IdentityKeeper } from './identity-keeper.ts';
@@ -23,6 +21,7 @@ import { DirectLink } from './link.ts';
 import { ManagerList } from './manager-list.ts';
 import { ManagerSide } from './manager-side.ts';
 import type { StartWorker, WorkerHandle } from './ports.ts';
+import { RoleKeeper, type RoleParts } from './role-keeper.ts';
 import { Serial } from './serial.ts';
 import { type NodeFile, wipeRaft, writeNodeFile } from './state-file.ts';
 import type { Vault } from './vault.ts';
@@ -43,8 +42,9 @@ export interface MembershipModules {
   readonly log: Logger;
 }
 
-const firstRetryMs = 200;
-const mostRetryMs = 2_000;
+const leaveRetryMs = 200;
+/** A manager that hears of no leader does not ask for longer whether it is a member. */
+const askMemberMs = 5_000;
 /** How long a manager that leaves waits for the raft group to let it go. */
 const demotionMs = 15_000;
 const farewellMs = 5_000;
@@ -63,9 +63,7 @@ export class Membership {
   #side: ManagerSide | undefined;
   #worker: WorkerHandle | undefined;
   #labels: readonly string[];
-  /** As the managers last said. */
-  #wanted: NodeRole;
-  #following = false;
+  readonly #roles: RoleKeeper;
   /** The raft group has let this manager go. */
   #gone = false;
 
@@ -79,7 +77,6 @@ export class Membership {
     this.#file = node.file;
     this.#persistent = node.persistent;
     this.#modules = modules;
-    this.#wanted = node.file.role;
     this.#labels = config.label;
     const { vault, clock, random, log } = modules;
     this.managers = new ManagerList(node.file.managers, (managers) => this.#save({ managers }));
@@ -97,6 +94,14 @@ export class Membership {
     });
     const identity = () => this.#keeper.current;
     this.#link = new DirectLink({ identity, managers: this.managers, clock, random, log });
+    const { signal } = this.#abort;
+    this.#roles = new RoleKeeper(node.file.role, {
+      parts: this.#roleParts(),
+      serial: this.#serial,
+      signal,
+      clock,
+      log,
+    });
   }
 
   get file(): NodeFile {
@@ -118,10 +123,6 @@ export class Membership {
   /** The host where others reach this node. */
   get addr(): string {
     return parseAddress(this.#file.advertiseAddr, 'advertise address').host;
-  }
-
-  get #role(): NodeRole {
-    return this.manager ? 'manager' : 'worker';
   }
 
   // --- coming ---
@@ -160,6 +161,7 @@ export class Membership {
     const { startWorker, onFatal, clock, random, newId, log } = this.#modules;
     const { nodeId, clusterId } = this.#file;
     this.#keeper.start();
+    this.#roles.start();
     this.#worker = await startWorker(
       {
         config: this.#config,
@@ -171,7 +173,7 @@ export class Membership {
       },
       {
         link: this.#link,
-        onRole: (role) => this.#onRole(role),
+        onRole: (role) => this.#roles.told(role),
         onRoots: (ca, revision) => this.#keeper.follow(ca, revision),
         tlsInfo: () => tlsInfoOfIdentity(this.#keeper.current),
         onRemoved: (reason) => this.#onRemoved(reason),
@@ -227,8 +229,8 @@ export class Membership {
       await this.#ask({ type: 'leave', force: true }, limit.signal);
       if (!isManager) return;
       // Without its worker side it hears nothing of that.
-      this.#wanted = 'worker';
-      while ((await this.#keeper.renew()).role === 'manager') await delay(clock, firstRetryMs, limit.signal);
+      this.#roles.told('worker');
+      while ((await this.#keeper.renew()).role === 'manager') await delay(clock, leaveRetryMs, limit.signal);
       await this.#ask({ type: 'leave', force: true }, limit.signal);
     } catch (error) {
       this.#warn(error, 'left without the managers’ knowledge');
@@ -239,53 +241,37 @@ export class Membership {
 
   // --- the role ---
 
-  #onRole(role: NodeRole): void {
-    this.#wanted = role;
-    if (!this.#following && !this.#isAsWanted()) void this.#followRole();
+  #roleParts(): RoleParts {
+    return {
+      manager: () => (this.#side === undefined ? 'none' : this.#gone ? 'gone' : 'runs'),
+      isLeaderless: () => this.manager !== undefined && this.manager.leader() === undefined,
+      certified: () => this.#keeper.current.role,
+      renew: async () => (await this.#keeper.renew()).role,
+      isMember: async () => (await this.#askRaftId(askMemberMs)) === this.#file.raftId,
+      promote: () => this.#promote(),
+      demote: () => this.#demote(),
+      onRemoved: (reason) => this.#onRemoved(reason),
+    };
   }
 
-  /** Until the node is what the state says: the certificate tells when it may be. */
-  async #followRole(): Promise<void> {
-    const { clock, log } = this.#modules;
-    const { signal } = this.#abort;
-    this.#following = true;
-    log.info({ role: this.#wanted }, 'role changes');
+  /** By which the raft group knows this node, which it takes in if it does not. `limitMs`: the managers are given so long. */
+  async #askRaftId(limitMs?: number): Promise<number> {
+    const limit = new AbortController();
+    const late = () => limit.abort(new ClusterError('unavailable', 'the managers took too long'));
+    const timer = limitMs === undefined ? undefined : this.#modules.clock.after(limitMs, late, { unref: true });
+    const signal = AbortSignal.any([this.#abort.signal, limit.signal]);
     try {
-      for (let retryMs = firstRetryMs; !signal.aborted; retryMs = Math.min(retryMs * 1.5, mostRetryMs)) {
-        try {
-          await this.#serial.run(() => this.#stepRole());
-        } catch (error) {
-          if (isClusterError(error, 'not-found')) return this.#onRemoved(messageOf(error));
-          if (!signal.aborted) this.#warn(error, 'cannot change the role yet');
-        }
-        if (this.#isAsWanted()) break;
-        await delay(clock, retryMs, signal).catch(() => undefined);
-      }
+      return (await this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, signal)).raftId;
     } finally {
-      this.#following = false;
+      timer?.cancel();
     }
-    if (!signal.aborted) log.info({ role: this.#role }, 'role changed');
-  }
-
-  /** A demoted manager is certified as one until the managers have forgotten that it was. */
-  #isAsWanted(): boolean {
-    const undone = this.#gone && this.#side !== undefined;
-    return !undone && this.#wanted === this.#role && this.#wanted === this.#keeper.current.role;
-  }
-
-  async #stepRole(): Promise<void> {
-    if (this.#abort.signal.aborted) return;
-    if (this.#gone) await this.#demote();
-    const { role } = await this.#keeper.renew();
-    if (this.#side && role === 'worker') await this.#demote();
-    if (!this.#side && role === 'manager' && this.#wanted === 'manager') await this.#promote();
   }
 
   async #promote(): Promise<void> {
     const { dataDir } = this.#config;
     const side = await this.#openSide();
     try {
-      const { raftId } = await this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, this.#abort.signal);
+      const raftId = await this.#askRaftId();
       if (raftId !== this.#file.raftId) this.#forgetRaft();
       const goesOn = await hasLog(join(dataDir, 'raft'));
       if (!goesOn && this.#file.raftStarted) {
@@ -371,7 +357,7 @@ export class Membership {
   #onGone(): void {
     this.#gone = true;
     this.#modules.log.info({}, 'the raft group has let this manager go');
-    if (!this.#following) void this.#followRole();
+    this.#roles.look();
   }
 
   #onRemoved(reason: string): void {
