@@ -101,11 +101,21 @@ export class OverlayGuard {
     this.#nft = new NftTool(run);
   }
 
-  /** All networks that this node takes packets of; rejects with ClusterError when the kernel refuses. With `again`, also when nothing changed. */
-  async apply(networks: readonly GuardedNetwork[], resolvers: readonly string[], again = false): Promise<void> {
+  /** Lets in what belongs to `networks`, and nothing else of theirs; rejects with ClusterError when the kernel refuses. `again`: also when nothing changed. */
+  async apply(
+    networks: readonly GuardedNetwork[],
+    machines: () => Promise<readonly string[]>,
+    again = false,
+  ): Promise<void> {
+    const resolvers = networks.some(({ asking }) => asking.length > 0) ? await machines() : [];
     const text = guardText(this.#table, networks, resolvers);
     if (text === this.#written && !again) return;
     await this.#nft.apply(text);
     this.#written = text;
+  }
+
+  /** All of it. */
+  async remove(): Promise<void> {
+    await this.apply([], async () => []);
   }
 }

@@ -1,13 +1,9 @@
 import { type Logger, messageOf } from '@swarmctl/shared/kit';
 import type { RunCommand } from '../command.ts';
 import { ContainerNamespace } from '../vip/namespace.ts';
-import { isVersion4 } from './identity.ts';
 
 // The MTU of a network in the devices of its containers: the engine gives them what it was told when the network was made, and later the way
 // to other nodes may turn out to be narrower or wider.
-
-/** Ethernet, IP, UDP and VXLAN around a frame of a network, in packets from `local`. */
-export const overheadOf = (local: string): number => (isVersion4(local) ? 50 : 70);
 
 export interface MtuModules {
   readonly log: Logger;
