@@ -73,7 +73,12 @@ const kinds: Readonly<Record<string, Kind>> = {
           ...overlay({ Driver: 'bridge', Scope: 'swarm' }),
           IPAM: {
             Driver: 'default',
-            Config: [{ Subnet: '10.9.0.0/24', IPRange: '10.9.0.128/25', Gateway: '10.9.0.1' }],
+            Config: [
+              {
+                ...{ Subnet: '10.9.0.0/24', IPRange: '10.9.0.128/25', Gateway: '10.9.0.1' },
+                AuxiliaryAddresses: { a: '10.9.0.9' },
+              },
+            ],
           },
         },
       ],
@@ -83,7 +88,6 @@ const kinds: Readonly<Record<string, Kind>> = {
       ['config-only', overlay({ ConfigOnly: true })],
       ['IPAM driver', overlay({ IPAM: { Driver: 'dhcp' } })],
       ['IPAM options', overlay({ IPAM: { Options: { a: 'b' } } })],
-      ['auxiliary', overlay({ IPAM: { Config: [{ Subnet: '10.9.0.0/24', AuxiliaryAddresses: { a: '10.9.0.9' } }] } })],
       ['unknown option', overlay({ Options: { fancy: '1' } })],
     ],
     // The ingress network has tests of its own.

@@ -60,6 +60,8 @@ test('create sends what was asked for, gateways and ranges with their subnets', 
     '--gateway',
     '10.2.0.9',
     '--ip-range=10.1.4.0/24',
+    '--aux-address=printer=10.2.0.7',
+    '--aux-address=router=10.2.0.8',
   ];
   expect(await swarmctl('network', 'create', ...flags, ...subnets, 'front')).toEqual({
     status: 0,
@@ -77,7 +79,10 @@ test('create sends what was asked for, gateways and ranges with their subnets', 
       Driver: 'default',
       Config: [
         { Subnet: '10.1.0.0/16', IPRange: '10.1.4.0/24' },
-        { Subnet: '10.2.0.0/16', Gateway: '10.2.0.9' },
+        {
+          ...{ Subnet: '10.2.0.0/16', Gateway: '10.2.0.9' },
+          AuxiliaryAddresses: { printer: '10.2.0.7', router: '10.2.0.8' },
+        },
       ],
     },
     Options: { encrypted: '' },

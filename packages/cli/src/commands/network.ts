@@ -37,31 +37,44 @@ function pairs(texts: readonly string[]): Record<string, string> {
   );
 }
 
-type Config = { Subnet: string; Gateway?: string; IPRange?: string };
+type Config = { Subnet: string; Gateway?: string; IPRange?: string; AuxiliaryAddresses?: Record<string, string> };
 
-/** Gateways and ranges go to the subnet that they lie in, as in Docker. */
+/** Gateways, ranges and auxiliary addresses go to the subnet that they lie in, as in Docker. */
 function configsOf(args: Args): Config[] {
   const configs = args.list('subnet').map((Subnet): Config => {
     if (!parseIpRange(Subnet)) throw wrong('subnet', Subnet, 'expected a subnet such as 10.1.0.0/16');
     return { Subnet };
   });
-  const put = (flag: 'gateway' | 'ip-range', field: 'Gateway' | 'IPRange') => {
+  const around = (flag: string, given: string, value: string, expected: string) => {
+    const range = parseIpRange(value);
+    if (!range) throw wrong(flag, given, expected);
+    const config = configs.find(({ Subnet }) => {
+      const subnet = parseIpRange(Subnet);
+      return subnet !== undefined && isWithinRange(range, subnet);
+    });
+    if (!config) throw wrong(flag, given, 'it lies in no --subnet');
+    return config;
+  };
+  const put = (flag: 'gateway' | 'ip-range', field: 'Gateway' | 'IPRange', expected: string) => {
     for (const value of args.list(flag)) {
-      const range = parseIpRange(value);
-      if (!range) {
-        throw wrong(flag, value, flag === 'gateway' ? 'expected an address' : 'expected a range such as 10.1.2.0/24');
-      }
-      const config = configs.find(({ Subnet }) => {
-        const subnet = parseIpRange(Subnet);
-        return subnet !== undefined && isWithinRange(range, subnet);
-      });
-      if (!config) throw wrong(flag, value, 'it lies in no --subnet');
+      const config = around(flag, value, value, expected);
       if (config[field]) throw wrong(flag, value, `the subnet ${config.Subnet} has ${config[field]} already`);
       config[field] = value;
     }
   };
-  put('gateway', 'Gateway');
-  put('ip-range', 'IPRange');
+  put('gateway', 'Gateway', 'expected an address');
+  put('ip-range', 'IPRange', 'expected a range such as 10.1.2.0/24');
+  for (const given of args.list('aux-address')) {
+    const [name = '', address = ''] = given.split(/=(.*)/s, 2);
+    const config = around(
+      'aux-address',
+      given,
+      name && address,
+      'expected a name and its address, such as router=10.1.0.2',
+    );
+    if (config.AuxiliaryAddresses?.[name]) throw wrong('aux-address', given, `${name} has an address already`);
+    config.AuxiliaryAddresses = { ...config.AuxiliaryAddresses, [name]: address };
+  }
   return configs;
 }
 
@@ -158,6 +171,12 @@ export const networkCommands: readonly Command[] = [
           array: true,
           nargs: 1,
           describe: 'Where in a subnet addresses come from',
+        })
+        .option('aux-address', {
+          type: 'string',
+          array: true,
+          nargs: 1,
+          describe: "A subnet's address that is somebody else's (name=address)",
         })
         .option('attachable', {
           type: 'boolean',

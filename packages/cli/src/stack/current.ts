@@ -31,6 +31,7 @@ export interface IpamConfig {
   readonly Subnet?: string;
   readonly Gateway?: string;
   readonly IPRange?: string;
+  readonly AuxiliaryAddresses?: Readonly<Record<string, string>>;
 }
 
 /** Versioned, as everything that is updated. */

@@ -50,8 +50,8 @@ export function showNetwork(network: Network) {
 }
 
 function showConfig({ Spec }: Network, { Subnet, Gateway }: Network['IPAM']['Configs'][number]) {
-  const range = Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange;
-  return { Subnet, ...(range && { IPRange: range }), Gateway };
+  const { IPRange, AuxiliaryAddresses } = Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet) ?? {};
+  return { Subnet, ...(IPRange && { IPRange }), Gateway, ...(AuxiliaryAddresses && { AuxiliaryAddresses }) };
 }
 
 const unset = {

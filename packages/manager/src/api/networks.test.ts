@@ -132,7 +132,10 @@ test('what a network asks for is kept and shown', async () => {
     Labels: { team: 'red' },
     IPAM: {
       Driver: 'default',
-      Config: [{ Subnet: '10.9.0.0/16', IPRange: '10.9.4.0/24', Gateway: '10.9.0.77' }, { Subnet: 'FD00:9::/64' }],
+      Config: [
+        { Subnet: '10.9.0.0/16', IPRange: '10.9.4.0/24', Gateway: '10.9.0.77' },
+        { Subnet: 'FD00:9::/64', AuxiliaryAddresses: { Router: 'FD00:9::9' } },
+      ],
     },
     Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' },
   });
@@ -144,7 +147,7 @@ test('what a network asks for is kept and shown', async () => {
     IPAM: {
       Config: [
         { Subnet: '10.9.0.0/16', IPRange: '10.9.4.0/24', Gateway: '10.9.0.77' },
-        { Subnet: 'fd00:9::/64', Gateway: 'fd00:9::1' },
+        { Subnet: 'fd00:9::/64', Gateway: 'fd00:9::1', AuxiliaryAddresses: { Router: 'fd00:9::9' } },
       ],
     },
     Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' },
@@ -327,6 +330,24 @@ describe('what is refused', () => {
     ['IPv6 without it', wanted('x', ipam({ Subnet: 'fd00::/64' })), 400, 'the network has no IPv6'],
     ['a stray gateway', wanted('x', ipam({ Subnet: '10.1.0.0/16', Gateway: '10.2.0.1' })), 400, 'gateway 10.2.0.1'],
     ['a gateway alone', wanted('x', ipam({ Gateway: '10.2.0.1' })), 400, 'needs its subnet'],
+    [
+      'a stray auxiliary address',
+      wanted('x', ipam({ Subnet: '10.1.0.0/16', AuxiliaryAddresses: { a: '10.2.0.1' } })),
+      400,
+      'auxiliary address a: 10.2.0.1 is not an address of the subnet 10.1.0.0/16',
+    ],
+    [
+      'an auxiliary address of the gateway',
+      wanted('x', ipam({ Subnet: '10.1.0.0/16', AuxiliaryAddresses: { a: '10.1.0.1' } })),
+      400,
+      'auxiliary address a: 10.1.0.1 is that of the gateway',
+    ],
+    [
+      'auxiliary addresses alone',
+      wanted('x', ipam({ AuxiliaryAddresses: { a: '10.2.0.1' } })),
+      400,
+      'need their subnet',
+    ],
     ['a stray range', wanted('x', ipam({ Subnet: '10.1.0.0/16', IPRange: '10.2.0.0/24' })), 400, 'does not lie in'],
   ])('%s', async (_, body, status, message) => {
     await create('taken', ipam({ Subnet: '10.7.7.0/24' }));

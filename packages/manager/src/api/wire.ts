@@ -55,7 +55,7 @@ const rules = {
 type Whole = 'ServiceSpec' | 'NodeSpec' | 'NetworkSpec' | 'ClusterSpec' | 'EndpointSpec' | 'TaskTemplate' | 'Resources';
 
 /** Objects whose keys are the user's. */
-const maps: ReadonlySet<string> = new Set(['Labels', 'Options', 'DriverOpts', 'Sysctls']);
+const maps: ReadonlySet<string> = new Set(['Labels', 'Options', 'DriverOpts', 'Sysctls', 'AuxiliaryAddresses']);
 
 const sent = new WeakMap<object, object>();
 

@@ -96,9 +96,10 @@ function checkIpam(request: NetworkCreateRequest): IpamConfig[] {
 type RequestConfig = NonNullable<NonNullable<NetworkCreateRequest['IPAM']>['Config']>[number];
 
 function checkConfig(config: RequestConfig, ipv6: boolean): IpamConfig {
-  if (Object.keys(config.AuxiliaryAddresses ?? {}).length > 0) throw notYet('auxiliary addresses are');
+  const { AuxiliaryAddresses: others = {} } = config;
   if (!config.Subnet) {
     if (config.Gateway || config.IPRange) throw invalid('a gateway or an IP range needs its subnet');
+    if (Object.keys(others).length > 0) throw invalid('auxiliary addresses need their subnet');
     return {};
   }
   const subnet = canonical('subnet', config.Subnet);
@@ -108,7 +109,7 @@ function checkConfig(config: RequestConfig, ipv6: boolean): IpamConfig {
   }
   if (subnet.family === 6 && !ipv6) throw invalid(`subnet ${config.Subnet} is IPv6, and the network has no IPv6`);
   const text = formatIpRange(subnet);
-  const gateway = config.Gateway ? gatewayOf(config.Gateway, subnet) : undefined;
+  const gateway = config.Gateway ? hostIn(subnet, 'gateway', config.Gateway) : undefined;
   const range = config.IPRange ? canonical('IP range', config.IPRange) : undefined;
   if (range && !isWithinRange(range, subnet)) {
     throw invalid(`IP range ${config.IPRange} does not lie in the subnet ${text}`);
@@ -117,15 +118,35 @@ function checkConfig(config: RequestConfig, ipv6: boolean): IpamConfig {
     Subnet: text,
     ...(range && { IPRange: formatIpRange(range) }),
     ...(gateway && { Gateway: gateway }),
+    ...(Object.keys(others).length > 0 && {
+      AuxiliaryAddresses: auxiliary(others, subnet, gateway ?? firstOf(subnet)),
+    }),
   };
 }
 
-function gatewayOf(text: string, subnet: IpRange): string {
+function auxiliary(others: Readonly<Record<string, string>>, subnet: IpRange, gateway: string): Record<string, string> {
+  const owners = new Map([[gateway, 'the gateway']]);
+  return Object.fromEntries(
+    Object.entries(others).map(([name, text]) => {
+      const address = hostIn(subnet, `auxiliary address ${name}:`, text);
+      const owner = owners.get(address);
+      if (owner !== undefined) throw invalid(`auxiliary address ${name}: ${text} is that of ${owner}`);
+      owners.set(address, name);
+      return [name, address];
+    }),
+  );
+}
+
+/** The gateway, unless another is asked for. */
+const firstOf = ({ family, first }: IpRange): string => formatIp({ family, value: first + 1n });
+
+/** `what` begins the message. */
+function hostIn(subnet: IpRange, what: string, text: string): string {
   const ip = parseIp(text);
   const range = ip && parseIpRange(text);
   const edge = ip?.value === subnet.first || (subnet.family === 4 && ip?.value === subnet.last);
   if (!ip || !range || edge || !isWithinRange(range, subnet)) {
-    throw invalid(`gateway ${text} is not an address of the subnet ${formatIpRange(subnet)}`);
+    throw invalid(`${what} ${text} is not an address of the subnet ${formatIpRange(subnet)}`);
   }
   return formatIp(ip);
 }

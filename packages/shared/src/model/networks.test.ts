@@ -57,6 +57,16 @@ test('use counts IPv4 and the reserved gateway', () => {
   });
 });
 
+test('auxiliary addresses are nobody’s', () => {
+  const auxiliary = { a: '10.0.1.3', b: '10.0.1.4' };
+  const Spec = { IPAMOptions: { Configs: [{ Subnet: '10.0.1.0/29', AuxiliaryAddresses: auxiliary }] } };
+  const own = network([small], Spec);
+  expect([...(poolsOf(own)[0]?.reserved ?? [])].map((value) => value & 255n)).toEqual([1n, 3n, 4n]);
+  const held = [{ address: '10.0.1.2' }];
+  expect(addressUse(own, held)).toMatchObject({ used: 4, of: 6 });
+  expect(subnetUse(own, held).get('10.0.1.0/29')).toEqual({ used: 4, free: 2 });
+});
+
 test('use of each subnet counts what is held and what can be given yet', () => {
   const Spec = { IPAMOptions: { Configs: [{ Subnet: '10.0.1.0/24', IPRange: '10.0.1.4/30' }] } };
   const wide = { Subnet: '10.0.1.0/24', Gateway: '10.0.1.1' };

@@ -72,8 +72,8 @@ export interface AddressPool {
   readonly prefix: number;
   readonly first: bigint;
   readonly last: bigint;
-  /** Within or without; never given. */
-  readonly gateway: bigint;
+  /** Within or without; never given: the gateway, and the auxiliary addresses, which are of machines that the cluster does not know. */
+  readonly reserved: ReadonlySet<bigint>;
   /** Behind them, on an attachable network: what nodes get their blocks from. */
   readonly blocks?: IpRange;
 }
@@ -83,9 +83,9 @@ export const poolsOf = (network: Network): readonly AddressPool[] =>
     const subnet = parseIpRange(Subnet);
     const gateway = parseIp(Gateway);
     if (!subnet || !gateway) return [];
-    const range =
-      parseIpRange(network.Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet)?.IPRange || Subnet) ??
-      subnet;
+    const asked = network.Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet);
+    const range = parseIpRange(asked?.IPRange || Subnet) ?? subnet;
+    const auxiliary = Object.values(asked?.AuxiliaryAddresses ?? {}).flatMap((text) => parseIp(text)?.value ?? []);
     const blocks = isAttachable(network) ? upperHalf(range) : undefined;
     // The subnet's own number, and its broadcast address, are nobody's.
     const [low, high] = [subnet.first + 1n, subnet.family === 4 ? subnet.last - 1n : subnet.last];
@@ -97,7 +97,7 @@ export const poolsOf = (network: Network): readonly AddressPool[] =>
         prefix: subnet.prefix,
         first: range.first > low ? range.first : low,
         last: last < high ? last : high,
-        gateway: gateway.value,
+        reserved: new Set([gateway.value, ...auxiliary]),
         ...(blocks && { blocks }),
       },
     ];
@@ -111,6 +111,13 @@ function upperHalf({ family, prefix, first }: IpRange): IpRange | undefined {
   const size = 1n << BigInt(bits - half);
   return { family, prefix: half, first: first + size, last: first + 2n * size - 1n };
 }
+
+/** How many addresses of `pools` are never given. */
+export const reservedIn = (pools: readonly AddressPool[]): number =>
+  pools.reduce(
+    (sum, { first, last, reserved }) => sum + [...reserved].filter((value) => value >= first && value <= last).length,
+    0,
+  );
 
 /** Whether the address is one that `pools` give. */
 export function isInPools(pools: readonly AddressPool[], address: string): boolean {
@@ -130,21 +137,21 @@ export interface AddressUse {
 /** Eight of ten are gone: who is to have more should be told. */
 export const runsLow = ({ used, of }: Pick<AddressUse, 'used' | 'of'>): boolean => of > 0 && used >= of * 0.8;
 
-/** How many addresses of each of a network's subnets are held, the gateways of its configs among them, and how many can be given yet (at most 2^53 - 1). */
+/** How many addresses of each of a network's subnets are held, those never given among them, and how many can be given yet (at most 2^53 - 1). */
 export function subnetUse(
   network: Network,
   held: readonly { readonly address: string }[],
 ): ReadonlyMap<string, { readonly used: number; readonly free: number }> {
   const values = held.flatMap(({ address }) => parseIp(address) ?? []);
   return new Map(
-    poolsOf(network).map(({ subnet, family, first, last: lastOfPool, gateway, blocks }) => {
+    poolsOf(network).map(({ subnet, family, first, last: lastOfPool, reserved, blocks }) => {
       const range = parseIpRange(subnet);
       const isEdge = family === 4 && blocks?.last === range?.last;
       const last = blocks ? blocks.last - (isEdge ? 1n : 0n) : lastOfPool;
       const own = values.filter(
         (ip) => ip.family === family && range && ip.value >= range.first && ip.value <= range.last,
       );
-      const taken = new Set([...own.map(({ value }) => value), gateway]);
+      const taken = new Set([...own.map(({ value }) => value), ...reserved]);
       const given = [...taken].filter((value) => value >= first && value <= last).length;
       const free = last < first ? 0n : last - first + 1n - BigInt(given);
       return [subnet, { used: taken.size, free: Number(free < maxCount ? free : maxCount) }] as const;
@@ -154,10 +161,10 @@ export function subnetUse(
 
 const maxCount = BigInt(Number.MAX_SAFE_INTEGER);
 
-/** How much of a network's IPv4 addresses is held; the gateways of its configs count. */
+/** How much of a network's IPv4 addresses is held; those never given count. */
 export function addressUse(network: Network, held: readonly { readonly address: string }[]): AddressUse {
   const pools = poolsOf(network).filter(({ family }) => family === 4);
-  const reserved = pools.filter(({ gateway, first, last }) => gateway >= first && gateway <= last).length;
+  const reserved = reservedIn(pools);
   return {
     used: held.filter(({ address }) => isInPools(pools, address)).length + reserved,
     of: pools.reduce((sum, pool) => sum + sizeOf(pool), 0),

@@ -238,6 +238,7 @@ const IpamConfig = object({
   Subnet: opt(Type.String()),
   IPRange: opt(Type.String()),
   Gateway: opt(Type.String()),
+  AuxiliaryAddresses: opt(stringMap),
 });
 
 /** A network as the cluster keeps it, and as a task's inspect shows it. */
@@ -270,16 +271,7 @@ export const NetworkCreateRequest = object({
     object({
       Driver: opt(Type.String()),
       Options: opt(stringMap),
-      Config: opt(
-        Type.Array(
-          object({
-            Subnet: opt(Type.String()),
-            IPRange: opt(Type.String()),
-            Gateway: opt(Type.String()),
-            AuxiliaryAddresses: opt(stringMap),
-          }),
-        ),
-      ),
+      Config: opt(Type.Array(IpamConfig)),
     }),
   ),
   EnableIPv4: opt(Type.Boolean()),

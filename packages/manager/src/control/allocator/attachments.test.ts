@@ -89,6 +89,20 @@ describe('a task', () => {
     });
   });
 
+  it('gets no auxiliary address', () => {
+    const auxiliary = { printer: '10.0.1.2', router: '10.0.1.4' };
+    const own = net();
+    const Configs = [{ Subnet: '10.0.1.0/24', AuxiliaryAddresses: auxiliary }];
+    const service = onNet('s');
+    const store = aStore({
+      networks: [{ ...own, Spec: { ...own.Spec, IPAMOptions: { Configs } } }],
+      services: [service],
+      tasks: fresh(service, 2),
+    });
+    settleState(store, controllers());
+    expect(all(store)).toEqual(['10.0.1.3/24', '10.0.1.5/24']);
+  });
+
   it('gets one of the range that the network has', () => {
     const Configs = [{ Subnet: '10.0.1.0/24', IPRange: '10.0.1.64/30' }];
     const service = onNet('s');
@@ -552,7 +566,7 @@ class Lives {
           ({ family, first, last }) => ip.family === family && ip.value >= first && ip.value <= last,
         );
         expect(pool, `${address} is in no pool`).toBeDefined();
-        expect(ip.value).not.toBe(pool?.gateway);
+        expect(pool?.reserved.has(ip.value)).toBe(false);
         const live = holders.filter(({ kind, id }) => {
           const task = kind === 'task' ? view.get('tasks', id) : undefined;
           if (!task) return true;

@@ -81,9 +81,14 @@ describe('each node that can have containers', () => {
 });
 
 describe('blocks', () => {
-  it('never meet one another, nor who is there already, nor the gateway of the subnet', () => {
+  it('never meet one another, nor who is there already, nor the gateway of the subnet, nor whom the cluster does not know', () => {
     const network = net({ subnets: ['10.0.1.0/24'] });
-    const own = { ...network, IPAM: { Configs: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.129' }] } };
+    const auxiliary = [{ Subnet: '10.0.1.0/24', AuxiliaryAddresses: { printer: '10.0.1.220' } }];
+    const own = {
+      ...network,
+      Spec: { ...network.Spec, IPAMOptions: { Configs: auxiliary } },
+      IPAM: { Configs: [{ Subnet: '10.0.1.0/24', Gateway: '10.0.1.129' }] },
+    };
     const taken: string[] = [];
     for (let nodes = 1; ; nodes++) {
       const [block] = freeBlocks(own, nodes, taken, [{ address: '10.0.1.200' }]) ?? [];
@@ -91,7 +96,7 @@ describe('blocks', () => {
       const range = parseIpRange(block)!;
       for (const other of taken.map((one) => parseIpRange(one)!))
         expect(range.first > other.last || other.first > range.last).toBe(true);
-      for (const addr of ['10.0.1.129', '10.0.1.200']) expect(isInRanges([block], addr)).toBe(false);
+      for (const addr of ['10.0.1.129', '10.0.1.200', '10.0.1.220']) expect(isInRanges([block], addr)).toBe(false);
       expect(isInRanges(['10.0.1.128/25'], block.split('/')[0]!)).toBe(true);
       taken.push(block);
     }
@@ -111,6 +116,10 @@ describe('blocks', () => {
 
   it('are as many as the warning says', () => {
     expect([24, 28, 29].map((prefix) => mostBlocks(net({ subnets: [`10.0.1.0/${prefix}`] })))).toEqual([32, 2, 1]);
+    const auxiliary = { a: '10.0.1.129', b: '10.0.1.131', c: '10.0.1.140', d: '10.0.1.4' };
+    const reserved = net({ subnets: ['10.0.1.0/24'] });
+    const Configs = [{ Subnet: '10.0.1.0/24', AuxiliaryAddresses: auxiliary }];
+    expect(mostBlocks({ ...reserved, Spec: { ...reserved.Spec, IPAMOptions: { Configs } } })).toBe(30);
     const IPAMOptions = { Driver: { Name: 'default' }, Configs: [{ Subnet: '10.0.1.0/28' }] };
     const spec = { Name: 'x', Labels: {}, DriverConfiguration: { Name: 'overlay' }, IPAMOptions, Attachable: true };
     const warning = (count: number, more: object = {}) =>

@@ -38,21 +38,24 @@ export function freeBlocks(
 /** How many nodes' blocks of the smallest size the network has room for. */
 export const mostBlocks = (network: Network): number =>
   Math.min(
-    ...poolsOf(network).map(({ blocks, gateway }) => {
+    ...poolsOf(network).map(({ blocks, reserved }) => {
       if (!blocks) return 0;
-      const count = Number((blocks.last - blocks.first + 1n) / least);
-      return gateway >= blocks.first && gateway <= blocks.last ? count - 1 : count;
+      const { first, last } = blocks;
+      const lost = [...reserved]
+        .filter((value) => value >= first && value <= last)
+        .map((value) => (value - first) / least);
+      return Number((last - first + 1n) / least) - new Set(lost).size;
     }),
   );
 
-function freeBlock({ blocks: all, family, gateway }: AddressPool, nodes: number, taken: readonly IpRange[]) {
+function freeBlock({ blocks: all, family, reserved }: AddressPool, nodes: number, taken: readonly IpRange[]) {
   if (!all) return undefined;
-  const others = taken.filter((one) => one.family === family);
-  const own: IpRange = { family, prefix: all.prefix, first: gateway, last: gateway };
+  const own = [...reserved].map((value): IpRange => ({ family, prefix: all.prefix, first: value, last: value }));
+  const others = [...own, ...taken.filter((one) => one.family === family)];
   for (let size = sizeFor(all, nodes); size >= least; size /= 2n) {
     for (let first = all.first; first + size - 1n <= all.last; ) {
       const last = first + size - 1n;
-      const met = [own, ...others].find((one) => one.first <= last && first <= one.last);
+      const met = others.find((one) => one.first <= last && first <= one.last);
       if (!met) return { family, prefix: bitsOf(family) - Math.log2(Number(size)), first, last };
       first = ((met.last + size) / size) * size;
     }

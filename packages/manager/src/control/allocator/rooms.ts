@@ -9,6 +9,7 @@ import {
   parseIp,
   poolsOf,
   replicasOf,
+  reservedIn,
   stateOrder,
   type Task,
 } from '@swarmctl/shared/model';
@@ -80,7 +81,7 @@ export class Rooms {
     const start = this.#rotation.after(this.#view, network, pool) + 1n;
     for (let step = 0n, count = pool.last - pool.first + 1n; step < count; step++) {
       const value = pool.first + mod(start - pool.first + step, count);
-      if (value === pool.gateway) continue;
+      if (pool.reserved.has(value)) continue;
       const address = formatIp({ family: pool.family, value });
       if (taken.has(address) || !this.isFree(network, address)) continue;
       this.#rotation.given(network, pool, value);
@@ -138,14 +139,13 @@ export class Rooms {
     if (known !== undefined) return known;
     const pools = poolsOf(network).filter(({ family }) => family === 4);
     const size = pools.reduce((sum, { first, last }) => sum + Math.max(0, Number(last - first + 1n)), 0);
-    const reserved = pools.filter(({ gateway, first, last }) => gateway >= first && gateway <= last).length;
     const held = this.#view.addressesOf(network.ID);
     const count =
       held.size < size / 2
         ? held.size
         : held.values().filter(({ address }) => isInPools(pools, address) && !this.isFree(network, address)).length;
     const own = [...this.#takenOf(network)].filter((address) => !address.includes(':')).length;
-    const free = size - reserved - count - own;
+    const free = size - reservedIn(pools) - count - own;
     this.#free.set(network.ID, free);
     return free;
   }
