@@ -111,6 +111,7 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
         labels: [],
         dataDir: '/d',
       }),
+      engineFacts: async () => undefined,
       init: async () => 'n1',
       join: async () => undefined,
       leave: async () => undefined,

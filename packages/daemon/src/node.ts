@@ -1,5 +1,6 @@
 import { networkInterfaces } from 'node:os';
 import {
+  type EngineFacts,
   type LocalControl,
   type LocalState,
   lockedMessage,
@@ -22,9 +23,11 @@ import {
 } from '@swarmctl/shared/kit';
 import type { InitRequest, JoinRequest } from '@swarmctl/shared/model';
 import type { Peer } from '@swarmctl/shared/wire';
+import { engineAddress } from '@swarmctl/worker';
 import { type NodeAddresses, resolveAddresses, textOf } from './addresses.ts';
 import type { DaemonConfig } from './config.ts';
 import { type Joined, joinCluster } from './join-client.ts';
+import { LocalEngine } from './local-engine.ts';
 import { Membership, type MembershipModules } from './membership.ts';
 import { nodeInfo } from './node-info.ts';
 import { Serial } from './serial.ts';
@@ -41,6 +44,7 @@ export class LocalNode implements LocalControl {
   readonly #config: DaemonConfig;
   readonly #modules: LocalNodeModules;
   readonly #serial = new Serial();
+  readonly #engine: LocalEngine | undefined;
   #membership: Membership | undefined;
   readonly #vault: Vault;
   #entering = false;
@@ -53,6 +57,8 @@ export class LocalNode implements LocalControl {
     this.#config = config;
     this.#modules = modules;
     this.#labels = config.label;
+    const address = config.runtime === 'docker' ? engineAddress(config.dockerHost) : undefined;
+    this.#engine = address && new LocalEngine(address, modules);
     this.#vault = new Vault(config.dataDir);
   }
 
@@ -78,6 +84,10 @@ export class LocalNode implements LocalControl {
       labels: this.#labels,
       worker: membership?.worker?.status(),
     });
+  }
+
+  async engineFacts(): Promise<EngineFacts | undefined> {
+    return this.#engine?.facts();
   }
 
   /** Goes on where the last daemon of this data folder stopped. Rejects when it cannot. */

@@ -9,7 +9,7 @@ import type { StoreWatch } from './store/types.ts';
 // What the daemon and the manager on its node know of each other. The daemon owns the identity, the port and the API's sockets; it starts
 // a manager when the node's role says so, hands it accepted streams, and stops it.
 
-export type { LocalAccess as LocalControl, LocalState, ManagerAccess, NodeInfo } from './api/ports.ts';
+export type { EngineFacts, LocalAccess as LocalControl, LocalState, ManagerAccess, NodeInfo } from './api/ports.ts';
 
 /** The protocols whose streams end in the manager; the API's end in the daemon's HTTP server. */
 export type ManagerProtocol = Exclude<Protocol2377, 'api'>;

@@ -4,8 +4,8 @@ import { filtersOf, type Query } from './query.ts';
 
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
-/** What changes files of one engine; there is no engine of the cluster. */
-const ofOneEngine = ['/build', '/session', '/grpc', '/commit', '/images/load', '/images/search'];
+/** Conversations with the builder of one engine; there is no engine of the cluster. */
+const ofOneEngine = ['/session', '/grpc'];
 
 export function absentRoutes(app: FastifyInstance): void {
   const refusePlugins = async () => {
@@ -24,7 +24,10 @@ export function absentRoutes(app: FastifyInstance): void {
   });
   for (const path of ofOneEngine) {
     app.all(path, async () => {
-      throw new ClusterError('unimplemented', `${path} is not served by the cluster: ask the engine of a node`);
+      throw new ClusterError(
+        'unimplemented',
+        `${path} is not served by the cluster, which builds without BuildKit: set DOCKER_BUILDKIT=0`,
+      );
     });
   }
 }

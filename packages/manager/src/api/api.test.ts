@@ -114,7 +114,7 @@ describe('the envelope', () => {
     ['/volumes/x', 404, 'get x: no such volume'],
     ['/plugins/x/json', 404, 'plugin "x" not found'],
     ['/exec/x/json', 404, 'No such exec instance: x'],
-    ['/commit', 501, '/commit is not served by the cluster: ask the engine of a node'],
+    ['/session', 501, '/session is not served by the cluster, which builds without BuildKit: set DOCKER_BUILDKIT=0'],
     [`/services/${'x'.repeat(5_000)}`, 404, `service ${'x'.repeat(5_000)} not found`],
   ])('%s', async (url, status, message) => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });

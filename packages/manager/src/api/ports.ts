@@ -74,12 +74,17 @@ export interface NodeInfo {
   readonly dataDir: string;
 }
 
+/** What an engine says of itself in `GET /info`. */
+export type EngineFacts = Readonly<Record<string, unknown>>;
+
 export type LocalState = 'inactive' | 'pending' | 'active' | 'error' | 'locked';
 
 export interface LocalAccess {
   state(): LocalState;
   manager(): ManagerAccess | undefined;
   info(): NodeInfo;
+  /** Of this node's engine; undefined when it does not answer at once, or there is none. Never rejects. */
+  engineFacts(): Promise<EngineFacts | undefined>;
   /** Resolves with the node's id. */
   init(request: InitRequest): Promise<string>;
   join(request: JoinRequest): Promise<void>;

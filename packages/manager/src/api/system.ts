@@ -1,10 +1,8 @@
-import { ClusterError, messageOf } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { type ApiContext, clusterOf } from './context.ts';
+import type { ApiContext } from './context.ts';
 import { ContainerCounts } from './docker-host/counts.ts';
 import type { DockerHost } from './docker-host/host.ts';
-import type { NodeInfo } from './ports.ts';
-import { emptyClusterInfo, showClusterInfo } from './projection.ts';
+import { showInfo } from './info.ts';
 import { apiVersion, minApiVersion, minorOf } from './version.ts';
 
 // What a client asks of the machine that it talks to: ping, version, info.
@@ -18,7 +16,8 @@ export function systemRoutes(app: FastifyInstance, context: ApiContext, host: Do
       'Cache-Control': 'no-cache, no-store, must-revalidate',
       Pragma: 'no-cache',
       'Content-Type': 'text/plain; charset=utf-8',
-      'Builder-Version': '',
+      // Not BuildKit.
+      'Builder-Version': '1',
       ...(minorOf(request) >= 42 && { Swarm: swarm }),
     });
   };
@@ -27,9 +26,8 @@ export function systemRoutes(app: FastifyInstance, context: ApiContext, host: Do
   app.get('/version', async () => versionInfo(context));
   app.get('/info', async (request) => {
     const info = context.local.info();
-    const [swarm, counted] = await Promise.all([swarmInfo(context, info), counts.of(request)]);
-    const warnings = 'Warnings' in swarm ? swarm.Warnings : null;
-    return { ...engineInfo(context, info, minorOf(request)), ...counted, Swarm: swarm, Warnings: warnings };
+    const [engine, counted] = await Promise.all([context.local.engineFacts(), counts.of(request)]);
+    return showInfo(context, { info, engine, counts: counted, minor: minorOf(request) });
   });
 }
 
@@ -55,105 +53,3 @@ function versionInfo(context: ApiContext) {
 
 export const dockerArch = (architecture: string): string =>
   ({ x86_64: 'amd64', aarch64: 'arm64' })[architecture] ?? architecture;
-
-function engineInfo(context: ApiContext, info: NodeInfo, minor: number) {
-  return {
-    ID: info.nodeId,
-    Driver: info.runtime,
-    DriverStatus: [
-      ['Runtime', info.runtime],
-      ['Runtime ready', String(info.runtimeReady)],
-      ['Ingress', info.ingress],
-    ],
-    Plugins: {
-      Volume: ['local'],
-      Network: ['bridge', 'host', 'null'],
-      Authorization: null,
-      Log: ['json-file', 'local'],
-    },
-    MemoryLimit: true,
-    SwapLimit: true,
-    KernelMemoryTCP: false,
-    CpuCfsPeriod: true,
-    CpuCfsQuota: true,
-    CPUShares: true,
-    CPUSet: true,
-    PidsLimit: true,
-    IPv4Forwarding: true,
-    Debug: false,
-    NFd: 0,
-    OomKillDisable: false,
-    NGoroutines: 0,
-    SystemTime: new Date(context.clock.now()).toISOString(),
-    LoggingDriver: 'json-file',
-    CgroupDriver: 'cgroupfs',
-    CgroupVersion: '2',
-    NEventsListener: 0,
-    KernelVersion: info.kernel,
-    OperatingSystem: info.operatingSystem,
-    OSVersion: '',
-    OSType: 'linux',
-    Architecture: info.architecture,
-    IndexServerAddress: 'https://index.docker.io/v1/',
-    RegistryConfig: { InsecureRegistryCIDRs: ['127.0.0.0/8'], IndexConfigs: {}, Mirrors: [] },
-    NCPU: info.cpus,
-    MemTotal: info.memoryBytes,
-    GenericResources: null,
-    DockerRootDir: info.dataDir,
-    HttpProxy: '',
-    HttpsProxy: '',
-    NoProxy: '',
-    Name: info.hostname,
-    Labels: info.labels,
-    ExperimentalBuild: false,
-    ServerVersion: context.version,
-    Runtimes: {},
-    DefaultRuntime: info.runtime,
-    LiveRestoreEnabled: false,
-    Isolation: '',
-    InitBinary: '',
-    ContainerdCommit: { ID: '' },
-    RuncCommit: { ID: '' },
-    InitCommit: { ID: '' },
-    SecurityOptions: [],
-    ...(minor >= 49 && { FirewallBackend: { Driver: info.ingress } }),
-    CDISpecDirs: [],
-  };
-}
-
-const twoManagers =
-  'WARNING: Running Swarm in a two-manager configuration. This configuration provides\n' +
-  '         no fault tolerance, and poses a high risk to lose control over the cluster.\n' +
-  '         Make it one manager, or three or more.';
-
-async function swarmInfo(context: ApiContext, info: NodeInfo) {
-  const state = context.local.state();
-  const base = {
-    NodeID: info.nodeId,
-    NodeAddr: info.addr,
-    LocalNodeState: state,
-    ControlAvailable: false,
-    Error: info.error,
-    RemoteManagers:
-      info.managers.length > 0 ? info.managers.map((peer) => ({ NodeID: peer.nodeId, Addr: peer.addr })) : null,
-  };
-  const manager = context.local.manager();
-  if (!manager) return base;
-  try {
-    await manager.readIndex();
-    const view = manager.view();
-    const nodes = view.list('nodes');
-    const managers = nodes.filter((node) => node.ManagerStatus).length;
-    return {
-      ...base,
-      ControlAvailable: true,
-      Nodes: nodes.length,
-      Managers: managers,
-      Cluster: showClusterInfo(clusterOf(view)),
-      ...(managers === 2 && { Warnings: [twoManagers] }),
-    };
-  } catch (error) {
-    if (!(error instanceof ClusterError)) throw error;
-    return { ...base, ControlAvailable: true, Error: messageOf(error), Cluster: emptyClusterInfo };
-  }
-}

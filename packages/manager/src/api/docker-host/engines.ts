@@ -1,4 +1,10 @@
-import { Agent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  Agent,
+  type ClientRequest,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type Clock, ClusterError, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { type Node, parseJson } from '@swarmctl/shared/model';
@@ -304,15 +310,26 @@ class NodeAgent extends Agent {
   }
 }
 
-/** The head of what is answered over a stream that is open already. Rejects when there is none. */
-export const answerOver = (stream: Duplex, options: RequestOptions): Promise<IncomingMessage> =>
-  new Promise((resolve, reject) => {
-    const outgoing = httpRequest({ createConnection: () => stream, ...options });
+/** A request over a stream that is open already, and the head of what is answered, which rejects when there is none. */
+export function requestOver(
+  stream: Duplex,
+  options: RequestOptions,
+): { readonly outgoing: ClientRequest; readonly answer: Promise<IncomingMessage> } {
+  const outgoing = httpRequest({ createConnection: () => stream, ...options });
+  const answer = new Promise<IncomingMessage>((resolve, reject) => {
     outgoing.once('response', resolve);
     // Another may come while the answer is read.
     outgoing.on('error', reject);
-    outgoing.end();
   });
+  return { outgoing, answer };
+}
+
+/** The same of a request without a body. */
+export function answerOver(stream: Duplex, options: RequestOptions): Promise<IncomingMessage> {
+  const { outgoing, answer } = requestOver(stream, options);
+  outgoing.end();
+  return answer;
+}
 
 export async function textOf(answer: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];

@@ -1,23 +1,11 @@
-import type { Writable } from 'node:stream';
-import { ClusterError, messageOf } from '@swarmctl/shared/kit';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { ClusterError } from '@swarmctl/shared/kit';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import { filtersOf, type Query } from '../query.ts';
 import { filterText, queryText, unlessAway, warn } from './containers.ts';
-import {
-  type Away,
-  answerOver,
-  asError,
-  type Each,
-  type Engine,
-  type EngineAnswer,
-  hostnameOf,
-  textOf,
-  warningOf,
-  workMs,
-} from './engines.ts';
+import { type Away, asError, type Each, type Engine, type EngineAnswer, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
 
-// Images of all nodes: one row an image, wherever it is; pulled to all nodes, tagged and removed on all that have it, read from any of those.
+// Images of all nodes: one row an image, wherever it is; tagged and removed on all that have it, read from any of those.
 
 const leaderOnly = { config: { leaderOnly: true } };
 type Named = { Params: { '*': string }; Querystring: Query };
@@ -53,8 +41,6 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
     return sumOfPrune(each, engines.away, 'ImagesDeleted', reply);
   });
 
-  app.post<{ Querystring: Query }>('/images/create', leaderOnly, (request, reply) => pull(host, request, reply));
-
   app.post<Named>('/images/*', leaderOnly, async (request, reply) => {
     const [, name, verb] = /^(.+)\/(tag|push)$/.exec(request.params['*']) ?? [];
     if (name === undefined) throw new ClusterError('not-found', 'page not found');
@@ -75,6 +61,13 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
     const node = having[0]?.find(hasAll)?.node;
     if (!node) throw new ClusterError('conflict', `no node has all of ${names.join(', ')}`);
     return host.pass(request, reply, node, `/images/get${searchOf(request.raw)}`);
+  });
+
+  app.get('/images/search', leaderOnly, async (request, reply) => {
+    const { all, away } = await room.engines();
+    const [first] = all;
+    if (!first) throw new ClusterError('unavailable', `no node that could search${unlessAway(away)}`);
+    return host.pass(request, reply, first.node, `/images/search${searchOf(request.raw)}`);
   });
 
   app.get<Named>('/images/*', leaderOnly, async (request, reply) => {
@@ -145,91 +138,3 @@ export function sumOfPrune(
     SpaceReclaimed: values.reduce((sum, { value }) => sum + Number(value.json?.SpaceReclaimed ?? 0), 0),
   };
 }
-
-/** To all nodes at once; a line of progress carries its node's name. It fails, at its end, when a node could not. */
-async function pull(host: DockerHost, request: FastifyRequest<{ Querystring: Query }>, reply: FastifyReply) {
-  const { query } = request;
-  if (query['fromSrc'] !== undefined) {
-    throw new ClusterError('unimplemented', 'images are imported by the engine of a node, not by the cluster');
-  }
-  const filters = filtersOf(query, ['node']);
-  const engines = await host.room.engines(filters.get('node'));
-  if (engines.all.length === 0) throw new ClusterError('unavailable', `no node to pull to${unlessAway(engines.away)}`);
-  const path = `/images/create${queryText(query, { filters: undefined })}`;
-  const auth = request.headers['x-registry-auth'];
-  const abort = new AbortController();
-  reply.raw.once('close', () => abort.abort());
-  // Until the first node has begun there may still be an answer of another status.
-  const begin = () => {
-    if (reply.sent) return;
-    const own = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
-    reply.hijack();
-    reply.raw.writeHead(200, { ...Object.fromEntries(own), 'content-type': 'application/json' });
-    reply.raw.flushHeaders();
-  };
-  const failures: { node: string; reason: string; status: number }[] = [];
-  await Promise.all(
-    engines.all.map(async (engine) => {
-      const node = hostnameOf(engine.node);
-      try {
-        const prefix = engines.all.length > 1 ? `${node}: ` : '';
-        const headers = typeof auth === 'string' ? { 'x-registry-auth': auth } : {};
-        await pullTo(host, engine, { path, headers, prefix, signal: abort.signal }, reply.raw, begin);
-      } catch (error) {
-        failures.push({ node, reason: messageOf(error), status: (error as { status?: number }).status ?? 503 });
-      }
-    }),
-  );
-  const [first] = failures;
-  const message = failures.map(({ node, reason }) => `${node}: ${reason}`).join('; ');
-  if (first && !reply.sent) return reply.status(first.status).send({ message });
-  begin();
-  if (first) reply.raw.write(`${JSON.stringify({ errorDetail: { message }, error: message })}\r\n`);
-  reply.raw.end();
-  return reply;
-}
-
-interface Pull {
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  /** Before the ids of layers. */
-  readonly prefix: string;
-  readonly signal: AbortSignal;
-}
-
-/** Rejects with what the engine said, and with its `status` if it began nothing. */
-async function pullTo(host: DockerHost, engine: Engine, pull: Pull, to: Writable, begin: () => void): Promise<void> {
-  const stream = await host.room.dial(engine.node.ID);
-  const { path, headers, prefix, signal } = pull;
-  const answer = await answerOver(stream, { method: 'POST', path, headers, signal });
-  answer.setEncoding('utf8');
-  if (answer.statusCode !== 200) {
-    const said = await textOf(answer);
-    throw Object.assign(new Error(messageIn(said)), { status: answer.statusCode });
-  }
-  begin();
-  let rest = '';
-  let failure: string | undefined;
-  for await (const chunk of answer) {
-    const lines = `${rest}${chunk}`.split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines.filter((one) => one.trim() !== '')) {
-      const said = JSON.parse(line) as { id?: string; status?: string; error?: string };
-      if (said.error !== undefined) failure = said.error;
-      else to.write(`${JSON.stringify(named(said, prefix))}\r\n`);
-    }
-  }
-  if (failure !== undefined) throw new Error(failure);
-}
-
-function messageIn(text: string): string {
-  try {
-    return (JSON.parse(text) as { message?: string }).message ?? text;
-  } catch {
-    return text;
-  }
-}
-
-/** Lines of one id replace each other on a terminal. */
-const named = (said: { readonly id?: string; readonly status?: string }, prefix: string) =>
-  said.id === undefined ? { ...said, status: `${prefix}${said.status ?? ''}` } : { ...said, id: `${prefix}${said.id}` };

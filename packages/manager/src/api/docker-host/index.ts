@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ApiContext } from '../context.ts';
 import { containerRoutes, containerStreams } from './container-routes.ts';
 import type { DockerHost } from './host.ts';
+import { commitRoute, imageStreams } from './image-making.ts';
 import { imageRoutes } from './image-routes.ts';
 import { containerNetworkRoutes } from './network-routes.ts';
 import { engineSystemRoutes } from './system-routes.ts';
@@ -11,6 +12,7 @@ import { volumeRoutes } from './volume-routes.ts';
 
 export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext, host: DockerHost): Promise<void> {
   containerRoutes(app, host);
+  commitRoute(app, host);
   imageRoutes(app, host);
   volumeRoutes(app, host);
   containerNetworkRoutes(app, context, host);
@@ -19,5 +21,6 @@ export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext
     streams.removeAllContentTypeParsers();
     streams.addContentTypeParser('*', (_request, body, done) => done(null, body));
     containerStreams(streams, host);
+    imageStreams(streams, host);
   });
 }

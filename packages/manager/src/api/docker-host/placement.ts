@@ -22,7 +22,7 @@ export interface ContainerConfig {
 }
 
 /** Several are told apart by commas. */
-const constraintsLabel = 'swarmctl.constraints';
+export const constraintsLabel = 'swarmctl.constraints';
 const constraintVariable = /^constraint:(.*)$/s;
 
 export interface Placed {

@@ -1,0 +1,128 @@
+import type { IncomingMessage } from 'node:http';
+import { messageOf } from '@swarmctl/shared/kit';
+import type { FastifyReply } from 'fastify';
+import { type Away, type Engine, hostnameOf, textOf } from './engines.ts';
+
+// What engines say while they work, line by line, as one answer to the client.
+
+/** A line; those of one `id` replace each other on a terminal. */
+export interface Line {
+  readonly id?: string;
+  readonly status?: string;
+  readonly stream?: string;
+  readonly aux?: { readonly ID?: string };
+  readonly error?: string;
+  readonly errorDetail?: { readonly code?: number; readonly message: string };
+}
+
+export interface Failure extends Away {
+  /** Of the answer, if that was all. */
+  readonly status: number;
+  /** That a command of a build ended with. */
+  readonly code?: number | undefined;
+}
+
+/** Who is told of work. */
+export interface Telling {
+  /** Aborts when nobody listens any more. */
+  readonly signal: AbortSignal;
+  begin(): void;
+  say(line: Line): void;
+}
+
+export class Progress implements Telling {
+  readonly #reply: FastifyReply;
+  readonly #abort = new AbortController();
+
+  constructor(reply: FastifyReply) {
+    this.#reply = reply;
+    reply.raw.once('close', () => this.#abort.abort());
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Until an engine has begun there may still be an answer of another status. */
+  begin(): void {
+    const reply = this.#reply;
+    if (reply.sent) return;
+    const own = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
+    reply.hijack();
+    reply.raw.writeHead(200, { ...Object.fromEntries(own), 'content-type': 'application/json' });
+    reply.raw.flushHeaders();
+  }
+
+  say(line: Line): void {
+    this.#reply.raw.write(`${JSON.stringify(line)}\r\n`);
+  }
+
+  /** The last that is said: what failed, if anything did. */
+  end(failures: readonly Failure[]): FastifyReply {
+    const reply = this.#reply;
+    const [first] = failures;
+    const message = failures.map(({ node, reason }) => `${node}: ${reason}`).join('; ');
+    if (first && !reply.sent) return reply.status(first.status).send({ message });
+    this.begin();
+    if (first) this.say({ errorDetail: { ...(first.code && { code: first.code }), message }, error: message });
+    reply.raw.end();
+    return reply;
+  }
+}
+
+/** The work on each of them, all at once; what failed. */
+export async function failuresOf(
+  engines: readonly Engine[],
+  work: (engine: Engine) => Promise<void>,
+): Promise<readonly Failure[]> {
+  const failures = engines.map(async (engine) => {
+    try {
+      await work(engine);
+      return [];
+    } catch (error) {
+      const { status = 503, code } = error as { readonly status?: number; readonly code?: unknown };
+      const exit = typeof code === 'number' ? code : undefined;
+      return [{ node: hostnameOf(engine.node), reason: messageOf(error), status, code: exit }];
+    }
+  });
+  return (await Promise.all(failures)).flat();
+}
+
+/** Rejects with what the engine said, its `code`, and its `status` if it began nothing. */
+export async function readProgress(answer: IncomingMessage, tell: Pick<Telling, 'begin' | 'say'>): Promise<void> {
+  answer.setEncoding('utf8');
+  if (answer.statusCode !== 200) {
+    throw Object.assign(new Error(messageIn(await textOf(answer))), { status: answer.statusCode });
+  }
+  tell.begin();
+  let rest = '';
+  let failure: Error | undefined;
+  const read = (line: string) => {
+    if (line.trim() === '') return;
+    const said = JSON.parse(line) as Line;
+    if (said.error !== undefined) failure = Object.assign(new Error(said.error), { code: said.errorDetail?.code });
+    else tell.say(said);
+  };
+  for await (const chunk of answer) {
+    const lines = `${rest}${chunk}`.split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) read(line);
+  }
+  read(rest);
+  if (failure) throw failure;
+}
+
+function messageIn(text: string): string {
+  try {
+    return (JSON.parse(text) as { message?: string }).message ?? text;
+  } catch {
+    return text;
+  }
+}
+
+/** Where several engines work at once, their progress is told apart by the node. */
+export const prefixOf = (engine: Engine, engines: readonly Engine[]): string =>
+  engines.length > 1 ? `${hostnameOf(engine.node)}: ` : '';
+
+export const withPrefix = (line: Line, prefix: string): Line =>
+  line.id === undefined ? { ...line, status: `${prefix}${line.status ?? ''}` } : { ...line, id: `${prefix}${line.id}` };
