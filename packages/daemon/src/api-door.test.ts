@@ -1,12 +1,14 @@
 import { once } from 'node:events';
 import { createServer as createHttp, type IncomingMessage } from 'node:http';
 import { type RequestOptions, request } from 'node:https';
-import { createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import {
+  type Clock,
   createCsr,
   createRootCa,
   crossSign,
   type KeyPair,
+  ManualClock,
   realClock,
   signApiCertificate,
   signClientCertificate,
@@ -30,14 +32,14 @@ const cluster = clusterOf(root);
 const http = createHttp((_request, response) => response.end('hello'));
 const doors: ApiDoor[] = [];
 
-async function open(): Promise<ApiDoor> {
+async function open(clock: Clock = realClock): Promise<ApiDoor> {
   const door = await ApiDoor.open(
     { host: '127.0.0.1', port },
     {
       nodeId: 'm1',
       names: ['manager.example'],
       serveApi: (socket) => void http.emit('connection', socket),
-      clock: realClock,
+      clock,
       log: silentLogger,
     },
   );
@@ -140,6 +142,68 @@ describe('the port of the API', () => {
     expect(late.destroyed).toBe(false);
     await expect(ask({ ...(await client()), ca: other.certificate })).rejects.toThrow();
     late.destroy();
+  });
+
+  const connected = async () => {
+    const socket = connect({ host: '127.0.0.1', port });
+    await once(socket, 'connect');
+    return socket;
+  };
+  const saidTo = async (socket: Socket) => {
+    let text = '';
+    for await (const chunk of socket.setEncoding('utf8')) text += chunk;
+    return text;
+  };
+
+  test.each(['GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n', 'DELETE /x HTTP/1.1\r\n', 'P'])(
+    'tells %j that it speaks TLS',
+    async (text) => {
+      await (await open()).serve(cluster);
+      const socket = await connected();
+      socket.write(text);
+      expect(await saidTo(socket)).toBe(
+        'HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n',
+      );
+    },
+  );
+
+  test.each(['', '\x16', '\x16\x03\x01', 'GET'])('gives who only says %j 10 s', async (text) => {
+    const clock = new ManualClock(now);
+    const door = await open(clock);
+    await door.serve(cluster);
+    const socket = await connected();
+    const closed = once(socket, 'close');
+    socket.pause().write(text);
+    // It is one that came later that is answered: the other has been seen by then.
+    expect(await ask(await client())).toBe('hello');
+    await clock.advance(9_999);
+    expect(socket.closed).toBe(false);
+    await clock.advance(1);
+    socket.resume();
+    await closed;
+    expect(clock.untilNext()).toBe(7 * 24 * 3_600_000 - 10_000);
+  });
+
+  test('is done at once with who says what is no handshake', async () => {
+    const clock = new ManualClock(now);
+    await (await open(clock)).serve(cluster);
+    const socket = await connected();
+    socket.write(Buffer.from('16030100060100000201ff', 'hex'));
+    await once(socket.resume(), 'close');
+    expect(clock.untilNext()).toBe(7 * 24 * 3_600_000);
+  });
+
+  test('is closed without waiting for handshakes, and lets go of the oldest of too many', async () => {
+    const door = await open();
+    await door.serve(cluster);
+    const sockets: Socket[] = [];
+    for (let count = 0; count <= 512; count++) sockets.push(await connected());
+    await once(sockets[0]?.resume() as Socket, 'close');
+    expect(await ask(await client())).toBe('hello');
+    expect(sockets[2]?.closed).toBe(false);
+    const closed = sockets.slice(2).map((socket) => once(socket.resume(), 'close'));
+    await door.close();
+    await Promise.all(closed);
   });
 
   test('says whose port is taken', async () => {

@@ -1,4 +1,5 @@
 import { constants, type X509Certificate } from 'node:crypto';
+import { createServer as createNetServer, type Server as NetServer, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import {
@@ -32,9 +33,24 @@ export interface ApiDoorModules {
 /** Well within its life of 90 days. */
 const renewMs = 7 * 24 * 3_600_000;
 const retryMs = 10_000;
+/** Until a client has shown its certificate. */
+const handshakeMs = 10_000;
+/** Connections at once that have not. */
+const maxHandshakes = 512;
+
+/** As Go's servers say it, which clients recognise. */
+const plainHttp = 'HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n';
+
+interface Handshake {
+  readonly socket: Socket;
+  readonly timer: { cancel(): void };
+}
 
 export class ApiDoor {
+  /** What listens; it sees of each connection the first byte. */
+  readonly #front: NetServer;
   readonly #server: Server;
+  readonly #handshakes = new Map<string, Handshake>();
   readonly #modules: ApiDoorModules;
   /** With what each showed. */
   readonly #open = new Map<TLSSocket, readonly X509Certificate[]>();
@@ -45,6 +61,7 @@ export class ApiDoor {
   private constructor(modules: ApiDoorModules) {
     this.#modules = modules;
     this.#server = createServer({ requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2' });
+    this.#front = createNetServer((socket) => this.#greet(socket));
     this.#server.on('secureConnection', (socket) => this.#accept(socket));
     this.#server.on('tlsClientError', (error) =>
       modules.log.debug({ error: messageOf(error) }, 'a client was refused'),
@@ -55,7 +72,7 @@ export class ApiDoor {
   static async open(address: Address, modules: ApiDoorModules): Promise<ApiDoor> {
     const door = new ApiDoor(modules);
     await new Promise<void>((resolve, reject) => {
-      door.#server.once('error', (error) =>
+      door.#front.once('error', (error) =>
         reject(
           new ClusterError(
             'unavailable',
@@ -63,7 +80,7 @@ export class ApiDoor {
           ),
         ),
       );
-      door.#server.listen({ host: address.host || '0.0.0.0', port: address.port }, resolve);
+      door.#front.listen({ host: address.host || '0.0.0.0', port: address.port }, resolve);
     });
     return door;
   }
@@ -107,9 +124,35 @@ export class ApiDoor {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const closed = new Promise<void>((resolve) => this.#front.close(() => resolve()));
     for (const socket of this.#open.keys()) socket.destroy();
+    for (const { socket } of this.#handshakes.values()) socket.destroy();
     await closed;
+  }
+
+  #greet(socket: Socket): void {
+    socket.on('error', () => socket.destroy());
+    if (this.#handshakes.size >= maxHandshakes) {
+      // The oldest goes: an honest one is over in a moment.
+      const [oldest] = this.#handshakes.values();
+      oldest?.socket.destroy();
+    }
+    const key = endpointOf(socket);
+    const timer = this.#modules.clock.after(handshakeMs, () => socket.destroy());
+    this.#handshakes.set(key, { socket, timer });
+    socket.once('close', () => this.#greeted(key));
+    socket.once('data', (bytes: Buffer) => {
+      socket.pause();
+      // A method begins with a letter, a handshake of TLS with 22.
+      if (/^[A-Z]/.test(bytes.toString('latin1', 0, 1))) return void socket.resume().end(plainHttp);
+      socket.unshift(bytes);
+      this.#server.emit('connection', socket);
+    });
+  }
+
+  #greeted(key: string): void {
+    this.#handshakes.get(key)?.timer.cancel();
+    this.#handshakes.delete(key);
   }
 
   /** Whom the certificate names; undefined for one that may not come in. */
@@ -127,6 +170,7 @@ export class ApiDoor {
 
   #accept(socket: TLSSocket): void {
     const { log, serveApi } = this.#modules;
+    this.#greeted(endpointOf(socket));
     socket.on('error', () => socket.destroy());
     const shown = chainShownBy(socket);
     const name = shown && this.#nameOf(socket, shown);
@@ -137,6 +181,9 @@ export class ApiDoor {
     serveApi(socket);
   }
 }
+
+const endpointOf = (socket: Pick<Socket, 'remoteAddress' | 'remotePort'>): string =>
+  `${socket.remoteAddress} ${socket.remotePort}`;
 
 /** Without those of links, which need a zone. */
 const ownAddresses = (): string[] =>
