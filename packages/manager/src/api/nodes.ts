@@ -37,13 +37,13 @@ export function nodeRoutes(app: FastifyInstance, context: ApiContext): void {
     '/nodes/:id/update',
     { config: { leaderOnly: true } },
     async (request, reply) => {
-      const version = versionOf(request.query, 'node');
+      const specReadAt = versionOf(request.query, 'node');
       const spec = normalise(NodeSpec, parseJson(request.body as Buffer) ?? {});
       const manager = await leading(context);
       const node = findNode(manager.view(), request.params.id);
       const set = { Spec: completeSpec(spec) };
       if (node.Spec.Role === 'manager' && set.Spec.Role === 'worker') checkDemotion(manager.view(), node);
-      await manager.propose([{ op: 'update', table: 'nodes', id: node.ID, version, set }]);
+      await manager.propose([{ op: 'update', table: 'nodes', id: node.ID, specReadAt, set }]);
       return reply.status(200).send();
     },
   );

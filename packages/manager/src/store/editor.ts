@@ -92,7 +92,8 @@ export class StateEditor {
   #create<T extends Table>(table: T, draft: object): StoreEvent {
     const Index = this.#stamp.index ?? 0;
     const meta = { Version: { Index }, CreatedAt: this.#time, UpdatedAt: this.#time };
-    const after = withoutUndefined({ ...draft, ...meta }) as unknown as Objects[T];
+    const spec = table === 'nodes' && { SpecIndex: Index };
+    const after = withoutUndefined({ ...draft, ...meta, ...spec }) as unknown as Objects[T];
     if (this.#tables[table].get(after.ID)) {
       throw new ClusterError('already-exists', `${label[table]} ${after.ID} already exists`, { id: after.ID });
     }
@@ -114,6 +115,7 @@ export class StateEditor {
     const { CreatedAt } = before;
     const after: Record<string, unknown> = { ...before, ...set, ID: id, Version, CreatedAt, UpdatedAt: this.#time };
     for (const key of change.unset ?? []) if (!metaKeys.has(key)) delete after[key];
+    if (table === 'nodes' && 'Spec' in set) after['SpecIndex'] = Version.Index;
     withoutUndefined(after);
     this.#check(table, before, after as never);
     this.#replace(table, before, after as never);
@@ -135,8 +137,7 @@ export class StateEditor {
       if (change.ifExists) return undefined;
       throw new ClusterError('not-found', `${label[table]} ${id} not found`, { id });
     }
-    // Whoever decided on several changes of one object expects of each the version that he saw: the one before the batch.
-    if (version !== undefined && version !== this.#versionBefore(table, id)) {
+    if (this.#isStale(change)) {
       throw new ClusterError('out-of-sequence', 'update out of sequence', {
         id,
         version,
@@ -146,8 +147,16 @@ export class StateEditor {
     return before;
   }
 
-  #versionBefore(table: Table, id: string): number {
-    return this.#base.get(table, id)?.Version.Index ?? 0;
+  /** Whoever decided on several changes of one object expects of each the version that he saw: the one before the batch. */
+  #isStale(change: Extract<StoreChange, { op: 'update' | 'remove' }>): boolean {
+    const { table, id, version } = change;
+    const before = this.#base.get(table, id);
+    const current = before?.Version.Index ?? 0;
+    if (change.op === 'update' && change.specReadAt !== undefined) {
+      const { SpecIndex = current } = (before ?? {}) as Partial<Node>;
+      return change.specReadAt < SpecIndex || change.specReadAt > current;
+    }
+    return version !== undefined && version !== current;
   }
 
   #check<T extends Table>(table: T, before: Objects[T] | undefined, after: Objects[T]): void {

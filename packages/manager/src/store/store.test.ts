@@ -121,10 +121,28 @@ describe('an update', () => {
     expect(store.view().get('nodes', 'n1')).toEqual({
       ...rest,
       Status: { State: 'down', Addr: 'x' },
+      SpecIndex: 1,
       Version: { Index: 3 },
       UpdatedAt: toTimestamp(builtAt + 1_000),
     });
     expect(store.view().get('nodes', 'n1')).not.toHaveProperty('DownSince');
+  });
+
+  it('of a node’s spec goes by the version of the spec that was read, not by what was heard of the node since', () => {
+    const store = holding();
+    const label = (specReadAt: number, value: string): StoreChange => {
+      const Spec = { ...node.Spec, Labels: { value } };
+      return { op: 'update', table: 'nodes', id: 'n1', specReadAt, set: { Spec } };
+    };
+    const hear = () => apply(store, { op: 'update', table: 'nodes', id: 'n1', set: { DownSince: 5 } });
+    hear();
+    expect(refusal(apply(store, label(99, 'early')))).toBe('out-of-sequence: update out of sequence');
+    expect(refusal(apply(store, label(1, 'a')))).toBe('accepted');
+    hear();
+    expect(refusal(apply(store, label(1, 'b')))).toBe('out-of-sequence: update out of sequence');
+    const { Version, SpecIndex } = store.view().get('nodes', 'n1') ?? {};
+    expect(Version?.Index).toBeGreaterThan(SpecIndex ?? 0);
+    expect(refusal(apply(store, label(SpecIndex ?? 0, 'c')))).toBe('accepted');
   });
 
   it('never takes a task back', () => {

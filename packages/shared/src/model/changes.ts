@@ -14,6 +14,11 @@ export type StoreChange = {
         readonly id: string;
         /** The expected Version.Index; absent where the fields have one writer anyway. */
         readonly version?: number;
+        /**
+         * The Version.Index at which a node's Spec was read, instead of `version`: what agents and the raft group say of a node is no reason to refuse
+         * what a user wants of it.
+         */
+        readonly specReadAt?: number;
         /** Top-level fields to replace. A task's Status and DesiredState that would go back are left as they are. */
         readonly set: Partial<Omit<Objects[T], keyof Meta>>;
         readonly unset?: readonly (keyof Objects[T])[];

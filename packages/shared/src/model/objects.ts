@@ -109,6 +109,8 @@ export interface Node extends Meta {
   readonly Status: { readonly State: NodeState; readonly Message?: string; readonly Addr: string };
   /** Writer: the role manager. Present while the node is a raft member. `Leader` and `Reachability` are filled in at read. */
   readonly ManagerStatus?: { readonly RaftID: number; readonly Addr: string };
+  /** Ours. Writer: the store: the Version.Index that Spec came with. */
+  readonly SpecIndex?: number;
   /** Ours. Writer: the dispatcher: until when (ms) a clean stop is forgiven. */
   readonly RestartGraceUntil?: number;
   /** Ours. Writer: the dispatcher: since when (ms) the node is down. */
