@@ -1,15 +1,15 @@
-import { isDeepStrictEqual } from 'node:util';
-import { Bell, delay, messageOf, type Timer } from '@swarmctl/shared/kit';
-import type { NodeDescription, TaskStatus } from '@swarmctl/shared/model';
+import { Bell, delay, messageOf } from '@swarmctl/shared/kit';
+import type { NodeDescription } from '@swarmctl/shared/model';
 import type { AgentMessage, ManagerMessage, StatusUpdate } from '@swarmctl/shared/wire';
 import { LogServer } from '../logs/log-server.ts';
 import { type PayloadSource, PayloadStore } from '../secrets/payload-store.ts';
+import { Belief } from './belief.ts';
 import { Connector } from './connector.ts';
-import { describeNode } from './describe.ts';
+import { Describer } from './describer.ts';
 import { JournalKeeper, readJournal, writeJournal } from './journal.ts';
-import { Outbox } from './outbox.ts';
 import { Routing, type RoutingStart } from './routing.ts';
 import type { AgentSession } from './session.ts';
+import { StatusReporter } from './status-reporter.ts';
 import { TaskBoard } from './task-board.ts';
 import type { AgentModules, AgentOptions } from './types.ts';
 
@@ -19,40 +19,29 @@ import type { AgentModules, AgentOptions } from './types.ts';
 type Update = Extract<ManagerMessage, { type: 'update' }>;
 
 const defaults = { restartGraceMs: 30_000, describeEveryMs: 20_000, parallelPrepares: 8, parallelStarts: 3 };
-const statusGatherMs = 2;
-/** Of steps on the way to running, which nobody waits for: several of a task, and of its neighbours, become one message. */
-const passingGatherMs = 50;
 const lookEveryMs = 30_000;
 const goodbyeMs = 1_000;
-/** Between descriptions that trouble asks for: it comes in swarms. */
-const describeAgainMs = 1_000;
-/** A manager that knows less than this node has seen is not believed for so long: it may have been cut off from the others. */
-const disbeliefMs = 15_000;
 
 export class Agent {
   readonly #options: Required<AgentOptions>;
   readonly #modules: AgentModules;
   readonly #instance: string;
   readonly #tasks: TaskBoard;
-  readonly #outbox = new Outbox();
-  /** Reports that wait until what they tell of can be reached. */
-  readonly #opening = new Map<string, TaskStatus>();
+  readonly #statuses: StatusReporter;
+  readonly #describer: Describer;
   readonly #logs: LogServer;
   readonly #payloads: PayloadStore;
   readonly #journal: JournalKeeper;
+  readonly #belief = new Belief();
   readonly #acknowledged = new Bell();
-  readonly #describeBell = new Bell();
   readonly #stopping = new AbortController();
   #restartGraceMs: number;
   #routing: Routing;
-  #description: NodeDescription | undefined;
   #session: AgentSession | undefined;
   /** The session's first update has come. */
   #informed = false;
   /** That of any session has. */
   #everInformed = false;
-  #disbelievedSince: number | undefined;
-  #statusTimer: { readonly timer: Timer; readonly soon: boolean } | undefined;
 
   constructor(options: AgentOptions, modules: AgentModules) {
     this.#options = { ...defaults, ...options };
@@ -61,6 +50,13 @@ export class Agent {
     this.#restartGraceMs = this.#options.restartGraceMs;
     this.#payloads = modules.payloads ?? new PayloadStore();
     this.#routing = this.#routingFrom({ entries: [], revision: 0 });
+    this.#statuses = new StatusReporter({
+      clock: modules.clock,
+      seen: (taskId, status) => this.#routing.seen(taskId, status),
+      maySend: () => this.#informed,
+      send: (batch) => this.#session?.send({ type: 'status', ...batch }),
+    });
+    this.#describer = this.#nodeDescriber();
     this.#tasks = this.#taskBoard();
     this.#journal = this.#journalKeeper();
     this.#logs = new LogServer({
@@ -71,27 +67,35 @@ export class Agent {
   }
 
   #taskBoard(): TaskBoard {
-    const { runtimes, networks, mounts, history, clock, log, probe } = this.#modules;
     return new TaskBoard(this.#options, {
-      runtimes,
-      networks,
-      mounts,
-      history,
-      clock,
-      log,
-      probe,
+      ...this.#modules,
       mayStart: () => this.#informed,
       mayStop: () => this.#everInformed,
-      report: (taskId, status, passing) => this.#report(taskId, status, passing),
+      report: (taskId, status, passing) => this.#statuses.report(taskId, status, passing),
       gone: (taskId) => {
-        this.#opening.delete(taskId);
-        this.#outbox.forget(taskId);
+        this.#statuses.forget(taskId);
         this.#routing.forget(taskId);
         this.#journal.touch();
       },
       changed: () => this.#journal.touch(),
-      troubled: () => this.#describeBell.ring(),
+      troubled: () => this.#describer.ask(),
     });
+  }
+
+  #nodeDescriber(): Describer {
+    const { hostname, addr, describeEveryMs } = this.#options;
+    const { runtimes, hooks, clock, log } = this.#modules;
+    return new Describer(
+      { hostname, everyMs: describeEveryMs },
+      {
+        ...{ runtimes, extras: hooks ?? {}, clock, log },
+        changed: (description) => {
+          this.#session?.send({ type: 'describe', description, addr });
+          // What failed while the engine was away need not wait any longer.
+          if (description.RuntimeReady) this.#tasks.lookAround();
+        },
+      },
+    );
   }
 
   #journalKeeper(): JournalKeeper {
@@ -133,11 +137,11 @@ export class Agent {
       for (const runtime of this.#modules.runtimes.values()) {
         runtime.watch(({ taskId }) => this.#tasks.look(taskId), watching.signal);
       }
-      await this.#describe();
+      await this.#describer.look();
       // Neither ends before the link does, but either may fail.
       const background = Promise.all([
         this.#every(lookEveryMs, watching.signal, () => this.#tasks.lookAround()),
-        this.#describes(watching.signal),
+        this.#describer.run(watching.signal),
       ]);
       const failed = background.then(() => new Promise<never>(() => undefined));
       const ending = AbortSignal.any([signal, this.#stopping.signal, watching.signal]);
@@ -147,7 +151,7 @@ export class Agent {
       this.#routing.end();
       this.#tasks.end();
       this.#logs.clear();
-      this.#statusTimer?.timer.cancel();
+      this.#statuses.end();
       await this.#journal.flush();
     }
   }
@@ -176,12 +180,12 @@ export class Agent {
 
   /** What the node says of itself, once it has looked. */
   get description(): NodeDescription | undefined {
-    return this.#description;
+    return this.#describer.description;
   }
 
   /** What it says may have changed, e.g. the labels. */
   redescribe(): void {
-    this.#describeBell.ring();
+    this.#describer.ask();
   }
 
   /** Asks the managers for a new certificate; it comes to the hook. False without a connection. */
@@ -216,50 +220,12 @@ export class Agent {
     return new Routing(start, { ...parts, clock, log, applied });
   }
 
-  // --- statuses ---
-
-  #report(taskId: string, status: TaskStatus, passing: boolean): void {
-    const open = this.#routing.seen(taskId, status);
-    this.#opening.delete(taskId);
-    if (!open) {
-      this.#tell(taskId, status, passing);
-      return;
-    }
-    this.#opening.set(taskId, status);
-    void open.then(() => {
-      // A later report may have come before it.
-      if (this.#opening.get(taskId) !== status) return;
-      this.#opening.delete(taskId);
-      this.#tell(taskId, status, passing);
-    });
-  }
-
-  #tell(taskId: string, status: TaskStatus, passing: boolean): void {
-    this.#outbox.put(taskId, status);
-    if (this.#statusTimer?.soon || (this.#statusTimer && passing)) return;
-    this.#statusTimer?.timer.cancel();
-    const timer = this.#modules.clock.after(passing ? passingGatherMs : statusGatherMs, () => {
-      this.#statusTimer = undefined;
-      this.#sendStatuses();
-    });
-    this.#statusTimer = { timer, soon: !passing };
-  }
-
-  #sendStatuses(): void {
-    if (!this.#informed) return;
-    const batch = this.#outbox.take();
-    if (batch) this.#session?.send({ type: 'status', ...batch });
-  }
-
   // --- the link ---
 
   #connector(): Connector {
-    const { link, clock, random, log, hooks } = this.#modules;
+    const { hooks } = this.#modules;
     return new Connector({
-      link,
-      clock,
-      random,
-      log,
+      ...this.#modules,
       hello: () => this.#hello(),
       applied: () => this.#routing.applied,
       message: (message) => this.#message(message),
@@ -283,7 +249,7 @@ export class Agent {
 
   #hello(): Extract<AgentMessage, { type: 'hello' }> {
     const { addr } = this.#options;
-    const description = this.#description;
+    const { description } = this.#describer;
     if (!description) throw new Error('not described yet');
     return {
       type: 'hello',
@@ -310,7 +276,7 @@ export class Agent {
         this.#payloads.put(message.parts);
         break;
       case 'status-ack':
-        this.#outbox.acknowledge(message.sequence);
+        this.#statuses.acknowledge(message.sequence);
         break;
       case 'managers':
         link.learned?.(message.managers, undefined);
@@ -378,29 +344,22 @@ export class Agent {
     this.#everInformed = true;
     this.#tasks.keepOnly(update.tasks);
     this.#tasks.nudge();
-    this.#outbox.rewind();
-    this.#sendStatuses();
+    this.#statuses.sendAgain();
   }
 
-  /** A leader that lost its followers does not know it at once; what it says is older than what this node has seen. */
   #checkBelief(revision: number): void {
     const { clock, log } = this.#modules;
-    if (revision >= this.#routing.wanted) {
-      this.#disbelievedSince = undefined;
-      return;
-    }
-    this.#disbelievedSince ??= clock.monotonic();
-    const age = { revision, seen: this.#routing.wanted };
-    if (clock.monotonic() - this.#disbelievedSince < disbeliefMs) {
-      throw new Error(`the manager is behind: it is at ${age.revision}, this node has seen ${age.seen}`);
-    }
-    log.warn(age, 'every manager is behind what this node has seen; following them');
-    this.#disbelievedSince = undefined;
+    const seen = this.#routing.wanted;
+    const believed = this.#belief.in(revision, seen, clock.monotonic());
+    if (believed === 'not yet')
+      throw new Error(`the manager is behind: it is at ${revision}, this node has seen ${seen}`);
+    if (believed === 'for want of better')
+      log.warn({ revision, seen }, 'every manager is behind what this node has seen; following them');
   }
 
   /** The node will be back: its tasks stay. */
   async #goodbye(session: AgentSession): Promise<void> {
-    this.#sendStatuses();
+    this.#statuses.flush();
     if (this.#restartGraceMs > 0) {
       session.send({ type: 'goodbye', graceMs: this.#restartGraceMs });
       await this.#acknowledged.wait(this.#modules.clock, goodbyeMs);
@@ -415,31 +374,5 @@ export class Agent {
       await delay(this.#modules.clock, ms, signal).catch(() => undefined);
       if (!signal.aborted) act();
     }
-  }
-
-  async #describes(signal: AbortSignal): Promise<void> {
-    const stop = () => this.#describeBell.ring();
-    signal.addEventListener('abort', stop);
-    while (!signal.aborted) {
-      const asked = await this.#describeBell.wait(this.#modules.clock, this.#options.describeEveryMs);
-      if (signal.aborted) return;
-      await this.#describe();
-      if (asked) await delay(this.#modules.clock, describeAgainMs, signal).catch(() => undefined);
-    }
-  }
-
-  async #describe(): Promise<void> {
-    const { runtimes, hooks, log } = this.#modules;
-    const { hostname, addr } = this.#options;
-    const { description, reasons } = await describeNode(runtimes, hostname, hooks ?? {});
-    if (isDeepStrictEqual(description, this.#description)) return;
-    if (this.#description?.RuntimeReady !== description.RuntimeReady) {
-      if (description.RuntimeReady) log.info({ runtimes: description.Runtimes }, 'runtime ready');
-      else log.warn({ reasons }, 'runtime not ready');
-    }
-    this.#description = description;
-    this.#session?.send({ type: 'describe', description, addr });
-    // What failed while the engine was away need not wait any longer.
-    if (description.RuntimeReady) this.#tasks.lookAround();
   }
 }
