@@ -3,6 +3,7 @@ export * from './core/index.ts';
 export type { HostClock } from './host/clock.ts';
 export { RaftError, type RaftErrorCode } from './host/errors.ts';
 export { hasLog, openRaftNode, type RaftHostEnv } from './host/open.ts';
+export { recoverAlone } from './host/recover.ts';
 export type {
   AppliedEntry,
   Channel,
@@ -17,6 +18,8 @@ export type {
   RaftNodeModules,
   RaftNodeOptions,
   RaftTiming,
+  RecoverModules,
+  RecoverOptions,
   Role,
   Sealer,
   Start,

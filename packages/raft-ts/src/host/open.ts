@@ -8,7 +8,7 @@ import { holdsLog, LogStore } from '../wal/log-store.ts';
 import { type HostClock, realClock } from './clock.ts';
 import { RaftError, toRaftError } from './errors.ts';
 import { toConfChange } from './membership.ts';
-import { checkOpening, drawOf, timingOf } from './options.ts';
+import { checkOpening, newLogId, timingOf } from './options.ts';
 import { RaftHost } from './raft-host.ts';
 import type { RaftNode, RaftNodeModules, RaftNodeOptions, Start } from './types.ts';
 
@@ -22,7 +22,7 @@ export interface RaftHostEnv {
   readonly segmentBytes?: number;
 }
 
-const realEnv: RaftHostEnv = { fileSystem: nodeFileSystem, clock: realClock, lock: lockFolder };
+export const realEnv: RaftHostEnv = { fileSystem: nodeFileSystem, clock: realClock, lock: lockFolder };
 
 /**
  * Resolves once the state machine is where the folder says; the cluster may not have a leader yet. `bootstrap` and
@@ -37,7 +37,7 @@ export async function openRaftNode(
   env: Partial<RaftHostEnv> = {},
 ): Promise<RaftNode> {
   checkOpening(options, modules, start);
-  const identity = { member: options.id, log: 1 + Math.floor(drawOf(options) * (2 ** 52 - 1)) };
+  const identity = { member: options.id, log: newLogId(options) };
   const full = { ...realEnv, ...env };
   try {
     await full.fileSystem.mkdir(options.dir);

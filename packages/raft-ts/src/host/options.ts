@@ -1,5 +1,5 @@
 import { RaftError } from './errors.ts';
-import type { RaftNodeModules, RaftNodeOptions, RaftTiming, Start } from './types.ts';
+import type { RaftNodeModules, RaftNodeOptions, RaftTiming, RecoverModules, RecoverOptions, Start } from './types.ts';
 
 // What a member is opened with, checked before anything is made: not every caller has a compiler that did so.
 
@@ -29,8 +29,31 @@ export function checkOpening(options: RaftNodeOptions, modules: RaftNodeModules,
   checkStart(objectOf('start', start));
 }
 
+/** The same for a recovery. */
+export function checkRecovery(options: RecoverOptions, modules: RecoverModules): void {
+  const { from, to, random } = objectOf('options', options);
+  const member = { from: objectOf('options.from', from), to: objectOf('options.to', to) };
+  for (const name of ['from', 'to'] as const) {
+    const { id, dir } = member[name];
+    if (!isWhole(id, 1, largestId)) wrong(`options.${name}.id`, id, `a whole number from 1 to ${largestId}`);
+    if (typeof dir !== 'string' || dir === '') wrong(`options.${name}.dir`, dir, 'the path of a folder');
+  }
+  const { id, address } = member.to;
+  if (id === member.from['id']) wrong('options.to.id', id, 'another than options.from.id');
+  if (typeof address !== 'string' || address === '')
+    wrong('options.to.address', address, 'where other members will reach this one');
+  needFunction('options.random', random);
+  const given = objectOf('modules', modules);
+  checkStorage(given);
+  if (given['amend'] !== undefined) needFunction('modules.amend', given['amend']);
+}
+
+/** The number that a log is told from others by. */
+export const newLogId = (options: Pick<RaftNodeOptions, 'random'>): number =>
+  1 + Math.floor(drawOf(options) * (2 ** 52 - 1));
+
 /** For the random number that tells this log from others. */
-export function drawOf({ random }: RaftNodeOptions): number {
+function drawOf({ random }: Pick<RaftNodeOptions, 'random'>): number {
   const drawn: unknown = random();
   if (typeof drawn !== 'number' || !(drawn >= 0 && drawn < 1))
     wrong('what options.random returns', drawn, 'a number from 0 to below 1');
@@ -64,10 +87,14 @@ function checkTiming({ tickMs, heartbeatTicks, electionTicks }: RaftTiming): voi
 }
 
 function checkModules(modules: Given): void {
+  checkStorage(modules);
+  needFunction('modules.dial', modules['dial']);
+}
+
+function checkStorage(modules: Given): void {
   const machine = objectOf('modules.stateMachine', modules['stateMachine']);
   for (const name of ['apply', 'snapshot', 'restore']) needFunction(`modules.stateMachine.${name}`, machine[name]);
   if (machine['applied'] !== undefined) needFunction('modules.stateMachine.applied', machine['applied']);
-  needFunction('modules.dial', modules['dial']);
   const sealer = objectOf('modules.sealer', modules['sealer']);
   if (typeof sealer['keyId'] !== 'string') wrong('modules.sealer.keyId', sealer['keyId'], 'a string');
   for (const name of ['seal', 'open']) needFunction(`modules.sealer.${name}`, sealer[name]);

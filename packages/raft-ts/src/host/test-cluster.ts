@@ -114,6 +114,8 @@ export interface TestMember {
 
 export class TestCluster {
   readonly members = new Map<number, TestMember>();
+  /** By address: who is there instead. */
+  readonly moved = new Map<string, number>();
   /** Pairs that cannot reach one another. */
   readonly #cut = new Set<string>();
   readonly #streams: { between: string; stream: Duplex }[] = [];
@@ -181,6 +183,11 @@ export class TestCluster {
     const disk = this.#disks?.get(id);
     if (disk === undefined) throw new Error('this cluster has real disks');
     return disk;
+  }
+
+  /** Another member on the same disk. */
+  shareDisk(of: number, by: number): void {
+    this.#disks?.set(by, this.disk(of));
   }
 
   /** The power of these members goes and comes back; they are not running then. */
@@ -300,7 +307,7 @@ export class TestCluster {
     return async ({ id, address }, channel: Channel) => {
       if (address !== `host-${id}`) throw new Error(`nobody is at ${address}`);
       const between = pair(from, id);
-      const target = this.members.get(id);
+      const target = this.members.get(this.moved.get(address) ?? id);
       if (target === undefined || this.#cut.has(between)) throw new Error('connection refused');
       const [mine, theirs] = streamPair();
       this.#streams.push({ between, stream: mine });

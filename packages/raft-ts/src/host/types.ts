@@ -109,6 +109,24 @@ export interface RaftNodeModules {
 }
 
 /** How a node comes to life. `bootstrap` makes a one-member cluster; `join` starts empty and waits to be contacted by the leader; `restart` needs a log. */
+export interface RecoverOptions {
+  /** A member that does not run. */
+  readonly from: { readonly dir: string; readonly id: MemberId };
+  /** The member that goes on alone, of an id that was never used; nothing may be in its folder. */
+  readonly to: { readonly dir: string; readonly id: MemberId; readonly address: string };
+  /** A random number in [0, 1), by which the new log is told from others. */
+  readonly random: () => number;
+}
+
+export interface RecoverModules {
+  /** Empty. */
+  readonly stateMachine: StateMachine;
+  /** Opens what `from` has, and seals what is made. */
+  readonly sealer: Sealer;
+  /** Called when the state machine is where the log ends: an entry that the new member's state has on top. */
+  readonly amend?: () => Uint8Array | undefined;
+}
+
 export type Start =
   | { readonly kind: 'bootstrap'; readonly address: string }
   | { readonly kind: 'join' }
