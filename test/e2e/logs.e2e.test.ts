@@ -181,7 +181,12 @@ describe.skipIf(missing)(`logs${missing ? ` (skipped: ${missing} is missing)` : 
     await cluster.startNode(worker);
     await eventually('it goes on', () => (bySource()[0]?.length ?? 0) > before + 10);
     await cluster.ctl(manager, 'service', 'update', '--force', '--detach', 'counting');
-    await eventually('the next task counts', () => (bySource()[1]?.length ?? 0) > 3);
+    // On a slow machine the node counts as down meanwhile, and one more task has come and gone.
+    await eventually('the next task counts', () =>
+      bySource()
+        .slice(1)
+        .some(({ length }) => length > 3),
+    );
     await end();
     for (const numbers of bySource()) expect(numbers).toEqual(numbers.map((_, i) => i));
   });
