@@ -1,6 +1,6 @@
 import type { Node, Task } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
-import { explain, fits, unmetConstraints, wantedBy } from './filters.ts';
+import { explain, fits, lacking, wantedBy } from './filters.ts';
 import { Candidate } from './load.ts';
 
 // A node for a container that no service asks for: by the same filters as tasks, least loaded first.
@@ -29,8 +29,8 @@ export function nodesForHandMade(
     .filter((candidate) => wish.among(candidate.node.ID) && fits(wanted, candidate))
     .sort((a, b) => load(a) - load(b) || (a.node.ID < b.node.ID ? -1 : 1))
     .map(({ node }) => node);
-  const unmet = unmetConstraints(task, wanted, candidates);
-  return { nodes, why: `${explain(wanted, candidates)}${unmet && ` (${unmet})`}` };
+  const lacks = lacking(task, wanted, candidates);
+  return { nodes, why: `${explain(wanted, candidates)}${lacks && ` (${lacks})`}` };
 }
 
 /** What the filters look at of a task. */

@@ -37,9 +37,17 @@ interface Wishes {
 
 type Reason = (nodes: number) => string;
 
+/** One thing that a filter looks for. */
+interface Part {
+  readonly text: string;
+  readonly isAt: (candidate: Candidate) => boolean;
+}
+
 type Filter = {
   /** Why so many nodes do not come into question. */
   readonly reason: Reason;
+  /** What it is that may be lacking, for people: absent where the reason says it. */
+  readonly parts?: (wishes: Wishes, demand: Demand) => readonly Part[];
 } & (
   | { readonly steady: (wishes: Wishes, constraints: readonly Constraint[]) => (node: Node) => boolean }
   | {
@@ -59,38 +67,70 @@ const ready: Filter = {
   reason: (nodes) => `${nodes} ${nodes === 1 ? 'node' : 'nodes'} not available for new tasks`,
 };
 
+const hasCpus = ({ cpus }: Demand, candidate: Candidate): boolean =>
+  cpus === 0 || candidate.cpus + cpus <= (candidate.node.Description?.Resources.NanoCPUs ?? 0);
+
+const hasMemory = ({ memory }: Demand, candidate: Candidate): boolean =>
+  memory === 0 || candidate.memory + memory <= (candidate.node.Description?.Resources.MemoryBytes ?? 0);
+
+const hasUnits = (kind: string, wanted: number, candidate: Candidate, units: ReadonlyMap<string, number>): boolean =>
+  candidate.taken(kind) + wanted <= (units.get(kind) ?? 0);
+
+const unitsAt = ({ node }: Candidate) => unitsOf(node.Description?.Resources);
+
 const resources: Filter = {
   matters: (demand) => demand.cpus > 0 || demand.memory > 0 || demand.generic.length > 0,
   passes({ demand }, candidate) {
-    const offered = candidate.node.Description?.Resources;
-    if (demand.cpus > 0 && candidate.cpus + demand.cpus > (offered?.NanoCPUs ?? 0)) return false;
-    if (demand.memory > 0 && candidate.memory + demand.memory > (offered?.MemoryBytes ?? 0)) return false;
+    if (!hasCpus(demand, candidate) || !hasMemory(demand, candidate)) return false;
     if (demand.generic.length === 0) return true;
-    const units = unitsOf(offered);
-    return demand.generic.every(([kind, wanted]) => candidate.taken(kind) + wanted <= (units.get(kind) ?? 0));
+    const units = unitsAt(candidate);
+    return demand.generic.every(([kind, wanted]) => hasUnits(kind, wanted, candidate, units));
   },
   reason: onNodes('insufficient resources'),
+  parts: (_, demand) => [
+    { text: 'CPUs', isAt: (candidate) => hasCpus(demand, candidate) },
+    { text: 'memory', isAt: (candidate) => hasMemory(demand, candidate) },
+    ...demand.generic.map(([kind, wanted]) => ({
+      text: kind,
+      isAt: (candidate: Candidate) => hasUnits(kind, wanted, candidate, unitsAt(candidate)),
+    })),
+  ],
 };
 
+function hasPlugin(node: Node, type: string, name: string): boolean {
+  const there = node.Description?.Engine.Plugins ?? [];
+  // An engine that names no log drivers at all does not report them.
+  if (type === 'Log' && !there.some(({ Type }) => Type === 'Log')) return true;
+  return there.some(({ Type, Name }) => Type === type && (Name === name || Name === `${name}:latest`));
+}
+
+const pluginsOf = ({ volumeDrivers, networkDrivers, logDriver }: Wishes): readonly (readonly [string, string])[] => [
+  ...volumeDrivers.map((name) => ['Volume', name] as const),
+  ...networkDrivers.map((name) => ['Network', name] as const),
+  ...(logDriver === undefined ? [] : [['Log', logDriver] as const]),
+];
+
 const plugins: Filter = {
-  steady: ({ volumeDrivers, networkDrivers, logDriver }) => {
-    if (volumeDrivers.length === 0 && networkDrivers.length === 0 && logDriver === undefined) return () => true;
-    return (node) => {
-      const there = node.Description?.Engine.Plugins ?? [];
-      const has = (type: string, name: string) =>
-        there.some((plugin) => plugin.Type === type && (plugin.Name === name || plugin.Name === `${name}:latest`));
-      if (!volumeDrivers.every((name) => has('Volume', name))) return false;
-      if (!networkDrivers.every((name) => has('Network', name))) return false;
-      // An engine that names no log drivers at all does not report them.
-      return logDriver === undefined || has('Log', logDriver) || !there.some((plugin) => plugin.Type === 'Log');
-    };
+  steady: (wishes) => {
+    const wanted = pluginsOf(wishes);
+    return (node) => wanted.every(([type, name]) => hasPlugin(node, type, name));
   },
   reason: onNodes('missing plugin'),
+  parts: (wishes) =>
+    pluginsOf(wishes).map(([type, name]) => ({
+      text: `${type.toLowerCase()} driver ${name}`,
+      isAt: ({ node }) => hasPlugin(node, type, name),
+    })),
 };
 
 const constraints: Filter = {
   steady: (_, parsed) => (parsed.length === 0 ? () => true : (node) => nodeMeets(node, parsed)),
   reason: onNodes('scheduling constraints not satisfied'),
+  parts: (wishes) =>
+    wishes.constraints.map((text) => {
+      const parsed = constraintsOf([text]);
+      return { text, isAt: ({ node }) => nodeMeets(node, parsed) };
+    }),
 };
 
 const platform: Filter = {
@@ -228,18 +268,20 @@ export function explain(wanted: Wanted, candidates: readonly Candidate[]): strin
 }
 
 /**
- * `node.labels.zone==east on 3 nodes, node.role==manager on 1 node`: which constraints keep the task off nodes that its constraints keep it off,
- * and off how many of those; empty where none does.
+ * `node.labels.zone==east on 3 nodes, gpu on 1 node`: what exactly the nodes lack that a filter with parts keeps the task off, and how many of those;
+ * empty where none does.
  */
-export function unmetConstraints(task: Task, wanted: Wanted, candidates: readonly Candidate[]): string {
-  const place = filters.indexOf(constraints);
-  const kept = candidates.filter(
-    (candidate) => wanted.verdicts[candidate.at] === place && obstacle(wanted, candidate) === place,
-  );
-  return (task.Spec.Placement?.Constraints ?? [])
-    .map((text) => {
-      const parsed = constraintsOf([text]);
-      return { text, count: kept.filter(({ node }) => !nodeMeets(node, parsed)).length };
+export function lacking(task: Task, wanted: Wanted, candidates: readonly Candidate[]): string {
+  const wishes = wishesOf(task, false);
+  const obstacles = candidates.map((candidate) => obstacle(wanted, candidate));
+  return filters
+    .flatMap(({ parts }, place) => {
+      const kept = parts ? candidates.filter((_, at) => obstacles[at] === place) : [];
+      if (!parts || kept.length === 0) return [];
+      return parts(wishes, wanted.demand).map(({ text, isAt }) => ({
+        text,
+        count: kept.filter((candidate) => !isAt(candidate)).length,
+      }));
     })
     .filter(({ count }) => count > 0)
     .sort((a, b) => b.count - a.count)

@@ -7,7 +7,7 @@ import {
   toTimestamp,
 } from '@swarmctl/shared/model';
 import type { View } from '../store/types.ts';
-import { explain, unmetConstraints, type Wanted, wantedBy } from './filters.ts';
+import { explain, lacking, type Wanted, wantedBy } from './filters.ts';
 import { Candidate } from './load.ts';
 import type { Group } from './pending.ts';
 import { rank } from './ranking.ts';
@@ -91,9 +91,9 @@ export class Round {
     if (rest.length === 0) return { complete: true, unplaced: 0 };
     this.#work += this.#candidates.length;
     const reasons = explain(wanted, this.#candidates);
-    const unmet = unmetConstraints(first, wanted, this.#candidates);
+    const lacks = lacking(first, wanted, this.#candidates);
     // Up to the bracket the words are Docker's, and clients know them.
-    const err = `no suitable node${reasons && ` (${reasons})`}${unmet && `: ${unmet}`}`;
+    const err = `no suitable node${reasons && ` (${reasons})`}${lacks && `: ${lacks}`}`;
     for (const task of rest) if (!this.#refuse(task, err)) return { complete: false, unplaced: rest.length };
     return { complete: true, unplaced: rest.length };
   }
@@ -117,7 +117,8 @@ export class Round {
         });
       } else {
         unplaced++;
-        this.#refuse(task, why);
+        const lacks = candidate && lacking(task, wanted, [candidate]);
+        this.#refuse(task, lacks ? `${why}: ${lacks}` : why);
       }
     }
     return { complete: true, unplaced };

@@ -90,20 +90,25 @@ describe('where a task may go', () => {
     ['the engine is away', {}, [{ runtimeReady: false }], refused('1 node not available for new tasks')],
     ['nothing known of it', {}, [{ described: false }], refused('1 node not available for new tasks')],
     ['CPUs', { cpus: 2 }, [{ cpus: 1 }, { cpus: 2 }], assigned('n2')],
-    ['not enough CPUs', { cpus: 3 }, [{ cpus: 1 }, { cpus: 2 }], refused('insufficient resources on 2 nodes')],
+    [
+      'not enough CPUs',
+      { cpus: 3 },
+      [{ cpus: 1 }, { cpus: 2 }],
+      refused('insufficient resources on 2 nodes', 'CPUs on 2 nodes'),
+    ],
     ['memory', { memoryMb: 2048 }, [{ memoryMb: 1024 }, { memoryMb: 2048 }], assigned('n2')],
     [
       'CPUs that others have taken',
       { cpus: 2 },
       [{ cpus: 3 }],
-      refused('insufficient resources on 1 node'),
+      refused('insufficient resources on 1 node', 'CPUs on 1 node'),
       [{ service: { cpus: 2 }, tasks: [{ node: 'n1' }] }],
     ],
     [
       'CPUs of one that shall stop and has not',
       { cpus: 2 },
       [{ cpus: 3 }],
-      refused('insufficient resources on 1 node'),
+      refused('insufficient resources on 1 node', 'CPUs on 1 node'),
       [{ service: { cpus: 2 }, tasks: [{ node: 'n1', desired: 'shutdown' }] }],
     ],
     [
@@ -124,11 +129,24 @@ describe('where a task may go', () => {
       'generic resources that others have taken',
       { generic: gpus(2) },
       [{ generic: gpus(3) }],
-      refused('insufficient resources on 1 node'),
+      refused('insufficient resources on 1 node', 'gpu on 1 node'),
       [{ service: { generic: gpus(2) }, tasks: [{ node: 'n1' }] }],
     ],
     ['a volume plugin', volume, [{}, { plugins: [{ Type: 'Volume', Name: 'nfs:latest' }] }], assigned('n2')],
-    ['no volume plugin', volume, [{}], refused('missing plugin on 1 node')],
+    ['no volume plugin', volume, [{}], refused('missing plugin on 1 node', 'volume driver nfs on 1 node')],
+    [
+      'resources and plugins that some have, each by its name',
+      { cpus: 2, memoryMb: 64, generic: gpus(1), logDriver: 'gelf', ...volume },
+      [
+        { cpus: 1, memoryMb: 32 },
+        { cpus: 2, generic: gpus(1), plugins: [{ Type: 'Log', Name: 'json-file' }] },
+        { cpus: 2 },
+      ],
+      refused(
+        'insufficient resources on 2 nodes; missing plugin on 1 node',
+        'gpu on 2 nodes, CPUs on 1 node, memory on 1 node, volume driver nfs on 1 node, log driver gelf on 1 node',
+      ),
+    ],
     [
       'the volume driver that is always there',
       { container: { Mounts: [{ Target: '/d', VolumeOptions: { DriverConfig: { Name: 'local' } } }] } },
@@ -219,7 +237,7 @@ describe('where a task may go', () => {
       [{ cpus: 1 }, {}, {}, { state: 'down' }],
       refused(
         'scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks; insufficient resources on 1 node',
-        'node.role==manager on 2 nodes',
+        'node.role==manager on 2 nodes, CPUs on 1 node',
       ),
     ],
   ];
@@ -235,7 +253,7 @@ describe('where a task may go', () => {
     run(store);
     expect(['n1', 'n2', 'n3'].map((node) => words(store.view().get('tasks', `on-${node}`)))).toEqual([
       'assigned n1: scheduler confirmed task can run on preassigned node',
-      'pending n2: pending task scheduling [insufficient resources on 1 node]',
+      'pending n2: pending task scheduling [insufficient resources on 1 node: CPUs on 1 node]',
       'pending n3: undefined',
     ]);
   });
@@ -444,14 +462,18 @@ describe('the controller', () => {
   });
 
   it('does not write the same reason twice', () => {
-    expect(store.view().get('tasks', 'new')?.Status.Err).toBe('no suitable node (insufficient resources on 1 node)');
+    expect(store.view().get('tasks', 'new')?.Status.Err).toBe(
+      'no suitable node (insufficient resources on 1 node): CPUs on 1 node',
+    );
     expect(controller.decide(store.view(), '*', { ...env, now: env.now + 5_000 })).toEqual({ changes: [] });
   });
 
   it('writes a new reason, and places the task when it can', () => {
     marks({ op: 'create', table: 'nodes', object: aNode({ id: 'n2', cpus: 1 }) });
     run(store, controller);
-    expect(store.view().get('tasks', 'new')?.Status.Err).toBe('no suitable node (insufficient resources on 2 nodes)');
+    expect(store.view().get('tasks', 'new')?.Status.Err).toBe(
+      'no suitable node (insufficient resources on 2 nodes): CPUs on 2 nodes',
+    );
     marks(update('old', { Status: { State: 'complete', Timestamp: 'x' } }));
     run(store, controller);
     expect(words(store.view().get('tasks', 'new'))).toBe(assigned('n1'));
@@ -525,7 +547,7 @@ describe('much work', () => {
     expect(run(store, scheduler({ budget })).decisions).toBeGreaterThan(3);
     expect(waiting(store).length).toBe(20);
     expect(new Set(waiting(store).map((task) => task.Status.Err))).toEqual(
-      new Set(['no suitable node (insufficient resources on 10 nodes)']),
+      new Set(['no suitable node (insufficient resources on 10 nodes): CPUs on 10 nodes']),
     );
   });
 
