@@ -1,4 +1,4 @@
-import { ClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, linesOf } from '@swarmctl/shared/kit';
 import { parseMoment, toUnixTime } from '@swarmctl/shared/model';
 import { apiFilters, type Shell } from '../runtime.ts';
 import { compile } from '../template.ts';
@@ -21,13 +21,7 @@ async function events(args: Args, shell: Shell): Promise<void> {
     filters: apiFilters(args.list('filter')),
   };
   const stream = await shell.client().stream('/events', query, shell.signal);
-  stream.setEncoding('utf8');
-  let rest = '';
-  for await (const chunk of stream) {
-    const lines = `${rest}${chunk}`.split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) if (line.trim() !== '') shell.out(`${print(line)}\n`);
-  }
+  for await (const line of linesOf(stream)) shell.out(`${print(line)}\n`);
 }
 
 /** As the API takes it; a revision goes as it is. */

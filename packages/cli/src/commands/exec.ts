@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
+import { engineFrames } from '@swarmctl/shared/wire';
 import { type Client, isNotFound } from '../client.ts';
 import { apiFilters, type Shell } from '../runtime.ts';
 import type { Args, Command } from './types.ts';
@@ -76,7 +77,7 @@ async function connect(stream: Duplex, interactive: boolean, tty: boolean): Prom
   if (interactive) process.stdin.pipe(stream);
   else stream.end();
   try {
-    for await (const { to, bytes } of tty ? plain(stream) : frames(stream)) {
+    for await (const { to, bytes } of tty ? plain(stream) : multiplexed(stream)) {
       if (!to.write(bytes)) await new Promise((resolve) => to.once('drain', resolve));
     }
   } finally {
@@ -96,17 +97,9 @@ async function* plain(stream: AsyncIterable<Buffer>): AsyncGenerator<Piece> {
   for await (const bytes of stream) yield { to: process.stdout, bytes };
 }
 
-/** `[1 stdout | 2 stderr] 0 0 0 [u32 length] payload`. */
-async function* frames(stream: AsyncIterable<Buffer>): AsyncGenerator<Piece> {
-  let buffered = Buffer.alloc(0);
-  for await (const chunk of stream) {
-    buffered = Buffer.concat([buffered, chunk]);
-    while (buffered.length >= 8 && buffered.length >= 8 + buffered.readUInt32BE(4)) {
-      const end = 8 + buffered.readUInt32BE(4);
-      yield { to: buffered[0] === 2 ? process.stderr : process.stdout, bytes: buffered.subarray(8, end) };
-      buffered = buffered.subarray(end);
-    }
-  }
+async function* multiplexed(chunks: AsyncIterable<Buffer>): AsyncGenerator<Piece> {
+  for await (const { stream, bytes } of engineFrames(chunks))
+    yield { to: stream === 2 ? process.stderr : process.stdout, bytes };
 }
 
 /** This end's terminal: keys go as they are pressed, and the other end's has its size. */

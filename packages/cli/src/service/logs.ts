@@ -1,6 +1,7 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
 import { momentForms, parseMoment, toUnixTime } from '@swarmctl/shared/model';
+import { engineFrames } from '@swarmctl/shared/wire';
 import { isNotFound } from '../client.ts';
 import type { Args } from '../commands/types.ts';
 import type { Shell } from '../runtime.ts';
@@ -32,7 +33,12 @@ export async function printLogs(args: Args, shell: Shell): Promise<void> {
     shell.signal,
   );
   const label = raw || isForgotten ? (text: string) => text : await labeller(args, shell);
-  for await (const { kind, text } of tty ? plain(stream) : frames(stream)) {
+  if (tty) {
+    for await (const text of plain(stream)) shell.out(text);
+    return;
+  }
+  for await (const { stream: kind, bytes } of engineFrames(stream)) {
+    const text = bytes.toString('utf8');
     if (kind === 3) shell.err(text);
     else (kind === 2 ? shell.err : shell.out)(await label(text));
   }
@@ -77,26 +83,10 @@ function unixTimeOf(name: string, text: string | undefined, nowMs: number): stri
   );
 }
 
-interface Piece {
-  readonly kind: number;
-  readonly text: string;
-}
-
-async function* plain(stream: AsyncIterable<Buffer>): AsyncGenerator<Piece> {
-  for await (const chunk of stream) yield { kind: 1, text: chunk.toString('utf8') };
-}
-
-/** Frames of an 8-byte head (kind, length) and a payload. */
-export async function* frames(stream: AsyncIterable<Buffer>): AsyncGenerator<Piece> {
-  let buffered = Buffer.alloc(0);
-  for await (const chunk of stream) {
-    buffered = Buffer.concat([buffered, chunk]);
-    while (buffered.length >= 8 && buffered.length >= 8 + buffered.readUInt32BE(4)) {
-      const end = 8 + buffered.readUInt32BE(4);
-      yield { kind: buffered[0] ?? 0, text: buffered.toString('utf8', 8, end) };
-      buffered = buffered.subarray(end);
-    }
-  }
+/** Of a terminal, in whole characters. */
+async function* plain(chunks: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  for await (const chunk of chunks) yield decoder.decode(chunk, { stream: true });
 }
 
 /** Who wrote a line, before it. Tasks and nodes that come while it follows are asked after once. */

@@ -7,6 +7,7 @@ export * from './errors.ts';
 export * from './frames.ts';
 export * from './http-relay.ts';
 export * from './join-token.ts';
+export * from './lines.ts';
 export * from './log.ts';
 export * from './pki.ts';
 export { checkSigningCa, createRootCa, crossSign, isSameKey, rootLifeMs } from './pki-root.ts';

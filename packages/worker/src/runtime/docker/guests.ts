@@ -1,10 +1,11 @@
-import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
+import type { Clock, Logger } from '@swarmctl/shared/kit';
 import { isPredefinedNetwork } from '@swarmctl/shared/model';
 import type Docker from 'dockerode';
 import type { EngineGuest, GuestEngine } from '../../network/guests/types.ts';
 import { labelNames, ownLabels } from '../identity.ts';
 import type { RuntimeNode } from '../types.ts';
 import { connect, defaultDockerHost, parseDockerHost } from './connect.ts';
+import { type EngineEvent, followEngine } from './engine-events.ts';
 import { isNotFound } from './errors.ts';
 import { bridgeOf } from './networks.ts';
 
@@ -19,8 +20,6 @@ export const createDockerGuests = (
 /** After which others may be on the networks, or by other names. */
 const hints = ['connect', 'disconnect', 'start', 'die', 'rename', 'destroy'];
 const filters = { type: ['network' as const, 'container' as const], event: hints };
-const firstDelayMs = 100;
-const lastDelayMs = 2_000;
 
 class DockerGuests implements GuestEngine {
   readonly #docker: Docker;
@@ -56,22 +55,13 @@ class DockerGuests implements GuestEngine {
     return guests;
   }
 
-  async follow(tell: Parameters<GuestEngine['follow']>[0], signal: AbortSignal): Promise<void> {
-    const { clock, log } = this.#modules;
-    let waitMs = firstDelayMs;
-    while (!signal.aborted) {
-      try {
-        const stream = await this.#docker.getEvents({ filters, abortSignal: signal });
-        waitMs = firstDelayMs;
-        tell.changed();
-        await readHints(stream, tell);
-      } catch (error) {
-        if (signal.aborted) return;
-        log.debug({ error: messageOf(error), waitMs }, 'engine events lost');
-      }
-      await delay(clock, waitMs, signal).catch(() => {});
-      waitMs = Math.min(waitMs * 2, lastDelayMs);
-    }
+  follow(tell: Parameters<GuestEngine['follow']>[0], signal: AbortSignal): Promise<void> {
+    const event = ({ Type, Action, Actor }: EngineEvent) => {
+      if (Type === 'network' && Action === 'destroy') tell.lost(Actor?.Attributes?.['name'] ?? '');
+      tell.changed();
+    };
+    const opened = () => tell.changed();
+    return followEngine({ docker: this.#docker, filters, ...this.#modules, opened, event }, signal);
   }
 
   /** Of this node: what it has on its networks comes from the managers. */
@@ -79,25 +69,6 @@ class DockerGuests implements GuestEngine {
     labels[labelNames.taskId] !== undefined &&
     labels[labelNames.node] === this.#node.nodeId &&
     labels[labelNames.cluster] === this.#node.clusterId;
-}
-
-async function readHints(stream: NodeJS.ReadableStream, tell: Parameters<GuestEngine['follow']>[0]): Promise<void> {
-  let rest = '';
-  for await (const chunk of stream) {
-    const lines = (rest + chunk.toString()).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines.filter((one) => one.trim() !== '')) {
-      const { Type, Action, Actor } = JSON.parse(line) as EngineHint;
-      if (Type === 'network' && Action === 'destroy') tell.lost(Actor?.Attributes?.['name'] ?? '');
-    }
-    tell.changed();
-  }
-}
-
-interface EngineHint {
-  readonly Type?: string;
-  readonly Action?: string;
-  readonly Actor?: { readonly Attributes?: Readonly<Record<string, string>> };
 }
 
 /** `own`: bridges by the engine's id of a network. */

@@ -1,7 +1,8 @@
-import type { LogLine } from '@swarmctl/shared/wire';
+import { engineFrames, type LogLine, type LogOptions } from '@swarmctl/shared/wire';
+import type Docker from 'dockerode';
 
-// The engine's log streams, taken apart: frames of eight bytes' head each (stream, length) without a terminal, plain lines with one. Each
-// line begins with its time, since it is asked for, and then what the log driver noted, if that is.
+// The engine's log streams, taken apart: frames without a terminal, plain lines with one. Each line begins with
+// its time, since it is asked for, and then what the log driver noted, if that is.
 
 type Stream = LogLine['stream'];
 
@@ -13,6 +14,37 @@ interface Begun {
   readonly attrs: string;
   readonly parts: Buffer[];
   bytes: number;
+}
+
+/** Through the modem, since dockerode would read a log that is not followed into memory as a whole. */
+export function openLogs(
+  { modem }: Docker,
+  id: string,
+  options: LogOptions,
+  signal: AbortSignal,
+): Promise<NodeJS.ReadableStream> {
+  return new Promise((resolve, reject) => {
+    modem.dial(
+      {
+        path: `/containers/${id}/logs?`,
+        method: 'GET',
+        isStream: true,
+        abortSignal: signal,
+        statusCodes: { 200: true, 404: 'no such container', 500: 'server error', 501: 'not supported' },
+        options: {
+          follow: options.follow,
+          stdout: options.stdout,
+          stderr: options.stderr,
+          timestamps: true,
+          details: options.details,
+          tail: options.tail === undefined ? 'all' : String(options.tail),
+          ...(options.since !== undefined && { since: options.since }),
+          ...(options.until !== undefined && { until: options.until }),
+        },
+      },
+      (error, stream) => (error ? reject(error) : resolve(stream as NodeJS.ReadableStream)),
+    );
+  });
 }
 
 export async function* parseLogs(
@@ -59,15 +91,8 @@ interface Message {
 }
 
 async function* frames(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Message> {
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of chunks) {
-    rest = rest.length > 0 ? Buffer.concat([rest, chunk]) : Buffer.from(chunk);
-    while (rest.length >= 8 && rest.length >= 8 + rest.readUInt32BE(4)) {
-      const end = 8 + rest.readUInt32BE(4);
-      yield { stream: rest[0] === 2 ? 'stderr' : 'stdout', bytes: rest.subarray(8, end) };
-      rest = rest.subarray(end);
-    }
-  }
+  for await (const { stream, bytes } of engineFrames(chunks))
+    yield { stream: stream === 2 ? 'stderr' : 'stdout', bytes };
 }
 
 /** Pieces of a line that is too long have its time, too. */

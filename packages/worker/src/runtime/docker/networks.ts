@@ -4,8 +4,9 @@ import type { EngineNetwork, EnsuredNetwork, OverlayEngine } from '../../network
 import type { EngineEndpoints } from '../../network/types.ts';
 import { labelNames } from '../identity.ts';
 import type { RuntimeNode } from '../types.ts';
+import { askTwice } from './calls.ts';
 import { connect, defaultDockerHost, parseDockerHost } from './connect.ts';
-import { engineText, isNotFound, isStaleConnection, isUnreachable } from './errors.ts';
+import { engineText, isNotFound, isUnreachable } from './errors.ts';
 
 // An overlay network as the engine sees it: a bridge network of the usual kind, on a bridge that is there already, with this node's address as its
 // gateway. Containers get their addresses from the managers, so the engine gives none by itself.
@@ -89,10 +90,7 @@ class DockerNetworks implements OverlayEngine {
 
   async #call<T>(request: () => Promise<T>): Promise<T> {
     try {
-      return await request().catch((error) => {
-        if (!isStaleConnection(error)) throw error;
-        return request();
-      });
+      return await askTwice(request);
     } catch (error) {
       if (isUnreachable(error)) {
         const message = `the Docker engine at ${this.#dockerHost} does not answer: ${messageOf(error)}`;

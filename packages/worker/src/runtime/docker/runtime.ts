@@ -10,17 +10,20 @@ import { labelNames, ownLabels } from '../identity.ts';
 import type { Reserved } from '../offer.ts';
 import { countConnections } from '../proc-net.ts';
 import { type ContainerState, type Runtime, RuntimeError, type RuntimeEvent, type RuntimeNode } from '../types.ts';
+import { askTwice, EngineCalls } from './calls.ts';
 import { connect, defaultDockerHost, isOnThisMachine, parseDockerHost } from './connect.ts';
 import { containerConfig, withFiles } from './container-config.ts';
 import { containerState, type StateView } from './container-state.ts';
 import { describeEngine, describeMachine, type EngineInfo, fileTrouble } from './describe.ts';
-import { asRuntimeError, isConflict, isNoSuchImage, isNotFound, isNotModified, isStaleConnection } from './errors.ts';
-import { followEvents } from './events.ts';
+import { followEngine } from './engine-events.ts';
+import { isConflict, isNoSuchImage, isNotFound, isNotModified } from './errors.ts';
+import { taskEvents } from './events.ts';
 import { pullImage } from './image.ts';
 import { type EngineVersion, lateFieldsOf, unknownTo } from './late-fields.ts';
 import { LocalNetworks } from './local-networks.ts';
-import { notes, parseLogs } from './logs.ts';
+import { notes, openLogs, parseLogs } from './logs.ts';
 import { connectOthers } from './networks.ts';
+import { stopContainer } from './stop.ts';
 
 // Containers of a Docker engine (or Podman's service). A container is known by its labels; the map from task to container id only saves
 // look-ups, so a restarted daemon, or another engine client, changes nothing.
@@ -42,8 +45,8 @@ export const createDockerRuntime = (options: DockerRuntimeOptions, node: Runtime
   new DockerRuntime(options, node);
 
 const describeTimeoutMs = 5_000;
-/** After SIGKILL, or a removal that another began. */
-const endTimeoutMs = 30_000;
+/** After a removal that another began. */
+const removalTimeoutMs = 30_000;
 /** While another call makes, or removes, the container of that name. */
 const conflictTimeoutMs = 5_000;
 const pollMs = 50;
@@ -55,6 +58,7 @@ class DockerRuntime implements Runtime {
   readonly #view: StateView;
   readonly #dockerHost: string;
   readonly #docker: Docker;
+  readonly #calls: EngineCalls;
   readonly #localNetworks: LocalNetworks;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -75,6 +79,7 @@ class DockerRuntime implements Runtime {
     const address = parseDockerHost(this.#dockerHost);
     this.#view = { node, reachable: isOnThisMachine(address) };
     this.#docker = connect(address);
+    this.#calls = new EngineCalls(this.#dockerHost);
     this.#localNetworks = new LocalNetworks(this.#docker, node);
     this.#clock = options.clock ?? realClock;
     this.#log = options.log ?? silentLogger;
@@ -103,7 +108,7 @@ class DockerRuntime implements Runtime {
     const known = this.#ids.has(task.ID) ? await this.inspect(task.ID) : undefined;
     if (known && known.phase !== 'created') return known;
     const overlays = await this.#attach(task);
-    return this.#call(() =>
+    return this.#calls.call(() =>
       this.#localNetworks.during(task, async (local) => {
         const endpoints = { networks: { ...overlays?.networks, ...local }, dns: overlays?.dns ?? [] };
         const state = known ?? (await this.#make(containerConfig(task, this.#node, endpoints), task, signal));
@@ -145,7 +150,7 @@ class DockerRuntime implements Runtime {
     try {
       return await this.#create(task, config);
     } catch (error) {
-      if (!isNoSuchImage(error)) throw this.#translate(error);
+      if (!isNoSuchImage(error)) throw this.#calls.translate(error);
     }
     try {
       this.#log.info({ task: task.ID, image: config.Image }, 'pulling image');
@@ -153,7 +158,7 @@ class DockerRuntime implements Runtime {
       await pullImage(this.#docker, { image: config.Image ?? '', auth }, signal);
       return await this.#create(task, config);
     } catch (error) {
-      throw this.#translate(error);
+      throw this.#calls.translate(error);
     }
   }
 
@@ -183,10 +188,10 @@ class DockerRuntime implements Runtime {
   async #startId(id: string): Promise<void> {
     this.#echoes.add(id);
     try {
-      await this.#retryStale(() => this.#docker.getContainer(id).start());
+      await askTwice(() => this.#docker.getContainer(id).start());
     } catch (error) {
       this.#echoes.delete(id);
-      if (!isNotModified(error)) throw this.#translate(error);
+      if (!isNotModified(error)) throw this.#calls.translate(error);
     }
   }
 
@@ -210,21 +215,13 @@ class DockerRuntime implements Runtime {
     const id = await this.#idOf(task.ID);
     const info = id === undefined ? undefined : await this.#info(id);
     if (!info?.State.Running) return;
-    const container = this.#docker.getContainer(info.Id);
-    const signal = (info.Config as { StopSignal?: string }).StopSignal || 'SIGTERM';
-    if (graceMs > 0) await this.#kill(container, signal);
-    if (graceMs === 0 || !(await this.#ended(container, graceMs))) {
-      await this.#kill(container, 'SIGKILL');
-      if (!(await this.#ended(container, endTimeoutMs))) {
-        throw new RuntimeError(`container ${info.Id.slice(0, 12)} does not end, even when killed`);
-      }
-    }
+    await stopContainer(info, graceMs, { docker: this.#docker, calls: this.#calls, clock: this.#clock });
     await this.#leave(info);
   }
 
   /** Its networks of this engine alone may be nobody's now. */
   #leave(info: Docker.ContainerInspectInfo | undefined): Promise<void> {
-    return this.#call(() => this.#localNetworks.left(Object.keys(info?.NetworkSettings.Networks ?? {})));
+    return this.#calls.call(() => this.#localNetworks.left(Object.keys(info?.NetworkSettings.Networks ?? {})));
   }
 
   async remove(taskId: string): Promise<void> {
@@ -232,9 +229,9 @@ class DockerRuntime implements Runtime {
     if (id === undefined) return;
     const info = await this.#info(id);
     const gone = (error: unknown) => isNotFound(error) || isConflict(error);
-    await this.#call(() => this.#docker.getContainer(id).remove({ force: true, v: true }), gone);
+    await this.#calls.call(() => this.#docker.getContainer(id).remove({ force: true, v: true }), gone);
     // A conflict means that a removal is under way.
-    const end = this.#clock.monotonic() + endTimeoutMs;
+    const end = this.#clock.monotonic() + removalTimeoutMs;
     while (await this.#info(id)) {
       if (this.#clock.monotonic() > end) throw new RuntimeError(`container ${id.slice(0, 12)} cannot be removed`);
       await delay(this.#clock, pollMs);
@@ -250,11 +247,11 @@ class DockerRuntime implements Runtime {
     // Asked for only when there are some: not every engine keeps a place for none.
     const driver = info.HostConfig.LogConfig?.Config ?? {};
     const details = options.details === true && notes.some((name) => name in driver);
-    const stream = await this.#call(() => this.#openLogs(info.Id, { ...options, details }, signal));
+    const stream = await this.#calls.call(() => openLogs(this.#docker, info.Id, { ...options, details }, signal));
     try {
       yield* parseLogs(stream as AsyncIterable<Uint8Array>, info.Config.Tty, taskId, details);
     } catch (error) {
-      if (!signal.aborted) throw this.#translate(error);
+      if (!signal.aborted) throw this.#calls.translate(error);
     } finally {
       (stream as NodeJS.ReadableStream & { destroy?: () => void }).destroy?.();
     }
@@ -262,19 +259,18 @@ class DockerRuntime implements Runtime {
 
   watch(listener: (event: RuntimeEvent) => void, signal: AbortSignal): void {
     const source = {
-      docker: this.#docker,
       labels: ownLabels(this.#node),
-      clock: this.#clock,
-      log: this.#log,
-      reopened: () => this.#echoes.clear(),
       isEcho: (id: string, action: string) => action === 'start' && this.#echoes.delete(id),
-      knownTasks: async () => {
+      opened: async () => {
+        this.#echoes.clear();
         const before = [...this.#ids.keys()];
-        return [...new Set([...before, ...(await this.#find()).keys()])];
+        for (const taskId of new Set([...before, ...(await this.#find()).keys()])) listener({ taskId });
       },
+      changed: (taskId: string) => listener({ taskId }),
     };
     const stop = AbortSignal.any([signal, this.#closed.signal]);
-    void followEvents(source, (taskId) => listener({ taskId }), stop);
+    const modules = { docker: this.#docker, clock: this.#clock, log: this.#log };
+    void followEngine({ ...modules, ...taskEvents(source) }, stop);
   }
 
   async connections(task: Task): Promise<number | undefined> {
@@ -296,7 +292,7 @@ class DockerRuntime implements Runtime {
     const end = this.#clock.monotonic() + conflictTimeoutMs;
     for (;;) {
       try {
-        const { id } = await this.#retryStale(() => this.#docker.createContainer(config));
+        const { id } = await askTwice(() => this.#docker.createContainer(config));
         this.#ids.set(task.ID, id);
         this.#fresh.add(id);
         return { taskId: task.ID, containerId: id, phase: 'created', pid: 0, endpoints: [], hostPorts: [] };
@@ -318,7 +314,9 @@ class DockerRuntime implements Runtime {
   /** Our containers by task; by both our labels, always. */
   async #find(...more: string[]): Promise<Map<string, string>> {
     const filters = { label: [...ownLabels(this.#node), ...more] };
-    const found = await this.#call(() => this.#docker.listContainers({ all: true, filters: JSON.stringify(filters) }));
+    const found = await this.#calls.call(() =>
+      this.#docker.listContainers({ all: true, filters: JSON.stringify(filters) }),
+    );
     const ids = new Map<string, string>();
     for (const { Id, Labels } of found) {
       const taskId = Labels[labelNames.taskId];
@@ -339,85 +337,13 @@ class DockerRuntime implements Runtime {
   }
 
   async #info(id: string): Promise<Docker.ContainerInspectInfo | undefined> {
-    return this.#call(() => this.#docker.getContainer(id).inspect(), isNotFound);
+    return this.#calls.call(() => this.#docker.getContainer(id).inspect(), isNotFound);
   }
 
   #forget(taskId: string, id: string): void {
     if (this.#ids.get(taskId) === id) this.#ids.delete(taskId);
     this.#fresh.delete(id);
     this.#echoes.delete(id);
-  }
-
-  async #kill(container: Docker.Container, signal: string): Promise<void> {
-    await this.#call(
-      () => container.kill({ signal }),
-      (error) => isNotFound(error) || isConflict(error),
-    );
-  }
-
-  /** Waits for the end; false after `ms`. */
-  async #ended(container: Docker.Container, ms: number): Promise<boolean> {
-    const done = new AbortController();
-    const waiting = this.#call(() => container.wait({ abortSignal: done.signal }), isNotFound).then(() => true);
-    // The loser of the race is aborted, and then nobody listens to it.
-    waiting.catch(() => {});
-    const timeout = delay(this.#clock, ms, done.signal).then(() => false);
-    timeout.catch(() => {});
-    try {
-      return await Promise.race([waiting, timeout]);
-    } finally {
-      done.abort();
-    }
-  }
-
-  /** Through the modem, since dockerode would read a log that is not followed into memory as a whole. */
-  #openLogs(id: string, options: LogOptions, signal: AbortSignal): Promise<NodeJS.ReadableStream> {
-    return new Promise((resolve, reject) => {
-      this.#docker.modem.dial(
-        {
-          path: `/containers/${id}/logs?`,
-          method: 'GET',
-          isStream: true,
-          abortSignal: signal,
-          statusCodes: { 200: true, 404: 'no such container', 500: 'server error', 501: 'not supported' },
-          options: {
-            follow: options.follow,
-            stdout: options.stdout,
-            stderr: options.stderr,
-            timestamps: true,
-            details: options.details,
-            tail: options.tail === undefined ? 'all' : String(options.tail),
-            ...(options.since !== undefined && { since: options.since }),
-            ...(options.until !== undefined && { until: options.until }),
-          },
-        },
-        (error, stream) => (error ? reject(error) : resolve(stream as NodeJS.ReadableStream)),
-      );
-    });
-  }
-
-  #call<T>(request: () => Promise<T>): Promise<T>;
-  #call<T>(request: () => Promise<T>, harmless: (error: unknown) => boolean): Promise<T | undefined>;
-  async #call<T>(request: () => Promise<T>, harmless?: (error: unknown) => boolean): Promise<T | undefined> {
-    try {
-      return await this.#retryStale(request);
-    } catch (error) {
-      if (harmless?.(error)) return undefined;
-      throw this.#translate(error);
-    }
-  }
-
-  async #retryStale<T>(request: () => Promise<T>): Promise<T> {
-    try {
-      return await request();
-    } catch (error) {
-      if (!isStaleConnection(error)) throw error;
-      return request();
-    }
-  }
-
-  #translate(error: unknown): RuntimeError {
-    return asRuntimeError(error, this.#dockerHost);
   }
 }
 
