@@ -118,10 +118,10 @@ export class UserspaceWireGuard implements Driver {
     const { device, logPath } = this.#options;
     const { clock, log, command = ['wireguard-go'] } = this.#modules;
     mkdirSync(dirname(logPath), { recursive: true, mode: 0o700 });
-    const output = openSync(logPath, 'w', 0o600);
+    const logFile = openSync(logPath, 'w', 0o600);
     const [program = '', ...args] = command;
     const child = spawn(program, [...args, '-f', device], {
-      stdio: ['ignore', output, output],
+      stdio: ['ignore', logFile, logFile],
       // In a session of its own: what ends this daemon does not end it.
       detached: true,
       env: {
@@ -130,7 +130,7 @@ export class UserspaceWireGuard implements Driver {
         WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD: '1',
       },
     });
-    closeSync(output);
+    closeSync(logFile);
     child.unref();
     let failure: string | undefined;
     child.once('error', (error) => {
@@ -149,8 +149,21 @@ export class UserspaceWireGuard implements Driver {
       await delay(clock, lookMs);
     }
     child.kill('SIGKILL');
-    const words = (await readFile(logPath, 'utf8').catch(() => '')).trim().split('\n').at(-1);
     const why = failure ?? `it did not answer within ${startMs / 1_000} s`;
-    throw new ClusterError('unavailable', `wireguard-go does not run: ${words ? `${why}: ${words}` : why}`);
+    const output = await textOf(logPath);
+    throw new ClusterError('unavailable', startProblem(why, output, (await textOf(instancesPath)).trim()));
   }
+}
+
+const textOf = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '');
+
+const instancesPath = '/proc/sys/fs/inotify/max_user_instances';
+
+/** Why the program does not run, by what it printed. `instances`: of inotify, that a user may have. Pure. */
+export function startProblem(why: string, output: string, instances: string): string {
+  const words = output.trim().split('\n').at(-1);
+  const problem = `wireguard-go does not run: ${words ? `${why}: ${words}` : why}`;
+  // It watches its socket. The word is the kernel's for inotify instances as well as for files, of which it opens few.
+  if (!/uapi socket: too many open files/.test(output)) return problem;
+  return `${problem}: it needs an inotify instance, and root has all that it may have (${instances || 'unknown'}): raise sysctl fs.inotify.max_user_instances`;
 }
