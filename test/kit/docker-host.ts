@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import { connect, createServer as createNetServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,12 +29,14 @@ export const container = (id: string, name: string, words: Partial<FakeContainer
   ...words,
 });
 
-/** An answer of an engine that is not one JSON. */
+/** An answer of an engine that is not one JSON, or no success. */
 export class Raw {
   readonly text: string;
+  readonly status: number;
 
-  constructor(text: string) {
+  constructor(text: string, status = 200) {
     this.text = text;
+    this.status = status;
   }
 
   static lines(...all: readonly object[]): Raw {
@@ -42,9 +44,9 @@ export class Raw {
   }
 }
 
-/** Echoes what is attached to it, and says goodbye at the end of the input; at `quit` it is gone. */
+/** An answer that is a function writes itself. Echoes what is attached to it, and says goodbye at the end of the input; at `quit` it is gone. */
 export class FakeEngine {
-  readonly asked: { method: string; url: string; body: string }[] = [];
+  readonly asked: { method: string; url: string; body: string; headers?: IncomingHttpHeaders }[] = [];
   readonly #server: Server;
   readonly socketPath: string;
 
@@ -55,7 +57,7 @@ export class FakeEngine {
       for await (const chunk of request) body += chunk;
       const { method = '', url = '' } = request;
       response.setHeader('Api-Version', '1.45');
-      if (url !== '/_ping') this.asked.push({ method, url, body });
+      if (url !== '/_ping') this.asked.push({ method, url, body, headers: request.headers });
       const path = url.replace(/^\/v1\.\d+/, '').split('?')[0] ?? '';
       const known: Record<string, unknown> = {
         'GET /_ping': 'OK',
@@ -65,8 +67,10 @@ export class FakeEngine {
         ...answers,
       };
       const answer = known[`${method} ${path}`];
-      response.statusCode = answer === undefined ? 404 : 200;
-      response.end(answer instanceof Raw ? answer.text : JSON.stringify(answer ?? { message: `nothing at ${path}` }));
+      if (typeof answer === 'function') return void answer(response);
+      const raw = answer instanceof Raw ? answer : undefined;
+      response.statusCode = raw?.status ?? (answer === undefined ? 404 : 200);
+      response.end(raw?.text ?? JSON.stringify(answer ?? { message: `nothing at ${path}` }));
     });
     this.#server.on('upgrade', (request, socket: Socket, head) => {
       const { method = '', url = '' } = request;
