@@ -57,6 +57,13 @@ describe('swarmctl', () => {
     expect((await swarmctl('swarm', 'init', '--data-path-port', 'many')).err).toContain('data-path-port');
   });
 
+  test('a new cluster is forced when asked for', async () => {
+    await swarmctl('swarm', 'init');
+    expect(daemon.sent()).toMatchObject({ ForceNewCluster: false });
+    await swarmctl('swarm', 'init', '--force-new-cluster');
+    expect(daemon.sent()).toMatchObject({ ForceNewCluster: true });
+  });
+
   test("the daemon's refusal is printed and fails", async () => {
     expect(await swarmctl('service', 'rm', 'nope')).toEqual({
       status: 1,

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerStart, StartManager } from '@swarmctl/manager';
 import {
@@ -23,7 +22,7 @@ import { ManagerSide } from './manager-side.ts';
 import type { StartWorker, WorkerHandle } from './ports.ts';
 import { RoleKeeper, type RoleParts } from './role-keeper.ts';
 import { Serial } from './serial.ts';
-import { type NodeFile, wipeRaft, writeNodeFile } from './state-file.ts';
+import { type NodeFile, raftDir, settleRaft, wipeRaft, writeNodeFile } from './state-file.ts';
 import type { Vault } from './vault.ts';
 
 // A node's life in one cluster: its identity, its worker side always, its manager side while its role says so.
@@ -150,6 +149,7 @@ export class Membership {
   /** A manager goes on from its log. One that had not begun it is promoted again, once its worker side has found the others. */
   restart(): Promise<void> {
     return this.#serial.run(async () => {
+      settleRaft(this.#config.dataDir, this.#file.raftId);
       if (this.#file.raftId === undefined) wipeRaft(this.#config.dataDir, this.#modules.vault);
       if (!this.#file.raftStarted) return;
       const side = await this.#openSide();
@@ -273,7 +273,7 @@ export class Membership {
     try {
       const raftId = await this.#askRaftId();
       if (raftId !== this.#file.raftId) this.#forgetRaft();
-      const goesOn = await hasLog(join(dataDir, 'raft'));
+      const goesOn = await hasLog(raftDir(dataDir));
       if (!goesOn && this.#file.raftStarted) {
         throw new ClusterError('internal', `the raft log of this manager is missing from ${dataDir}`);
       }

@@ -12,7 +12,7 @@ import { FakeRuntime } from '../../../test/kit/fake-runtime.ts';
 import { type DaemonConfig, readConfig } from './config.ts';
 import { LocalNode } from './node.ts';
 import type { StartWorker } from './ports.ts';
-import { type NodeFile, wipeRaft, writeNodeFile } from './state-file.ts';
+import { type NodeFile, settleRaft, wipeRaft, writeNodeFile } from './state-file.ts';
 import { workerOf } from './worker-side.ts';
 
 vi.mock('./state-file.ts', { spy: true });
@@ -461,4 +461,149 @@ describe('a manager that becomes a worker', { timeout: 40_000 }, () => {
     await eventually('it is a manager', () => again.manager() !== undefined).toBe(true);
     expect(fileOf(2).raftId).not.toBe(raftId);
   });
+});
+
+describe('a manager whose fellows are lost', { timeout: 60_000 }, () => {
+  const force = { ForceNewCluster: true };
+  const names = (node: LocalNode) =>
+    node
+      .manager()
+      ?.view()
+      .list('secrets')
+      .map(({ Spec }) => Spec.Name);
+  const secret = (name: string) =>
+    ({ op: 'create', table: 'secrets', object: { ID: name, Spec: { Name: name, Labels: {}, Data: 'eA==' } } }) as const;
+  const nextRafts = (n: number) => readdirSync(join(folder, `n${n}`)).filter((name) => name.startsWith('raft-next-'));
+
+  /** The first of two, which is alone. */
+  async function leftAlone(): Promise<[LocalNode, LocalNode]> {
+    const [first, lost] = (await clusterOf('manager')) as [LocalNode, LocalNode];
+    await eventually('it votes', () => first.manager()?.raftStatus(lost.info().nodeId).reachable).toBe(true);
+    await first.manager()?.propose([secret('kept')]);
+    await eventually('all have it', () => names(lost)).toEqual(['kept']);
+    keepDisk(2);
+    await lost.stop();
+    await eventually('it leads no more', () => first.manager()?.isLeader()).toBe(false);
+    return [first, lost];
+  }
+
+  const standsAlone = async (node: LocalNode) => {
+    await eventually('it leads', () => node.manager()?.isLeader()).toBe(true);
+    expect(names(node)).toEqual(['kept']);
+    expect(recordOf(node, node)).toMatchObject({
+      Spec: { Role: 'manager' },
+      ManagerStatus: { RaftID: fileOf(1).raftId },
+    });
+    expect(nextRafts(1)).toEqual([]);
+  };
+
+  test('goes on alone with all that was there, takes managers in, and makes workers of those that return', async () => {
+    const [first, lost] = await leftAlone();
+    const lostId = lost.info().nodeId;
+    const before = { nodeId: first.info().nodeId, token: tokenOf(first, 'manager'), raftId: fileOf(1).raftId };
+    const runtime = await runSomething(first);
+    await expect(first.init({ ...force, DataPathPort: 5_000 })).rejects.toThrow('DataPathPort cannot be given with it');
+    expect(await first.init({ ...force, AdvertiseAddr: addr(1), SubnetSize: 24, Availability: 'active' })).toBe(
+      before.nodeId,
+    );
+    await standsAlone(first);
+    expect(recordOf(first, lost)).toMatchObject({ ID: lostId, Spec: { Role: 'worker' } });
+    expect(recordOf(first, lost)?.ManagerStatus).toBeUndefined();
+    expect(tokenOf(first, 'manager')).toBe(before.token);
+    expect(fileOf(1).raftId).not.toBe(before.raftId);
+    expect(runtime.containers.size).toBe(1);
+    const fresh = await makeNode(3);
+    await joinAs(fresh, 'manager', first);
+    await eventually('the new one has all', () => names(fresh)).toEqual(['kept']);
+    await expect(first.init(force)).rejects.toThrow('the managers of this swarm have a quorum');
+    const back = await comeBack(2, lost);
+    await eventually('its manager is gone', () => back.manager()).toBeUndefined();
+    await eventually('it is a worker', () => recordOf(first, back)?.Status.State).toBe('ready');
+    expect(fileOf(2).raftId).toBeUndefined();
+    await setRole(first, back, 'manager');
+    await eventually('it is a manager again', () => names(back)).toEqual(['kept']);
+  });
+
+  const files = () => vi.importActual<typeof import('./state-file.ts')>('./state-file.ts');
+  type Files = Awaited<ReturnType<typeof files>>;
+  const crashes: [string, 'old' | 'new', (state: Files, die: () => never) => void][] = [
+    [
+      'while the new log is made',
+      'old',
+      (_, die) =>
+        vi.mocked(writeNodeFile).mockImplementationOnce(() => {
+          const [next = ''] = nextRafts(1);
+          rmSync(join(folder, 'n1', next, 'wal'), { recursive: true });
+          die();
+        }),
+    ],
+    ['before the new log counts', 'old', (_, die) => vi.mocked(writeNodeFile).mockImplementationOnce(die)],
+    [
+      'as soon as the new log counts',
+      'new',
+      (state, die) =>
+        vi.mocked(writeNodeFile).mockImplementationOnce((dataDir, file) => {
+          state.writeNodeFile(dataDir, file);
+          die();
+        }),
+    ],
+    [
+      'while the new log takes the place of the old',
+      'new',
+      (state, die) =>
+        vi.mocked(settleRaft).mockImplementation((dataDir, raftId) => {
+          const [next] = nextRafts(1);
+          if (next === undefined || !next.endsWith(`-${raftId}`)) return state.settleRaft(dataDir, raftId);
+          vi.mocked(settleRaft).mockImplementation(state.settleRaft);
+          rmSync(join(dataDir, 'raft'), { recursive: true });
+          return die();
+        }),
+    ],
+    [
+      'once the new log is in its place',
+      'new',
+      (state, die) =>
+        vi.mocked(settleRaft).mockImplementation((dataDir, raftId) => {
+          const [next] = nextRafts(1);
+          state.settleRaft(dataDir, raftId);
+          if (!next?.endsWith(`-${raftId}`)) return;
+          vi.mocked(settleRaft).mockImplementation(state.settleRaft);
+          die();
+        }),
+    ],
+  ];
+  test.each(crashes)('and is killed %s is of the %s cluster', async (_, which, arm) => {
+    const [first] = (await clusterOf()) as [LocalNode];
+    await first.manager()?.propose([secret('kept')]);
+    const { raftId } = fileOf(1);
+    const state = await files();
+    arm(state, () => {
+      keepDisk(1);
+      throw new Error('killed');
+    });
+    await expect(first.init(force)).rejects.toThrow('killed');
+    const again = await comeBack(1, first);
+    expect(fileOf(1).raftId === raftId).toBe(which === 'old');
+    await standsAlone(again);
+    if (which === 'old') await again.init(force);
+    await standsAlone(again);
+  });
+
+  test('and which is locked wants its key first', async () => {
+    const [first] = (await clusterOf()) as [LocalNode];
+    const [key, id] = [newUnlockKey(), first.manager()?.view().cluster()?.ID ?? ''];
+    await first.manager()?.propose([{ op: 'update', table: 'cluster', id, set: { UnlockKey: key } }]);
+    await first.stop();
+    const again = await makeNode(1);
+    await expect(again.init(force)).rejects.toThrow('needs to be unlocked');
+    await again.unlock(key);
+    await again.init(force);
+    await eventually('it leads', () => again.manager()?.view().cluster()?.UnlockKey).toBe(key);
+  });
+});
+
+test('that is in no cluster makes one, though it was to be forced', async () => {
+  const node = await makeNode(1);
+  await node.init({ ForceNewCluster: true, Spec: { Labels: { a: 'b' } } });
+  expect(node.manager()?.view().cluster()?.Spec.Labels).toEqual({ a: 'b' });
 });

@@ -26,6 +26,7 @@ import type { Peer } from '@swarmctl/shared/wire';
 import { engineAddress } from '@swarmctl/worker';
 import { type NodeAddresses, resolveAddresses, textOf } from './addresses.ts';
 import type { DaemonConfig } from './config.ts';
+import { checkForced, goOnAlone } from './force-new-cluster.ts';
 import { type Joined, joinCluster } from './join-client.ts';
 import { LocalEngine } from './local-engine.ts';
 import { Membership, type MembershipModules } from './membership.ts';
@@ -131,6 +132,42 @@ export class LocalNode implements LocalControl {
   }
 
   init(request: InitRequest): Promise<string> {
+    return this.#serial.run(() => {
+      const isForced = request.ForceNewCluster === true && (this.#locked || this.#membership !== undefined);
+      return isForced ? this.#goOnAlone(request) : this.#init(request);
+    });
+  }
+
+  /** The others are lost: what this manager knows becomes a cluster whose only manager it is. */
+  async #goOnAlone(request: InitRequest): Promise<string> {
+    if (this.#locked) throw new ClusterError('unavailable', lockedMessage);
+    const membership = this.#membership;
+    const manager = membership?.manager;
+    if (!membership || !manager || this.#error !== '')
+      throw new ClusterError(
+        'unavailable',
+        this.#error || 'This node is not a swarm manager: force a new cluster on one',
+      );
+    await checkForced(request, manager);
+    const { listenAddr, advertiseAddr } = membership.file;
+    const configured = { listenAddr, advertiseAddr };
+    const addresses = resolveAddresses({ requested: request, configured }, networkInterfaces());
+    const { dataDir } = this.#config;
+    this.#entering = true;
+    await membership.stop();
+    try {
+      const file = { ...membership.file, ...textsOf(addresses) };
+      await goOnAlone(dataDir, file, { ...this.#modules, vault: this.#vault });
+      this.#modules.log.warn({ node: file.nodeId }, 'the other managers were given up: this one goes on alone');
+    } finally {
+      // Also where it failed: as before, then.
+      await this.#goOn();
+    }
+    await this.manager()?.readIndex();
+    return membership.file.nodeId;
+  }
+
+  #init(request: InitRequest): Promise<string> {
     return this.#enter(async () => {
       const availability = availabilityOf(request.Availability);
       const addresses = this.#addresses(request, undefined);
@@ -165,6 +202,10 @@ export class LocalNode implements LocalControl {
   }
 
   join(request: JoinRequest): Promise<void> {
+    return this.#serial.run(() => this.#join(request));
+  }
+
+  #join(request: JoinRequest): Promise<void> {
     return this.#enter(async () => {
       const availability = availabilityOf(request.Availability);
       const token = parseJoinToken(request.JoinToken ?? '');
@@ -241,20 +282,18 @@ export class LocalNode implements LocalControl {
   }
 
   async #enter<T>(act: () => Promise<T>): Promise<T> {
-    return this.#serial.run(async () => {
-      if (this.#membership || this.#locked) {
-        throw new ClusterError(
-          'unavailable',
-          'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
-        );
-      }
-      this.#entering = true;
-      try {
-        return await act();
-      } finally {
-        this.#entering = false;
-      }
-    });
+    if (this.#membership || this.#locked) {
+      throw new ClusterError(
+        'unavailable',
+        'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
+      );
+    }
+    this.#entering = true;
+    try {
+      return await act();
+    } finally {
+      this.#entering = false;
+    }
   }
 
   /** Takes the new place in a cluster, or none of it. */
@@ -308,10 +347,14 @@ const fileOf = (
   nodeId: identity.nodeId,
   clusterId: identity.clusterId,
   role: identity.role,
-  listenAddr: textOf({ ...addresses.listen, host: addresses.listen.host || '0.0.0.0' }),
-  advertiseAddr: textOf(addresses.advertise),
+  ...textsOf(addresses),
   managers,
   ...(raftId !== undefined && { raftId }),
+});
+
+const textsOf = ({ listen, advertise }: NodeAddresses) => ({
+  listenAddr: textOf({ ...listen, host: listen.host || '0.0.0.0' }),
+  advertiseAddr: textOf(advertise),
 });
 
 /** The manager that answered leads; a joiner may have reached it by another address than the others know. */

@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClusterError, checkIdentity, type Identity, messageOf } from '@swarmctl/shared/kit';
 import type { NodeRole } from '@swarmctl/shared/model';
@@ -83,9 +83,29 @@ function parseNodeFile(text: string): NodeFile {
   return file as NodeFile;
 }
 
+/** The raft log of a manager. */
+export const raftDir = (dataDir: string): string => join(dataDir, 'raft');
+
+const nextPrefix = 'raft-next-';
+
+/** Where the log of the member that this node is to be next is made: it counts from when the node file names that member. */
+export const nextRaftDir = (dataDir: string, raftId: number): string => join(dataDir, `${nextPrefix}${raftId}`);
+
+/** Puts the log that the node file names in its place, whatever was left half-done, and throws others away. */
+export function settleRaft(dataDir: string, raftId: number | undefined): void {
+  const names = existsSync(dataDir) ? readdirSync(dataDir) : [];
+  for (const name of names.filter((one) => one.startsWith(nextPrefix))) {
+    const next = join(dataDir, name);
+    if (raftId !== undefined && next === nextRaftDir(dataDir, raftId)) {
+      rmSync(raftDir(dataDir), { recursive: true, force: true });
+      renameSync(next, raftDir(dataDir));
+    } else rmSync(next, { recursive: true, force: true });
+  }
+}
+
 /** Forgets the raft log, for a node that is no longer a manager. */
 export function wipeRaft(dataDir: string, vault: Vault): void {
-  rmSync(join(dataDir, 'raft'), { recursive: true, force: true });
+  rmSync(raftDir(dataDir), { recursive: true, force: true });
   vault.forget();
 }
 
@@ -93,5 +113,6 @@ export function wipeRaft(dataDir: string, vault: Vault): void {
 export function wipeNode(dataDir: string, vault: Vault): void {
   rmSync(paths(dataDir).state, { force: true });
   vault.wipe();
+  settleRaft(dataDir, undefined);
   for (const name of ['raft', 'identity', 'agent']) rmSync(join(dataDir, name), { recursive: true, force: true });
 }

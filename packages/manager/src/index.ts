@@ -6,4 +6,5 @@ export { newCluster, newNode } from './ca/new-cluster.ts';
 export { Manager, startManager } from './manager.ts';
 export type * from './manager-types.ts';
 export { newRaftId } from './members.ts';
+export { recoverCluster } from './recover.ts';
 export type { View } from './store/types.ts';

@@ -28,6 +28,7 @@ async function init(args: Args, shell: Shell): Promise<void> {
     AdvertiseAddr: args.text('advertise-addr') ?? '',
     Availability: args.text('availability') ?? 'active',
     SubnetSize: 24,
+    ForceNewCluster: args.flag('force-new-cluster'),
     ...(port !== undefined && { DataPathPort: uint('data-path-port', port) }),
     Spec: { Labels: {}, ...spec },
   });
@@ -222,10 +223,15 @@ export const swarmCommands: readonly Command[] = [
     usage: 'init',
     describe: 'Make this node the first manager of a new cluster',
     options: (yargs) =>
-      withSpec(addresses(yargs)).option('data-path-port', {
-        type: 'string',
-        describe: "UDP port of the packets between containers of different nodes, for the cluster's life (4789)",
-      }),
+      withSpec(addresses(yargs))
+        .option('data-path-port', {
+          type: 'string',
+          describe: "UDP port of the packets between containers of different nodes, for the cluster's life (4789)",
+        })
+        .option('force-new-cluster', {
+          type: 'boolean',
+          describe: 'On a manager whose fellows are lost for good: go on alone, with all that it knows',
+        }),
     run: init,
   },
   {

@@ -24,7 +24,6 @@ import { initAsOf, minorOf } from './version.ts';
 export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post('/swarm/init', async (request, reply) => {
     const body = initAsOf(minorOf(request), normalise(InitRequest, parseJson(request.body as Buffer) ?? {}));
-    if (body.ForceNewCluster) throw notYet('force-new-cluster is');
     checkDataPathPort(body.DataPathPort ?? 0);
     if (body.Spec) checkSpec(body.Spec, fixedTicks);
     const { SigningCACert, SigningCAKey } = body.Spec?.CAConfig ?? {};
