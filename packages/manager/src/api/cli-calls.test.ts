@@ -209,12 +209,22 @@ const rows: readonly Row[] = [
       },
     },
   ],
+  [
+    'stack services',
+    `GET /services?${filters({ label: set('tier=a') })}&status=true`,
+    undefined,
+    200,
+    [{ ID: 'svc1', ServiceStatus: { RunningTasks: 1, DesiredTasks: 2, CompletedTasks: 0 } }],
+  ],
   ['service rm web', 'DELETE /services/web', undefined, 200, undefined],
   ['service logs web', 'GET /services/web/logs?details=1&stderr=1&stdout=1&tail=all', undefined, 200, undefined],
 
   ['secret create', 'POST /secrets/create', { Name: 'new', Labels: {}, Data: 'YQ==' }, 201, { ID: expect.any(String) }],
+  ['secret ls', 'GET /secrets', undefined, 200, [{ ID: 'sec1', Spec: { Name: 'es' } }]],
   ['secret inspect es', 'GET /secrets/es', undefined, 200, { Spec: { Name: 'es', Labels: {} } }],
   ['secret rm es', 'DELETE /secrets/es', undefined, 204, undefined],
+  ['config create', 'POST /configs/create', { Name: 'new', Labels: {}, Data: 'YQ==' }, 201, { ID: expect.any(String) }],
+  ['config ls', 'GET /configs', undefined, 200, [{ ID: 'cfg1', Spec: { Name: 'ec' } }]],
   ['config inspect ec', 'GET /configs/ec', undefined, 200, { Spec: { Data: expect.any(String) } }],
   ['config rm ec', 'DELETE /configs/ec', undefined, 204, undefined],
   [
@@ -227,6 +237,23 @@ const rows: readonly Row[] = [
     },
     201,
     { Id: expect.any(String), Warning: '' },
+  ],
+  [
+    'network ls',
+    `GET /networks?${filters({ scope: set('swarm') })}`,
+    undefined,
+    200,
+    [
+      { Id: 'net1', Name: 'front', Driver: 'overlay', Containers: null },
+      { Name: 'ingress', Ingress: true },
+    ],
+  ],
+  [
+    'network inspect --verbose front',
+    'GET /networks/front?verbose=true',
+    undefined,
+    200,
+    { Id: 'net1', Scope: 'swarm', Containers: null, Services: {} },
   ],
   ['network rm front', 'DELETE /networks/front', undefined, 204, undefined],
   ['network prune', 'POST /networks/prune', undefined, 200, { NetworksDeleted: ['front'] }],
@@ -285,6 +312,33 @@ test('service update, --rollback and scale send the whole spec as it was read, w
   expect((await read()).Spec.Mode).toEqual({ Replicated: { Replicas: 5 } });
   // With --with-registry-auth, of who has not logged in.
   expect((await update('', first, { 'x-registry-auth': 'e30=' })).status).toBe(200);
+});
+
+test('service rollback asks like an update, without a word on credentials', async () => {
+  const read = async () => (await call('GET /services/web?insertDefaults=false')).json;
+  const { Spec: first, Version } = await read();
+  await call(`POST /services/svc1/update?version=${Version.Index}`, { ...first, Labels: { tier: 'b' } });
+  const { Spec, Version: next } = await read();
+  expect((await call(`POST /services/svc1/update?rollback=previous&version=${next.Index}`, Spec)).status).toBe(200);
+  expect((await read()).Spec.Labels).toEqual({ tier: 'a' });
+});
+
+test('swarm update --autolock, unlock-key, and unlock-key --rotate', async () => {
+  const key = async () => (await call('GET /swarm/unlockkey')).json.UnlockKey;
+  const update = async (rotate: boolean, locks: boolean) => {
+    const { Spec, Version } = (await call('GET /swarm')).json;
+    const flags = `rotateManagerToken=false&rotateManagerUnlockKey=${rotate}&rotateWorkerToken=false`;
+    const spec = { ...Spec, EncryptionConfig: { AutoLockManagers: locks } };
+    return (await call(`POST /swarm/update?${flags}&version=${Version.Index}`, spec)).status;
+  };
+  expect([await key(), await update(false, true)]).toEqual(['', 200]);
+  const first = await key();
+  expect(first).toMatch(/^SWMKEY-1-/);
+  expect(await update(true, true)).toBe(200);
+  expect(await key()).toMatch(/^SWMKEY-1-/);
+  expect(await key()).not.toBe(first);
+  expect(await update(false, false)).toBe(200);
+  expect(await key()).toBe('');
 });
 
 test('join-token --rotate changes the one token alone', async () => {

@@ -1,7 +1,9 @@
+import type { Table } from '@swarmctl/shared/model';
 import { beforeEach, expect, test } from 'vitest';
 import { type TestApi, testApi } from '../../../../test/kit/api.ts';
-import { aCluster, aNode, aStore, aTask } from '../../../../test/kit/index.ts';
+import { aCluster, aNode, aService, aStore, aTask } from '../../../../test/kit/index.ts';
 import type { Store } from '../store/store.ts';
+import type { View } from '../store/types.ts';
 
 // What `docker stack` asks for, call by call, as the command line 28.2.2 was seen to.
 
@@ -88,4 +90,29 @@ test('deploy, deploy again, ps and rm', async () => {
   }
   // Polled until all have ended; a service that is gone is asked for by its tasks still.
   expect((await get(`/tasks?${ofStack}`)).json).toMatchObject([{ ID: 't1' }]);
+});
+
+test('rm asks for the tasks without a pause: each service is looked at once, other tasks not at all', async () => {
+  const labels = { 'com.docker.stack.namespace': 'st' };
+  const services = [aService({ id: 's1', name: 'st_web', labels }), aService({ id: 's2', name: 'other' })];
+  const tasks = services.flatMap((service) =>
+    Array.from({ length: 500 }, (_, i) => aTask({ id: `${service.ID}${i}`, service, slot: i + 1, node: 'n1' })),
+  );
+  const many = aStore({ cluster: aCluster(), nodes: [aNode({ id: 'n1' })], services, tasks });
+  const asked: string[] = [];
+  const view = () => {
+    const real = many.view();
+    return Object.assign(Object.create(real) as View, {
+      get: (table: Table, id: string) => {
+        asked.push(`${table} ${id}`);
+        return real.get(table, id);
+      },
+      list: (table: Table) => real.list(table),
+    });
+  };
+  const { call } = await testApi({ store: many, manager: { view } });
+  const none = filters({ label: { 'com.docker.stack.namespace=nosuch': true } });
+  expect((await call('GET', `/v1.50/tasks?${none}`)).json).toEqual([]);
+  expect(asked).toEqual(['services s1', 'services s2']);
+  expect((await call('GET', `/v1.50/tasks?${ofStack}`)).json).toHaveLength(500);
 });

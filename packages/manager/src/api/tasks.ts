@@ -83,8 +83,10 @@ function selectTasks(view: View, filters: Filters): readonly Task[] {
     : nodes
       ? [...nodes].flatMap((id) => view.tasksOfNode(id))
       : view.list('tasks');
+  const hasLabels = byService(view, (labels) => passesLabels(filters, 'label', labels));
   return candidates.filter(
     (task) =>
+      hasLabels(task) &&
       (!nodes || nodes.has(task.NodeID ?? '')) &&
       passes(filters, 'id', (id) => task.ID.startsWith(id)) &&
       passes(filters, 'name', (name) => taskName(task).startsWith(name)) &&
@@ -93,13 +95,23 @@ function selectTasks(view: View, filters: Filters): readonly Task[] {
         const wanted = state.toLowerCase();
         return task.DesiredState === wanted || (wanted === 'shutdown' && task.DesiredState === 'remove');
       }) &&
-      passes(filters, '_up-to-date', (wanted) => upToDate(view, task) === (wanted === 'true')) &&
-      passesLabels(
-        filters,
-        'label',
-        view.get('services', task.ServiceID)?.Spec.Labels ?? task.ServiceAnnotations.Labels,
-      ),
+      passes(filters, '_up-to-date', (wanted) => upToDate(view, task) === (wanted === 'true')),
   );
+}
+
+/** The labels of a task are its service's, looked at once: `docker stack rm` asks without a pause. Of a service that is gone each task has kept them. */
+function byService(view: View, test: (labels: Readonly<Record<string, string>>) => boolean): (task: Task) => boolean {
+  const known = new Map<string, boolean>();
+  return ({ ServiceID, ServiceAnnotations }) => {
+    let verdict = known.get(ServiceID);
+    if (verdict === undefined) {
+      const service = view.get('services', ServiceID);
+      if (!service) return test(ServiceAnnotations.Labels);
+      verdict = test(service.Spec.Labels);
+      known.set(ServiceID, verdict);
+    }
+    return verdict;
+  };
 }
 
 const resolve = (
