@@ -196,7 +196,12 @@ describe('the cluster as one Docker host', () => {
         NetworkingConfig: { EndpointsConfig: { back: { Aliases: ['palm'] } } },
       });
       const nowhere = { ...body, Labels: { 'swarmctl.constraints': 'node.hostname==host-n1' } };
-      expect((await api.call('POST', '/containers/create', nowhere)).status).toBe(503);
+      expect(await api.call('POST', '/containers/create', nowhere)).toMatchObject({
+        status: 503,
+        json: {
+          message: expect.stringMatching(/^no suitable node.*; network back: .* has no block left for host-n1$/),
+        },
+      });
       const closed = { HostConfig: { NetworkMode: 'closed' } };
       expect((await api.call('POST', '/containers/create', closed)).status).toBe(403);
     });

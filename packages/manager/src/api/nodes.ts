@@ -25,12 +25,12 @@ export function nodeRoutes(app: FastifyInstance, context: ApiContext): void {
           passesLabels(filters, 'label', node.Description?.Engine.Labels ?? {}) &&
           passesLabels(filters, 'node.label', node.Spec.Labels),
       )
-      .map((node) => showNode(node, managerOf(context)));
+      .map((node) => showNode(view, node, managerOf(context)));
   });
 
   app.get<{ Params: { id: string } }>('/nodes/:id', async (request) => {
     const view = await readView(context);
-    return showNode(findNode(view, request.params.id), managerOf(context));
+    return showNode(view, findNode(view, request.params.id), managerOf(context));
   });
 
   app.post<{ Params: { id: string }; Querystring: Query }>(

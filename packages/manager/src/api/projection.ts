@@ -17,6 +17,7 @@ import {
   vxlanIdOption,
   wantsLife,
 } from '@swarmctl/shared/model';
+import { networksWithoutRoom } from '../store/guests.ts';
 import type { View } from '../store/types.ts';
 import type { ManagerAccess } from './ports.ts';
 import { asSent } from './wire.ts';
@@ -160,9 +161,21 @@ function showAttached(network: Network | undefined, id: string) {
   };
 }
 
-export function showNode(node: Node, manager: ManagerAccess) {
+/** What the node says of its networks, and what the managers could not give it. */
+const networkProblems = (view: View, node: Node): string[] => [
+  ...(node.Description?.NetworkProblems ?? []),
+  ...networksWithoutRoom(view, node).map(
+    ({ Spec, IPAM }) =>
+      `network ${Spec.Name}: ${subnetsOf(IPAM)} has no block left for this node, so it does not have the network for containers made by hand; a larger --subnet has more`,
+  ),
+];
+
+const subnetsOf = ({ Configs }: Network['IPAM']): string => Configs.map(({ Subnet }) => Subnet).join(', ');
+
+export function showNode(view: View, node: Node, manager: ManagerAccess) {
   const raft = node.ManagerStatus && manager.raftStatus(node.ID);
   const description = node.Description;
+  const problems = networkProblems(view, node);
   return {
     ...metaOf(node),
     Spec: asSent('NodeSpec', node.Spec),
@@ -174,7 +187,7 @@ export function showNode(node: Node, manager: ManagerAccess) {
           Engine: description.Engine,
           TLSInfo: description.TLSInfo ?? {},
           ...(description.Ingress && { Ingress: description.Ingress }),
-          ...(description.NetworkProblems && { NetworkProblems: description.NetworkProblems }),
+          ...(problems.length > 0 && { NetworkProblems: problems }),
         }
       : { Platform: {}, Resources: {}, Engine: {}, TLSInfo: {} },
     Status: node.Status,

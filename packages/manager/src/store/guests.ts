@@ -1,7 +1,17 @@
-import { type Guest, isAttachable, isInRanges, type Network } from '@swarmctl/shared/model';
+import {
+  canHaveGuests,
+  freeBlocks,
+  type Guest,
+  isAllocated,
+  isAttachable,
+  isInRanges,
+  type Network,
+  type Node,
+} from '@swarmctl/shared/model';
 import type { View } from './types.ts';
 
-// The containers made by hand on an attachable network, by what their nodes say of them, as far as the nodes have a say: in their own blocks.
+// The containers made by hand on an attachable network, by what their nodes say of them, as far as the nodes have a say: in their own blocks. And where
+// there can be none.
 
 export interface GuestHere extends Guest {
   readonly nodeId: string;
@@ -21,4 +31,19 @@ export function guestsOn(view: View, network: Network): GuestHere[] {
       return [{ ...guest, Addresses, nodeId }];
     });
   });
+}
+
+/** Attachable networks that the node could have for guests, were a block of their subnets left for it; by name. Pure. */
+export function networksWithoutRoom(view: View, node: Node): Network[] {
+  const without = view
+    .list('networks')
+    .filter(
+      (network) =>
+        isAttachable(network) &&
+        isAllocated(network) &&
+        canHaveGuests(network, node) &&
+        !network.Blocks?.[node.ID] &&
+        !freeBlocks(network, 1, Object.values(network.Blocks ?? {}).flat(), view.addressesOf(network.ID).values()),
+    );
+  return without.sort((a, b) => (a.Spec.Name < b.Spec.Name ? -1 : 1));
 }

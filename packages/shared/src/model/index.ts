@@ -1,3 +1,4 @@
+export * from './blocks.ts';
 export * from './certificates.ts';
 export * from './changes.ts';
 export * from './constraints.ts';

@@ -57,13 +57,23 @@ export function placeContainer(
   });
   const [best] = nodes;
   const engine = best && candidates.find((one) => one.nodes.some((node) => node.ID === best.ID));
-  if (!engine) throw new ClusterError('unavailable', `no suitable node${why && ` (${why})`}`);
+  if (!engine) {
+    const lacks = networks.flatMap((network) => roomProblem(network, candidates));
+    throw new ClusterError('unavailable', [`no suitable node${why && ` (${why})`}`, ...lacks].join('; '));
+  }
   return { config, engine };
 }
 
 /** Whose block it is not known yet, the network may still come to. */
 const hasRoomAt = ({ Blocks = {} }: Network, nodeId: string): boolean =>
   Object.keys(Blocks).length === 0 || Blocks[nodeId] !== undefined;
+
+function roomProblem(network: Network, engines: readonly Engine[]): string[] {
+  const without = engines.flatMap(({ nodes }) => nodes).filter(({ ID }) => !hasRoomAt(network, ID));
+  if (without.length === 0) return [];
+  const subnets = network.IPAM.Configs.map(({ Subnet }) => Subnet).join(', ');
+  return [`network ${network.Spec.Name}: ${subnets} has no block left for ${without.map(hostnameOf).join(', ')}`];
+}
 
 function withoutConstraints(given: ContainerConfig, clusterId: string) {
   const inEnv = textsOf(given.Env).flatMap((text) => constraintVariable.exec(text)?.[1] ?? []);

@@ -1,8 +1,7 @@
-import { isInRanges, type Network, type Node, parseIpRange } from '@swarmctl/shared/model';
+import { freeBlocks, isInRanges, mostBlocks, type Network, type Node, parseIpRange } from '@swarmctl/shared/model';
 import { describe, expect, it } from 'vitest';
 import { aNetwork, aNode, aService, aStore, aTask } from '../../../../../test/kit/index.ts';
 import { apply, settleState } from '../../../../../test/sim/control/decide.ts';
-import { freeBlocks, mostBlocks } from './blocks.ts';
 import { endpointAllocator } from './endpoints.ts';
 import { gatewayAllocator } from './gateways.ts';
 import { networkWarning } from './networks.ts';

@@ -1,4 +1,7 @@
 import {
+  canHaveGuests,
+  freeBlocks,
+  gatewaysIn,
   isAllocated,
   isAttachable,
   isTerminal,
@@ -12,7 +15,6 @@ import {
 import type { View } from '../../store/types.ts';
 import type { Controller, Key } from '../types.ts';
 import { mayFreeAddresses } from './attachments.ts';
-import { canHaveGuests, freeBlocks, gatewaysIn } from './blocks.ts';
 import { Rooms, type Rotation } from './rooms.ts';
 
 // The gateway allocator: each node that has tasks of a network has an address of its own there, one in each subnet. A node that has none any

@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import {
+  canHaveGuests,
   formatIp,
   formatIpRange,
   type IpRange,
   isAllocated,
   isAttachable,
   isLocalNetwork,
+  mostBlocks,
   type Network,
   parseIp,
   parseIpRange,
@@ -13,7 +15,6 @@ import {
 } from '@swarmctl/shared/model';
 import type { View } from '../../store/types.ts';
 import type { Controller, Key } from '../types.ts';
-import { canHaveGuests, mostBlocks } from './blocks.ts';
 
 // The network allocator: each overlay network gets a VXLAN number and its subnets, those that it asks for or else cut from the cluster's pools.
 

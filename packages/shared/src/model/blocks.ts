@@ -1,14 +1,6 @@
-import {
-  type AddressPool,
-  formatIpRange,
-  hasOverlays,
-  type IpRange,
-  isEncrypted,
-  type Network,
-  type Node,
-  parseIpRange,
-  poolsOf,
-} from '@swarmctl/shared/model';
+import { formatIpRange, type IpRange, parseIpRange } from './ip.ts';
+import { type AddressPool, hasOverlays, isEncrypted, poolsOf } from './networks.ts';
+import type { Network, Node } from './objects.ts';
 
 // The blocks of attachable networks: each node's engine gives the addresses of its own to containers made by hand, without asking anybody. A
 // block's first address is the node's gateway. They come from a part of each pool that nobody else is given addresses of.
