@@ -98,7 +98,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     '/services/:id/update',
     { config: { leaderOnly: true } },
     async (request, reply) => {
-      const version = versionOf(request.query, 'service');
+      const specReadAt = versionOf(request.query, 'service');
       const rollback = single(request.query, 'rollback') ?? '';
       if (rollback !== '' && rollback !== 'none' && rollback !== 'previous') {
         throw new ClusterError('unknown', `unrecognized rollback option ${rollback}`);
@@ -124,7 +124,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
             op: 'update',
             table: 'services',
             id: service.ID,
-            version,
+            specReadAt,
             set: { ...set, Spec, ...startedAnew(context, service) },
             ...('UpdateStatus' in set ? {} : { unset: ['UpdateStatus'] as const }),
           },

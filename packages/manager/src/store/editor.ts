@@ -43,6 +43,9 @@ const label = {
   configs: 'config',
 } as const satisfies Record<Table, string>;
 
+/** Of whose objects the store writes down when their spec came. */
+const hasSpecIndex = (table: Table): boolean => table === 'nodes' || table === 'services';
+
 const metaKeys: ReadonlySet<string> = new Set(['ID', 'Version', 'CreatedAt', 'UpdatedAt'] satisfies (keyof Meta)[]);
 
 export class StateEditor {
@@ -92,7 +95,7 @@ export class StateEditor {
   #create<T extends Table>(table: T, draft: object): StoreEvent {
     const Index = this.#stamp.index ?? 0;
     const meta = { Version: { Index }, CreatedAt: this.#time, UpdatedAt: this.#time };
-    const spec = table === 'nodes' && { SpecIndex: Index };
+    const spec = hasSpecIndex(table) && { SpecIndex: Index };
     const after = withoutUndefined({ ...draft, ...meta, ...spec }) as unknown as Objects[T];
     if (this.#tables[table].get(after.ID)) {
       throw new ClusterError('already-exists', `${label[table]} ${after.ID} already exists`, { id: after.ID });
@@ -115,7 +118,7 @@ export class StateEditor {
     const { CreatedAt } = before;
     const after: Record<string, unknown> = { ...before, ...set, ID: id, Version, CreatedAt, UpdatedAt: this.#time };
     for (const key of change.unset ?? []) if (!metaKeys.has(key)) delete after[key];
-    if (table === 'nodes' && 'Spec' in set) after['SpecIndex'] = Version.Index;
+    if (hasSpecIndex(table) && 'Spec' in set) after['SpecIndex'] = Version.Index;
     withoutUndefined(after);
     this.#check(table, before, after as never);
     this.#replace(table, before, after as never);
@@ -153,7 +156,7 @@ export class StateEditor {
     const before = this.#base.get(table, id);
     const current = before?.Version.Index ?? 0;
     if (change.op === 'update' && change.specReadAt !== undefined) {
-      const { SpecIndex = current } = (before ?? {}) as Partial<Node>;
+      const { SpecIndex = current } = (before ?? {}) as Partial<Node | Service>;
       return change.specReadAt < SpecIndex || change.specReadAt > current;
     }
     return version !== undefined && version !== current;

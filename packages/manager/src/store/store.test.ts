@@ -145,6 +145,18 @@ describe('an update', () => {
     expect(refusal(apply(store, label(SpecIndex ?? 0, 'c')))).toBe('accepted');
   });
 
+  it('of a service’s spec likewise, whatever the control loop wrote', () => {
+    const store = holding();
+    const Spec = { ...web.Spec, Labels: { a: 'b' } };
+    const update = (specReadAt: number): StoreChange => ({
+      ...{ op: 'update', table: 'services', id: 'web', specReadAt },
+      set: { Spec },
+    });
+    apply(store, { op: 'update', table: 'services', id: 'web', set: { Endpoint: { Spec: { Mode: 'vip' } } } });
+    expect(refusal(apply(store, update(1)))).toBe('accepted');
+    expect(refusal(apply(store, update(1)))).toBe('out-of-sequence: update out of sequence');
+  });
+
   it('never takes a task back', () => {
     const store = holding();
     apply(store, status('failed'), { op: 'update', table: 'tasks', id: 't1', set: { DesiredState: 'shutdown' } });
@@ -201,13 +213,15 @@ describe('an update', () => {
 it('a view stays what it is, and shares its lists with later ones where nothing changed', () => {
   const store = holding();
   const before = store.view();
+  const service = before.get('services', 'web');
   const tasks = before.tasksOfService('web');
   apply(
     store,
     { op: 'remove', table: 'services', id: 'web' },
     { op: 'create', table: 'nodes', object: aNode({ id: 'n2' }) },
   );
-  expect([before.get('services', 'web'), before.list('nodes').length, before.index]).toEqual([web, 1, 1]);
+  expect([before.get('services', 'web'), before.list('nodes').length, before.index]).toEqual([service, 1, 1]);
+  expect(service).toMatchObject(web);
   expect([store.view().get('services', 'web'), store.view().list('nodes').length]).toEqual([undefined, 2]);
   expect(store.view().tasksOfService('web')).toBe(tasks);
 });

@@ -15,8 +15,8 @@ export type StoreChange = {
         /** The expected Version.Index; absent where the fields have one writer anyway. */
         readonly version?: number;
         /**
-         * The Version.Index at which a node's Spec was read, instead of `version`: what agents and the raft group say of a node is no reason to refuse
-         * what a user wants of it.
+         * The Version.Index at which a node's or a service's Spec was read, instead of `version`: what agents, the raft group and the control loop say
+         * of it is no reason to refuse what a user wants of it.
          */
         readonly specReadAt?: number;
         /** Top-level fields to replace. A task's Status and DesiredState that would go back are left as they are. */

@@ -158,6 +158,8 @@ export interface Service extends Meta {
   readonly PreviousSpecVersion?: string;
   /** Ours, and secret. Writer: as of Spec. What its images are pulled with, and were with PreviousSpec. */
   readonly PullAuth?: { readonly Spec?: PullAuth; readonly PreviousSpec?: PullAuth };
+  /** Ours. Writer: the store: the Version.Index that Spec came with. */
+  readonly SpecIndex?: number;
   /** Writer: the endpoint allocator. */
   readonly Endpoint: Endpoint;
   /** Writer: the updater; the API resets it with a new spec. */
