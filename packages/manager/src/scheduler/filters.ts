@@ -9,7 +9,7 @@ import {
   runtimeOf,
   type Task,
 } from '@swarmctl/shared/model';
-import { type Candidate, type Demand, demandOf, unitsOf } from './load.ts';
+import { type Candidate, type Demand, demandOf, nameOf, unitsOf } from './load.ts';
 
 // Which nodes a task may go to. The first filter that a node does not pass says why; their words reach the user in the task's status.
 // What a node is does not change while tasks are placed, so those filters are asked once for each list of nodes and each set of wishes.
@@ -84,7 +84,10 @@ const resources: Filter = {
     if (!hasCpus(demand, candidate) || !hasMemory(demand, candidate)) return false;
     if (demand.generic.length === 0) return true;
     const units = unitsAt(candidate);
-    return demand.generic.every(([kind, wanted]) => hasUnits(kind, wanted, candidate, units));
+    return (
+      demand.generic.every(([kind, wanted]) => hasUnits(kind, wanted, candidate, units)) &&
+      demand.named.every((named) => candidate.hasFree(named))
+    );
   },
   reason: onNodes('insufficient resources'),
   parts: (_, demand) => [
@@ -93,6 +96,10 @@ const resources: Filter = {
     ...demand.generic.map(([kind, wanted]) => ({
       text: kind,
       isAt: (candidate: Candidate) => hasUnits(kind, wanted, candidate, unitsAt(candidate)),
+    })),
+    ...demand.named.map((named) => ({
+      text: nameOf(named),
+      isAt: (candidate: Candidate) => candidate.hasFree(named),
     })),
   ],
 };

@@ -33,7 +33,9 @@ export interface Demand {
   readonly serviceId: string;
   readonly cpus: number;
   readonly memory: number;
+  /** Those asked for by name count among the units of their kind. */
   readonly generic: readonly (readonly [kind: string, units: number])[];
+  readonly named: readonly Named[];
   readonly hostPorts: readonly string[];
 }
 
@@ -46,6 +48,7 @@ export function demandOf(task: Pick<Task, 'ServiceID' | 'Spec' | 'Ports'>): Dema
     cpus: reserved?.NanoCPUs ?? 0,
     memory: reserved?.MemoryBytes ?? 0,
     generic: reserved?.GenericResources?.length ? [...unitsOf(reserved)] : none,
+    named: namedIn(reserved?.GenericResources),
     hostPorts: hostPortsOf(task.Ports),
   };
 }
@@ -57,6 +60,9 @@ export const hostPortsOf = (ports: readonly PortConfig[] | undefined): readonly 
         .filter((port) => port.PublishMode === 'host' && port.PublishedPort)
         .map((port) => `${port.Protocol || 'tcp'}/${port.PublishedPort}`)
     : none;
+
+const namedIn = (resources: readonly GenericResource[] | undefined): readonly Named[] =>
+  resources?.length ? resources.flatMap(({ NamedResourceSpec: named }) => named ?? []) : none;
 
 /** Generic resources as numbers: of named ones, how many there are. */
 export function unitsOf(resources: Resources | undefined): ReadonlyMap<string, number> {
@@ -123,11 +129,11 @@ function addTo(load: Load, demand: Demand, lives: boolean): void {
 }
 
 function addNamed(load: Load, resources: readonly GenericResource[] | undefined): void {
-  for (const { NamedResourceSpec: named } of resources ?? none) if (named) load.named.add(nameOf(named));
+  for (const named of namedIn(resources)) load.named.add(nameOf(named));
 }
 
 type Named = NonNullable<GenericResource['NamedResourceSpec']>;
-const nameOf = ({ Kind, Value }: Named): string => `${Kind}=${Value}`;
+export const nameOf = ({ Kind, Value }: Named): string => `${Kind}=${Value}`;
 
 /** A node with its load: what its tasks take, and what the decision at hand has placed there. */
 export class Candidate {
@@ -163,6 +169,11 @@ export class Candidate {
     return (this.#there.generic.get(kind) ?? 0) + (this.#placed?.generic.get(kind) ?? 0);
   }
 
+  /** The node offers this very one, and no task has it. */
+  hasFree(named: Named): boolean {
+    return this.#offered(named.Kind).some((one) => one.Value === named.Value) && this.#isFree(named);
+  }
+
   usesPort(port: string): boolean {
     return this.#there.ports.has(port) || this.#placed?.ports.has(port) === true;
   }
@@ -177,25 +188,36 @@ export class Candidate {
     addTo(this.#placed, demand, true);
   }
 
-  /** Which generic resources a task gets that was placed here: of named ones some that are free, of others so many. Undefined: it wants none. */
-  claim({ generic }: Demand): readonly GenericResource[] | undefined {
+  /**
+   * Which generic resources a task gets that was placed here: those that it named, of other named ones some that are free, of others so many. Undefined: it
+   * wants none.
+   */
+  claim({ generic, named }: Demand): readonly GenericResource[] | undefined {
     if (generic.length === 0) return undefined;
     this.#placed ??= emptyLoad(noFailures);
-    const claimed = generic.flatMap(([kind, units]) => this.#claimed(kind, units));
+    const claimed = generic.flatMap(([kind, units]) => {
+      const asked = named.filter(({ Kind }) => Kind === kind);
+      return this.#claimed(kind, units, asked);
+    });
     addNamed(this.#placed, claimed);
     return claimed;
   }
 
-  #claimed(kind: string, units: number): GenericResource[] {
-    const offered = this.node.Description?.Resources.GenericResources ?? none;
-    const names = offered.flatMap(({ NamedResourceSpec: named }) => (named?.Kind === kind ? [named] : []));
+  #claimed(kind: string, units: number, asked: readonly Named[]): GenericResource[] {
+    const names = this.#offered(kind);
     if (names.length === 0) return [{ DiscreteResourceSpec: { Kind: kind, Value: units } }];
-    const isFree = (named: Named) =>
-      !this.#there.named.has(nameOf(named)) && this.#placed?.named.has(nameOf(named)) !== true;
-    return names
-      .filter(isFree)
+    const isAsked = ({ Value }: Named) => asked.some((one) => one.Value === Value);
+    return [...names.filter(isAsked), ...names.filter((one) => !isAsked(one) && this.#isFree(one))]
       .slice(0, units)
       .map((NamedResourceSpec) => ({ NamedResourceSpec }));
+  }
+
+  #offered(kind: string | undefined): readonly Named[] {
+    return namedIn(this.node.Description?.Resources.GenericResources).filter(({ Kind }) => Kind === kind);
+  }
+
+  #isFree(named: Named): boolean {
+    return !this.#there.named.has(nameOf(named)) && this.#placed?.named.has(nameOf(named)) !== true;
   }
 }
 

@@ -578,6 +578,20 @@ describe('much work', () => {
 });
 
 describe('generic resources', () => {
+  it('asked for by name are that very one, on the node that has it free', () => {
+    const web = aService({ id: 'web', generic: [...named('c'), discrete('gpu', 1)] });
+    const store = aStore({
+      nodes: [aNode({ id: 'n1', generic: named('a', 'b') }), aNode({ id: 'n2', generic: named('a', 'b', 'c') })],
+      services: [web],
+      tasks: tasksOf(web, 2),
+    });
+    run(store);
+    const [one, two] = store.view().tasksOfService('web');
+    expect([one?.NodeID, one?.AssignedGenericResources]).toEqual(['n2', named('c', 'a')]);
+    expect(two?.NodeID).toBeUndefined();
+    expect(two?.Status.Err).toMatch(/insufficient resources.*gpu=c/);
+  });
+
   const named = (...values: string[]) => values.map((Value) => ({ NamedResourceSpec: { Kind: 'gpu', Value } }));
   const discrete = (Kind: string, Value: number) => ({ DiscreteResourceSpec: { Kind, Value } });
   const got = (store: Store, service: Service) =>

@@ -16,9 +16,10 @@ export function checkResources(template: TaskSpec): void {
   if (MemorySwappiness !== undefined && (MemorySwappiness < -1 || MemorySwappiness > 100))
     throw invalid(`Resources: MemorySwappiness must be from 0 to 100, or -1, not ${MemorySwappiness}`);
   for (const { DiscreteResourceSpec: discrete, NamedResourceSpec: named } of reservations?.GenericResources ?? []) {
-    if (!discrete?.Kind || (discrete.Value ?? 0) < 1)
+    const isRight = discrete ? discrete.Kind && (discrete.Value ?? 0) >= 1 : named?.Kind && named.Value;
+    if (!isRight)
       throw invalid(
-        `invalid argument for resource ${discrete?.Kind ?? named?.Kind ?? ''}: a reservation is a DiscreteResourceSpec, with its Kind and a Value of at least 1`,
+        `invalid argument for resource ${discrete?.Kind ?? named?.Kind ?? ''}: a reservation is a DiscreteResourceSpec, with its Kind and a Value of at least 1, or a NamedResourceSpec, with its Kind and the Value that a node gives it`,
       );
   }
   for (const memory of [limits?.MemoryBytes, reservations?.MemoryBytes]) {
