@@ -127,7 +127,13 @@ const kept: readonly (readonly [by: string, spec: ServiceSpec])[] = [
     {
       TaskTemplate: {
         Resources: {
-          Reservations: { NanoCPUs: 1e9, GenericResources: [{ DiscreteResourceSpec: { Kind: 'SSD', Value: 2 } }] },
+          Reservations: {
+            NanoCPUs: 1e9,
+            GenericResources: [
+              { DiscreteResourceSpec: { Kind: 'SSD', Value: 2 } },
+              { NamedResourceSpec: { Kind: 'GPU', Value: 'a' } },
+            ],
+          },
         },
         Placement: {
           ...{
@@ -154,7 +160,8 @@ const kept: readonly (readonly [by: string, spec: ServiceSpec])[] = [
     },
   ],
   ['the updater', { RollbackConfig: { Parallelism: 1, MaxFailureRatio: 0, Order: 'start-first' } }],
-  ['the allocator', { TaskTemplate: { Networks: [{ Target: 'net1', Aliases: ['a'] }] } }],
+  ['the allocator', { TaskTemplate: { Networks: [{ Target: 'net1', Aliases: ['a'], DriverOpts: { a: 'b' } }] } }],
+  ['the allocator', { Networks: [{ Target: 'net1', Aliases: ['a'] }] }],
   ['the orchestrators', { Name: 'made', Labels: { a: 'b' }, Mode: { Replicated: { Replicas: 3 } } }],
   ['the orchestrators', { Mode: { Global: {} } }],
   ['the orchestrators', { Mode: { ReplicatedJob: { MaxConcurrent: 2, TotalCompletions: 4 } } }],
@@ -187,7 +194,6 @@ const refused: readonly (readonly [field: string, spec: ServiceSpec])[] = [
     { TaskTemplate: container({ Mounts: [{ Type: 'cluster', Source: 'v', Target: '/t', ClusterOptions: {} }] }) },
   ],
   ['npipe', { TaskTemplate: container({ Mounts: [{ Type: 'npipe', Source: 'v', Target: '/t' }] }) }],
-  ['DriverOpts', { TaskTemplate: { Networks: [{ Target: 'net1', DriverOpts: { a: 'b' } }] } }],
   ['Hosts', { TaskTemplate: container({ Hosts: ['name:1.2.3.4'] }) }],
   ['Ulimits', { TaskTemplate: container({ Ulimits: [{ Hard: 1 }] }) }],
   ['SwapBytes', { TaskTemplate: { Resources: { SwapBytes: 1 } } }],
@@ -196,7 +202,7 @@ const refused: readonly (readonly [field: string, spec: ServiceSpec])[] = [
     'resource GPU',
     {
       TaskTemplate: {
-        Resources: { Reservations: { GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }] } },
+        Resources: { Reservations: { GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: '' } }] } },
       },
     },
   ],

@@ -409,10 +409,11 @@ describe('services', () => {
     expect(spec.TaskTemplate.Networks).toEqual([{ Target: id, Aliases: ['w'] }]);
     const host = await call('POST', '/services/create', service('h', [{ Target: 'host' }]));
     expect(host.status).toBe(201);
-    const old = { Name: 'old', TaskTemplate: { ContainerSpec: { Image: 'web:1' } }, Networks: [{ Target: id }] };
+    const old = { Name: 'old', TaskTemplate: { ContainerSpec: { Image: 'web:1' } }, Networks: [{ Target: 'front' }] };
     const made = await call('POST', '/services/create', old);
     expect((await call('GET', `/services/${made.json.ID}`)).json.Spec).toMatchObject({
       TaskTemplate: { Networks: [{ Target: id }] },
+      Networks: [{ Target: id }],
     });
     expect(await call('POST', '/services/create', service('x', [{ Target: 'nosuchnet' }]))).toEqual({
       status: 500,

@@ -238,7 +238,8 @@ export function withNetworkIds<T extends ServiceSpec>(view: View, spec: T): T {
     return { ...attachment, Target: id };
   });
   checkNetworkDrivers(spec, own);
-  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, Networks: resolved } };
+  const old = spec.Networks && { Networks: resolved };
+  return { ...spec, ...old, TaskTemplate: { ...spec.TaskTemplate, Networks: resolved } };
 }
 
 function networkNamed(view: View, target: string): Network {

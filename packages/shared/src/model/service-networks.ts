@@ -13,16 +13,10 @@ const portsOf = (spec: ServiceSpec): readonly PortConfig[] => spec.EndpointSpec?
 /** What can be said without a look at the networks. Throws ClusterError. */
 export function checkAttachments(spec: ServiceSpec): void {
   const attachments = spec.TaskTemplate?.Networks ?? [];
-  for (const { Target: target = '', DriverOpts: options, Aliases: aliases = [] } of attachments) {
+  for (const { Target: target = '', Aliases: aliases = [] } of attachments) {
     if (target === '') throw invalid('network attachment: the target must be provided');
     if (target === ingressNetwork) {
       throw invalid(`Service cannot be explicitly attached to the ingress network "${target}"`);
-    }
-    if (Object.keys(options ?? {}).length > 0) {
-      throw new ClusterError(
-        'unimplemented',
-        'DriverOpts: driver options of a network attachment are not supported yet',
-      );
     }
     for (const alias of aliases) {
       if (!/^[a-zA-Z0-9_](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9_])?$/.test(alias) || alias.length > 253) {

@@ -263,10 +263,6 @@ describe('services on networks', () => {
       `${wrong}network none reaches nobody: ports cannot be published, leave them out`,
     ],
     [on({}), `${wrong}network attachment: the target must be provided`],
-    [
-      on({ Target: 'n', DriverOpts: { a: 'b' } }),
-      'unimplemented: DriverOpts: driver options of a network attachment are not supported yet',
-    ],
     [on({ Target: 'n', Aliases: ['a b'] }), `${wrong}network alias 'a b' is not a name that can be asked for`],
     [
       {
@@ -290,8 +286,8 @@ describe('services on networks', () => {
 
   test("the old place of a spec's networks counts where the new one is empty", () => {
     const old = completeServiceSpec(spec({ Networks: [{ Target: 'a' }] }));
-    expect([old.Networks, old.TaskTemplate.Networks]).toEqual([undefined, [{ Target: 'a' }]]);
-    const both = spec({ Networks: [{ Target: 'a' }] }, {}, { Networks: [{ Target: 'b' }] });
-    expect(completeServiceSpec(both).TaskTemplate.Networks).toEqual([{ Target: 'b' }]);
+    expect([old.Networks, old.TaskTemplate.Networks]).toEqual([[{ Target: 'a' }], [{ Target: 'a' }]]);
+    const both = completeServiceSpec(spec({ Networks: [{ Target: 'a' }] }, {}, { Networks: [{ Target: 'b' }] }));
+    expect([both.Networks, both.TaskTemplate.Networks]).toEqual([undefined, [{ Target: 'b' }]]);
   });
 });

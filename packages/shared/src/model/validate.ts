@@ -77,12 +77,11 @@ export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
   return complete;
 }
 
-/** The place of old clients counts where the new one is empty; what is stored has one place. */
+/** The place of old clients counts where the new one is empty, and is shown to those who use it; what is done goes by the new one alone. */
 function withNetworksInTemplate(spec: ServiceSpec): ServiceSpec {
   const { Networks: old, ...rest } = spec;
-  if (!old || !spec.TaskTemplate) return rest;
-  if (spec.TaskTemplate.Networks?.length || old.length === 0) return rest;
-  return { ...rest, TaskTemplate: { ...spec.TaskTemplate, Networks: old } };
+  if (!old?.length || !spec.TaskTemplate || spec.TaskTemplate.Networks?.length) return rest;
+  return { ...spec, TaskTemplate: { ...spec.TaskTemplate, Networks: old } };
 }
 
 /** A DNS label, as Swarm insists on. */

@@ -99,6 +99,7 @@ export interface EngineEndpoints {
         readonly IPAMConfig?: { readonly IPv4Address?: string; readonly IPv6Address?: string };
         readonly MacAddress?: string;
         readonly Aliases?: string[];
+        readonly DriverOpts?: Record<string, string>;
       }
     >
   >;

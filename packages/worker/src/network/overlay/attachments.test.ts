@@ -3,8 +3,10 @@ import { expect, test } from 'vitest';
 import { aTask } from '../../../../../test/kit/builders.ts';
 import { attachmentsOf, endpointsOf, macAt } from './attachments.ts';
 
+const spec = aTask({}).Spec;
 const task = aTask({
   set: {
+    Spec: { ...spec, Networks: [{ Target: 'front', DriverOpts: { a: 'b' } }, { Target: 'six' }] },
     NetworksAttachments: [
       { Network: { ID: 'front' }, Addresses: ['10.0.1.5/24', 'fd00:1::5/64'] },
       { Network: { ID: 'six' }, Addresses: ['fd00:2:0::6/64'] },
@@ -17,7 +19,7 @@ const view = (...gateways: string[]): NetworkView =>
 
 test('a task is attached where this cluster gave it an address', () => {
   expect(attachmentsOf(task)).toEqual([
-    { networkId: 'front', addrs: ['10.0.1.5', 'fd00:1::5'] },
+    { networkId: 'front', addrs: ['10.0.1.5', 'fd00:1::5'], driverOpts: { a: 'b' } },
     { networkId: 'six', addrs: ['fd00:2::6'] },
   ]);
   expect(attachmentsOf(task).map(macAt)[0]).toBe('02:42:0a:00:01:05');
@@ -33,6 +35,7 @@ test('the engine is told of its addresses by its own name of the network, and of
       shop_front: {
         IPAMConfig: { IPv4Address: '10.0.1.5', IPv6Address: 'fd00:1::5' },
         MacAddress: '02:42:0a:00:01:05',
+        DriverOpts: { a: 'b' },
       },
       swarmd_six: { IPAMConfig: { IPv6Address: 'fd00:2::6' } },
     },

@@ -9,14 +9,16 @@ export interface Attachment {
   readonly networkId: string;
   /** Without prefixes. */
   readonly addrs: readonly string[];
+  /** For the engine's driver. */
+  readonly driverOpts?: Readonly<Record<string, string>>;
 }
 
 /** Those of this cluster: a network that the engine makes by itself gives the addresses itself. */
-export const attachmentsOf = ({ NetworksAttachments = [] }: Task): Attachment[] =>
-  NetworksAttachments.filter(({ Addresses }) => Addresses.length > 0).map(({ Network, Addresses }) => ({
-    networkId: Network.ID,
-    addrs: Addresses.map(bareAddress),
-  }));
+export const attachmentsOf = ({ NetworksAttachments = [], Spec }: Task): Attachment[] =>
+  NetworksAttachments.filter(({ Addresses }) => Addresses.length > 0).map(({ Network: { ID }, Addresses }) => {
+    const driverOpts = Spec.Networks?.find(({ Target }) => Target === ID)?.DriverOpts;
+    return { networkId: ID, addrs: Addresses.map(bareAddress), ...(driverOpts && { driverOpts }) };
+  });
 
 /** The hardware address of the container's device there. */
 export const macAt = ({ addrs }: Attachment): string => macOf(firstVersion4(addrs));
@@ -28,21 +30,22 @@ export function endpointsOf(
 ): EngineEndpoints {
   return {
     networks: Object.fromEntries(
-      attachments.map(({ networkId, addrs }) => [
-        networks.get(networkId)?.engineName ?? engineNetworkName(networkId),
-        endpointAt(addrs),
+      attachments.map((attachment) => [
+        networks.get(attachment.networkId)?.engineName ?? engineNetworkName(attachment.networkId),
+        endpointAt(attachment),
       ]),
     ),
     dns: [...networks.values()].map(({ view }) => dnsAddress(view.subnets)),
   };
 }
 
-function endpointAt(addrs: readonly string[]): EngineEndpoints['networks'][string] {
+function endpointAt({ addrs, driverOpts }: Attachment): EngineEndpoints['networks'][string] {
   const v4 = addrs.find(isVersion4);
   const v6 = addrs.find((addr) => !isVersion4(addr));
   return {
     IPAMConfig: { ...(v4 && { IPv4Address: v4 }), ...(v6 && { IPv6Address: v6 }) },
     ...(v4 && { MacAddress: macOf(v4) }),
+    ...(driverOpts && { DriverOpts: driverOpts }),
   };
 }
 

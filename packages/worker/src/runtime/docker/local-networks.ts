@@ -27,12 +27,11 @@ export class LocalNetworks {
 
   /** Where a task is on networks of its engine. They are there while `make` runs, which makes its container. Rejects as the engine does. */
   async during<T>(task: Task, make: (endpoints: Endpoints) => Promise<T>): Promise<T> {
-    const wanted = (task.NetworksAttachments ?? []).flatMap(({ Network: { ID }, Local }) => {
-      const aliases = task.Spec.Networks?.find(({ Target }) => Target === ID)?.Aliases;
-      return Local ? [{ name: this.#prefix + ID, spec: Local, endpoint: aliases ? { Aliases: aliases } : {} }] : [];
-    });
+    const wanted = (task.NetworksAttachments ?? []).flatMap(({ Network: { ID }, Local }) =>
+      Local ? [{ name: this.#prefix + ID, spec: Local, endpoint: endpointAt(task, ID) }] : [],
+    );
     const predefined = (task.NetworksAttachments ?? []).flatMap(({ Network: { ID } }) =>
-      isPredefinedNetwork(ID) ? [[ID, {}] as const] : [],
+      isPredefinedNetwork(ID) ? [[ID, endpointAt(task, ID)] as const] : [],
     );
     const endpoints = Object.fromEntries([...wanted.map(({ name, endpoint }) => [name, endpoint]), ...predefined]);
     const names = wanted.map(({ name }) => name);
@@ -93,6 +92,12 @@ export class LocalNetworks {
       if (!isNotFound(error) && !/active endpoints/.test(engineText(error))) throw error;
     }
   }
+}
+
+/** What the task asks for on that network. */
+function endpointAt({ Spec }: Task, networkId: string): Endpoints[string] {
+  const { Aliases, DriverOpts } = Spec.Networks?.find(({ Target }) => Target === networkId) ?? {};
+  return { ...(Aliases && { Aliases }), ...(DriverOpts && { DriverOpts }) };
 }
 
 /** A network that has its settings from another one takes none of its own, not even labels. */
