@@ -1,5 +1,5 @@
 import { type ContainerOptionName, containerLabels } from '@swarmctl/shared/model';
-import type { ScalarFlag } from './flags.ts';
+import type { ScalarFlag } from './scalar-flags.ts';
 
 // Flags for what reaches beyond a container: each is a label, and the cluster must allow it.
 

@@ -1,6 +1,8 @@
 import type { ServiceSpec } from '@swarmctl/shared/model';
-import { listFlags, type SpecDraft, scalarFlags } from './flags.ts';
+import type { SpecDraft } from './draft.ts';
+import { listFlags } from './list-flags.ts';
 import { envFile } from './parse.ts';
+import { scalarFlags } from './scalar-flags.ts';
 
 // From parsed flags to a spec: a new one, or the current one with changes.
 
