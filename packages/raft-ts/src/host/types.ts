@@ -108,7 +108,7 @@ export interface RaftNodeModules {
   readonly sealer: Sealer;
 }
 
-/** How a node comes to life. `bootstrap` makes a one-member cluster; `join` starts empty and waits to be contacted by the leader; `restart` needs a log. */
+/** How the group of a stopped member goes on with it alone. */
 export interface RecoverOptions {
   /** A member that does not run. */
   readonly from: { readonly dir: string; readonly id: MemberId };
@@ -127,6 +127,7 @@ export interface RecoverModules {
   readonly amend?: () => Uint8Array | undefined;
 }
 
+/** How a node comes to life. `bootstrap` makes a one-member cluster; `join` starts empty and waits to be contacted by the leader; `restart` needs a log. */
 export type Start =
   | { readonly kind: 'bootstrap'; readonly address: string }
   | { readonly kind: 'join' }
