@@ -10,10 +10,9 @@ import {
   type PeerCertificate,
 } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
-import type { AgentMessage, LogOptions, ManagerMessage, Peer } from '@swarmctl/shared/wire';
+import type { AgentMessage, LogEntry, LogsTaken, LogWish, ManagerMessage, Peer } from '@swarmctl/shared/wire';
 import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
 import { EventJournal } from './api/events/journal.ts';
-import type { LogEntry, LogSubject } from './api/ports.ts';
 import { certify } from './ca/certify.ts';
 import { JoinServer } from './ca/join-server.ts';
 import { networkConflict, networkWarning } from './control/allocator/networks.ts';
@@ -213,9 +212,9 @@ export class Manager implements ManagerHandle {
     return this.#engines.open(nodeId);
   }
 
-  logs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
+  logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogsTaken> {
     if (!this.#dispatcher) throw new ClusterError('no-leader', 'this manager does not lead');
-    return this.#dispatcher.subscribeLogs(subject, options, signal);
+    return this.#dispatcher.subscribeLogs(wish, signal);
   }
 
   /** Waits a moment for an election to end; it may be this manager that wins. */

@@ -544,9 +544,11 @@ test('logs of several nodes are merged, and a node that is away is only mentione
   const got: string[] = [];
   let over = false;
   void (async () => {
-    const logs = world.leader?.dispatcher.subscribeLogs({ serviceId: plain.ID }, options, new AbortController().signal);
-    for await (const entry of logs ?? [])
-      got.push('notice' in entry ? entry.notice : `${entry.taskId} ${Buffer.from(entry.line)}`);
+    const wish = { subject: { serviceId: plain.ID }, options };
+    for await (const entry of world.leader?.dispatcher.subscribeLogs(wish, new AbortController().signal) ?? []) {
+      if ('notice' in entry) got.push(entry.notice);
+      if ('line' in entry) got.push(`${entry.taskId} ${Buffer.from(entry.line)}`);
+    }
     over = true;
   })();
   await world.until(() => over, 1_000);
@@ -561,8 +563,7 @@ test('a slow reader of logs slows the source', async () => {
   first.runtime.lines.set('t1', many);
   const abort = new AbortController();
   const logs = world.leader?.dispatcher.subscribeLogs(
-    { taskId: 't1' },
-    { follow: false, stdout: true, stderr: true },
+    { subject: { taskId: 't1' }, options: { follow: false, stdout: true, stderr: true } },
     abort.signal,
   );
   const reader = logs?.[Symbol.asyncIterator]();
@@ -592,11 +593,10 @@ test('following a log ends with the reader, and frees the source', async () => {
   let over = false;
   void (async () => {
     const logs = world.leader?.dispatcher.subscribeLogs(
-      { taskId: 't1' },
-      { follow: true, stdout: true, stderr: true },
+      { subject: { taskId: 't1' }, options: { follow: true, stdout: true, stderr: true } },
       abort.signal,
     );
-    for await (const entry of logs ?? []) got.push(entry);
+    for await (const entry of logs ?? []) if ('line' in entry) got.push(entry);
     over = true;
   })();
   await world.until(() => got.length === 1);

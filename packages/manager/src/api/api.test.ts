@@ -1,11 +1,11 @@
 import { once } from 'node:events';
 import { ClusterError, createRootCa, ManualClock } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
-import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
+import type { LogLine, LogOptions, LogSubject } from '@swarmctl/shared/wire';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type Method, type TestApi, testApi } from '../../../../test/kit/api.ts';
 import { Store } from '../store/store.ts';
-import type { LocalState, LogSubject } from './ports.ts';
+import type { LocalState } from './ports.ts';
 
 const root = await createRootCa(1_700_000_000_000);
 const worker = `SWMTKN-1-${'a'.repeat(50)}-${'b'.repeat(25)}`;
@@ -37,7 +37,7 @@ beforeEach(async () => {
     local: { state: () => state },
     manager: {
       readIndex: () => readIndex(),
-      logs: async function* (subject, options) {
+      logs: async function* ({ subject, options }) {
         logSubject = subject;
         logOptions = options;
         yield* logLines;

@@ -1,10 +1,11 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import { toTimestamp, toUnixTime } from '@swarmctl/shared/model';
-import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
+import type { LogEntry, LogLine, LogOptions, LogSubject } from '@swarmctl/shared/wire';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { ApiContext } from './context.ts';
+import { type ApiContext, managerOf } from './context.ts';
+import { followLogs } from './log-follow.ts';
 import { givenMoment } from './moments.ts';
-import type { LogEntry, LogSubject, ManagerAccess } from './ports.ts';
+import type { ManagerAccess } from './ports.ts';
 import { flag, type Query, single } from './query.ts';
 import { drained, openStream } from './stream.ts';
 import { minorOf } from './version.ts';
@@ -12,28 +13,49 @@ import { minorOf } from './version.ts';
 // Logs of tasks as one multiplexed stream: frames of `[1 stdout | 2 stderr] 0 0 0 [u32 length] payload`, or raw bytes with a TTY.
 // Notices are lines of stderr with the details of a task: Docker's clients take details for granted, and give up at frames of other kinds.
 
-interface LogSource extends Pick<ManagerAccess, 'view'> {
-  logs(...wish: Parameters<ManagerAccess['logs']>): AsyncIterable<LogEntry>;
-}
+type LogRequest = FastifyRequest<{ Querystring: Query }>;
 
+/** By any manager when it is followed, else by the leader. */
 export async function sendLogs(
   context: ApiContext,
-  manager: LogSource,
   subject: LogSubject,
   tty: boolean,
-  request: FastifyRequest<{ Querystring: Query }>,
+  request: LogRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const options = logOptions(request.query, context.clock.now());
+  const entries = (signal: AbortSignal) =>
+    options.follow
+      ? followLogs(context, { subject, options }, signal)
+      : readLogs(managerOf(context), subject, options, signal);
+  return await send(context, entries, tty, request, reply);
+}
+
+async function* readLogs(
+  manager: ManagerAccess,
+  subject: LogSubject,
+  options: LogOptions,
+  signal: AbortSignal,
+): AsyncGenerator<LogEntry> {
+  for await (const entry of manager.logs({ subject, options }, signal)) if (!('taken' in entry)) yield entry;
+}
+
+async function send(
+  context: ApiContext,
+  entries: (signal: AbortSignal) => AsyncIterable<LogEntry>,
+  tty: boolean,
+  request: LogRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
   const format = { details: flag(request.query, 'details'), timestamps: flag(request.query, 'timestamps') };
   // Older clients take every stream for raw by its name, whatever it is.
   const kind = tty || minorOf(request) < 42 ? 'raw' : 'multiplexed';
   const abort = openStream(reply, `application/vnd.docker.${kind}-stream`);
-  const details = new Details(manager);
+  const details = new Details(managerOf(context));
   // With nanoseconds, as the lines have them.
   const now = () => toTimestamp(context.clock.now()).replace('Z', '000000Z');
   try {
-    for await (const entry of manager.logs(subject, options, abort.signal)) {
+    for await (const entry of entries(abort.signal)) {
       const bytes = frame(entry, details, format, tty, now);
       if (!reply.raw.write(bytes)) await drained(reply, abort.signal);
       if (abort.signal.aborted) break;
@@ -51,24 +73,24 @@ export async function sendKeptLogs(
   context: ApiContext,
   manager: ManagerAccess,
   taskId: string,
-  request: FastifyRequest<{ Querystring: Query }>,
+  request: LogRequest,
   reply: FastifyReply,
 ): Promise<boolean> {
   const options = { ...logOptions(request.query, context.clock.now()), follow: false };
   const abort = new AbortController();
   reply.raw.once('close', () => abort.abort());
-  const entries = manager.logs({ forgottenTaskId: taskId }, options, abort.signal)[Symbol.asyncIterator]();
+  const entries = readLogs(manager, { forgottenTaskId: taskId }, options, abort.signal);
   const first: LogEntry[] = [];
   while (!first.some((entry) => 'line' in entry)) {
     const { done, value } = await entries.next();
     if (done) return false;
     first.push(value);
   }
-  async function* logs() {
+  async function* all() {
     yield* first;
-    yield* { [Symbol.asyncIterator]: () => entries };
+    yield* entries;
   }
-  await sendLogs(context, { view: () => manager.view(), logs }, { forgottenTaskId: taskId }, false, request, reply);
+  await send(context, all, false, request, reply);
   return true;
 }
 

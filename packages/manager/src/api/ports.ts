@@ -1,19 +1,10 @@
 import type { Duplex } from 'node:stream';
 import type { InitRequest, JoinRequest, Network, Node, Service, StoreChange } from '@swarmctl/shared/model';
-import type { LogLine, LogOptions, Peer } from '@swarmctl/shared/wire';
+import type { LogEntry, LogsTaken, LogWish, Peer } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import type { EventJournal } from './events/journal.ts';
 
 // What the API door needs of the node it stands on, and of the manager when one runs there.
-
-/** Whose logs: of one task, of all that a service has, or of a task that the managers have forgotten, which its node may have kept. */
-export type LogSubject =
-  | { readonly taskId: string }
-  | { readonly serviceId: string }
-  | { readonly forgottenTaskId: string };
-
-/** A line of a task's log, or a notice such as a node being away, with one of the tasks that it is about. */
-export type LogEntry = LogLine | { readonly notice: string; readonly taskId: string };
 
 /** What a container that no service asks for wants of its node. */
 export interface HandMade {
@@ -43,8 +34,8 @@ export interface ManagerAccess {
   networkConflict(view: View, spec: Network['Spec']): string | undefined;
   /** What its maker should know of a network that can be had. */
   networkWarning(view: View, spec: Network['Spec']): string | undefined;
-  /** Leader only. Followed, a service's later tasks are among them; it ends when there can be no more lines. */
-  logs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry>;
+  /** Leader only. Followed, a service's later tasks are among them; it ends when there can be no more lines, and throws when this manager leads no more. */
+  logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogsTaken>;
   /** What happened lately, on any manager. */
   events(): EventJournal;
   /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */

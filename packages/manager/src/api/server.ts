@@ -8,6 +8,7 @@ import { dockerHostRoutes } from './docker-host/index.ts';
 import { eventRoutes } from './events/routes.ts';
 import { forwardToLeader } from './forward.ts';
 import { ApiRequest, serveHijacks } from './hijack.ts';
+import { logRoutes } from './log-follow.ts';
 import { networkRoutes } from './networks.ts';
 import { nodeRoutes } from './nodes.ts';
 import { openApiRoutes } from './openapi/routes.ts';
@@ -85,6 +86,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     serviceRoutes,
     registryRoutes,
     taskRoutes,
+    logRoutes,
     absentRoutes,
   ];
   for (const routes of all) await app.register(async (scope) => routes(scope, context, turns, host));

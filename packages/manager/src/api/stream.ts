@@ -6,6 +6,8 @@ import type { FastifyReply } from 'fastify';
 export function openStream(reply: FastifyReply, contentType: string): AbortController {
   const abort = new AbortController();
   reply.raw.once('close', () => abort.abort());
+  // It may have done so before anybody listened.
+  if (reply.raw.destroyed) abort.abort();
   reply.hijack();
   const headers = Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]);
   reply.raw.writeHead(200, { ...Object.fromEntries(headers), 'Content-Type': contentType });

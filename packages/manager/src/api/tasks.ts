@@ -7,13 +7,14 @@ import {
   type Task,
   taskName,
 } from '@swarmctl/shared/model';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { View } from '../store/types.ts';
-import { type ApiContext, leading, readView } from './context.ts';
+import { type ApiContext, leading, managerOf, readView } from './context.ts';
+import { forwardedBy, forwardToLeader } from './forward.ts';
 import { sendKeptLogs, sendLogs } from './logs.ts';
 import { findNode } from './nodes.ts';
 import { taskText } from './projection.ts';
-import { checkValues, type Filters, filtersOf, lookUp, passes, passesLabels, type Query } from './query.ts';
+import { checkValues, type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query } from './query.ts';
 import { findService } from './services.ts';
 import { minorOf } from './version.ts';
 
@@ -36,31 +37,35 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
     return reply.type('application/json; charset=utf-8').send(`${text}\n`);
   });
 
-  app.get<{ Params: { id: string }; Querystring: Query }>(
-    '/tasks/:id/logs',
-    { config: { leaderOnly: true } },
-    async (request, reply) => {
-      const manager = await leading(context);
-      const { id } = request.params;
-      const view = manager.view();
-      if (isId(id) && !view.get('tasks', id) && (await sendKeptLogs(context, manager, id, request, reply)))
-        return reply;
-      const task = findTask(view, id);
-      const tty = task.Spec.ContainerSpec?.TTY === true;
-      return sendLogs(context, manager, { taskId: task.ID }, tty, request, reply);
-    },
-  );
+  app.get<{ Params: { id: string }; Querystring: Query }>('/tasks/:id/logs', async (request, reply) => {
+    const { id } = request.params;
+    if (!isFollowed(request) && (await isForwarded(context, request, reply))) return reply;
+    const view = await readView(context);
+    if (isId(id) && !view.get('tasks', id)) {
+      if (await isForwarded(context, request, reply)) return reply;
+      if (await sendKeptLogs(context, await leading(context), id, request, reply)) return reply;
+    }
+    const task = findTask(view, id);
+    const tty = task.Spec.ContainerSpec?.TTY === true;
+    return sendLogs(context, { taskId: task.ID }, tty, request, reply);
+  });
 
-  app.get<{ Params: { id: string }; Querystring: Query }>(
-    '/services/:id/logs',
-    { config: { leaderOnly: true } },
-    async (request, reply) => {
-      const manager = await leading(context);
-      const service = findService(manager.view(), request.params.id);
-      const tty = service.Spec.TaskTemplate.ContainerSpec?.TTY === true;
-      return sendLogs(context, manager, { serviceId: service.ID }, tty, request, reply);
-    },
-  );
+  app.get<{ Params: { id: string }; Querystring: Query }>('/services/:id/logs', async (request, reply) => {
+    if (!isFollowed(request) && (await isForwarded(context, request, reply))) return reply;
+    const service = findService(await readView(context), request.params.id);
+    const tty = service.Spec.TaskTemplate.ContainerSpec?.TTY === true;
+    return sendLogs(context, { serviceId: service.ID }, tty, request, reply);
+  });
+}
+
+/** One that another manager passed on is the leader's. */
+const isFollowed = ({ query, headers }: FastifyRequest<{ Querystring: Query }>): boolean =>
+  flag(query, 'follow') && headers[forwardedBy] === undefined;
+
+/** To the leader, unless this manager is. */
+async function isForwarded(context: ApiContext, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+  if (!managerOf(context).isLeader()) await forwardToLeader(context, request, reply);
+  return reply.sent;
 }
 
 const isId = (text: string): boolean => /^[0-9a-z]{25}$/.test(text);

@@ -1,22 +1,14 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, delay, messageOf } from '@swarmctl/shared/kit';
 import { type Cluster, type Node, nsToMs, type StoreEvent } from '@swarmctl/shared/model';
-import type { LogOptions, ManagerMessage } from '@swarmctl/shared/wire';
+import type { LogEntry, LogsTaken, LogWish, ManagerMessage } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { LogHub } from './log-hub.ts';
 import { NodeUpdates } from './node-updates.ts';
 import { Presence } from './presence.ts';
 import { RootTeller } from './roots.ts';
 import { type Hello, Session, type SessionEvents } from './session.ts';
-import {
-  type DispatcherModules,
-  type DispatcherOptions,
-  defaultSettings,
-  graceMsOf,
-  type LogEntry,
-  type LogSubject,
-  type Settings,
-} from './types.ts';
+import { type DispatcherModules, type DispatcherOptions, defaultSettings, graceMsOf, type Settings } from './types.ts';
 import { Writer } from './writer.ts';
 
 // The manager's end of the worker link, where this manager leads: has the sessions of the nodes, takes in what these report, and tells from their
@@ -99,8 +91,8 @@ export class Dispatcher {
   }
 
   /** Lines of the tasks as they come from their nodes, followed also of later tasks; a node that is away gives a notice. */
-  subscribeLogs(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncIterable<LogEntry> {
-    return this.#logs.subscribe(subject, options, signal);
+  subscribeLogs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogsTaken> {
+    return this.#logs.subscribe(wish, signal);
   }
 
   // --- the state ---

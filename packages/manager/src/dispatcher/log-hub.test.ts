@@ -1,11 +1,16 @@
 import { ManualClock, settle } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
-import { type LogOptions, logsWindow, type ManagerMessage } from '@swarmctl/shared/wire';
+import {
+  type LogCursor,
+  type LogOptions,
+  type LogSubject,
+  logsWindow,
+  type ManagerMessage,
+} from '@swarmctl/shared/wire';
 import { expect, test } from 'vitest';
 import { aService, aStore, aTask, builtAt, type TaskWords } from '../../../../test/kit/builders.ts';
 import { LogHub } from './log-hub.ts';
 import type { Session } from './session.ts';
-import type { LogSubject } from './types.ts';
 
 const web = aService({ name: 'web' });
 const task = (id: string, words: TaskWords = {}) => aTask({ id, service: web, ...words });
@@ -36,16 +41,21 @@ function world(tasks: Parameters<typeof aStore>[0] = {}) {
   };
   let index = 1;
   const apply = (...changes: StoreChange[]) => expect(store.apply(++index, { now: builtAt, changes }).ok).toBe(true);
-  const read = (subject: LogSubject, options: LogOptions) => {
+  const read = (subject: LogSubject, options: LogOptions, cursor?: LogCursor) => {
     const abort = new AbortController();
     const entries: string[] = [];
+    const taken: string[] = [];
     const done = (async () => {
-      for await (const entry of hub.subscribe(subject, options, abort.signal)) {
+      for await (const entry of hub.subscribe({ subject, options, cursor }, abort.signal)) {
+        if ('taken' in entry) {
+          taken.push(...entry.taken.map((id) => `${id}${entry.isNew ? ' new' : ''}`));
+          continue;
+        }
         entries.push('notice' in entry ? entry.notice : `${entry.taskId} ${Buffer.from(entry.line)}`);
       }
       return 'ended';
     })();
-    return { entries, done, abort };
+    return { entries, taken, done, abort };
   };
   const say = (session: Session, part: string, taskId: string, text: string) =>
     hub.lines(session, part, [{ taskId, stream: 'stdout', time: timeOf(text), line: Buffer.from(text) }]);
@@ -143,15 +153,92 @@ test('chunks are asked for as they are taken, and more than was asked for is an 
   await done;
 });
 
-test('a manager that leads no more ends its followers, so that they ask the next leader', async () => {
-  const { hub, connect, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+test('a manager that leads no more says so to its followers, who ask the next leader, and warns all others', async () => {
+  const { hub, connect, read, say } = world({ tasks: [task('t1', { node: 'n1' })] });
   const { session } = connect('n1');
-  const { entries, done } = read({ serviceId: web.ID }, { ...all, follow: true });
+  const followed = read({ serviceId: web.ID }, { ...all, follow: true });
+  const once = read({ serviceId: web.ID }, { ...all, follow: false });
   await settle();
+  say(session, 'part1', 't1', 'a');
   hub.close();
   hub.drop(session);
-  expect(await done).toBe('ended');
-  expect(entries).toEqual([expect.stringContaining('the connection to node n1 was lost')]);
+  await expect(followed.done).rejects.toThrow('it leads no more');
+  expect(followed.entries).toEqual(['t1 a']);
+  expect(await once.done).toBe('ended');
+  expect(once.entries).toEqual([expect.stringContaining('the connection to node n1 was lost')]);
+});
+
+test('the next leader goes on from where the last one was', async () => {
+  const { hub, clock, connect, apply, read, say } = world({
+    tasks: [
+      task('t1', { node: 'n1' }),
+      task('t2', { node: 'n1', slot: 2 }),
+      task('t3', { node: 'n1', slot: 3 }),
+      task('t4', { node: 'n1', slot: 4 }),
+      task('t5', { node: 'n2', slot: 5 }),
+      task('t6', { node: 'n3', slot: 6 }),
+    ],
+  });
+  const { session, sent } = connect('n1');
+  const known = (taskId: string, isNew: boolean, ...places: string[]) => ({
+    ...{ taskId, isNew },
+    places: places.map((text) => ({ stream: 'stdout' as const, time: timeOf(text), count: 1 })),
+  });
+  const cursor = {
+    begun: clock.now(),
+    tasks: [
+      known('t1', false, 'b'),
+      known('t2', true),
+      known('t3', false),
+      known('t5', false, 'a'),
+      known('t6', false),
+      known('gone', false, 'a'),
+    ],
+  };
+  const options = { ...all, follow: true, tail: 5 };
+  const { entries, taken, done, abort } = read({ serviceId: web.ID }, options, cursor);
+  await settle();
+  const { tail: _, ...whole } = options;
+  expect(sent.map((message) => message.type === 'logs-subscribe' && [message.taskIds, message.options])).toEqual([
+    [['t1'], { ...whole, since: '1767225599.000000098' }],
+    [['t2'], whole],
+    [['t3'], options],
+    [['t4'], whole],
+  ]);
+  expect(taken).toEqual(['t4 new']);
+  for (const text of ['a', 'b', 'c']) say(session, 'part1', 't1', text);
+  say(session, 'part2', 't2', 'a');
+  const late = connect('n2');
+  hub.opened(late.session);
+  for (const text of ['a', 'b']) say(late.session, 'part5', 't5', text);
+  await settle();
+  expect(entries).toEqual(['t1 c', 't2 a', 't5 b']);
+  // Nodes come one after the other; of one that does not come that is said once.
+  await clock.advance(10_000);
+  expect(entries.slice(3)).toEqual([expect.stringContaining('node n3 is not available')]);
+  apply({ op: 'remove', table: 'services', id: web.ID });
+  abort.abort();
+  await done;
+  expect(clock.untilNext()).toBeUndefined();
+});
+
+test('a task that came later and said nothing yet is asked for from its first line when its node is back', async () => {
+  const { hub, connect, apply, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const { session } = connect('n1');
+  const { taken, abort, done } = read({ serviceId: web.ID }, { ...all, follow: true, tail: 1 });
+  await settle();
+  apply({ op: 'create', table: 'tasks', object: task('t2', { node: 'n1', slot: 2 }) });
+  hub.drop(session);
+  const again = connect('n1');
+  hub.opened(again.session);
+  await settle();
+  expect(asked(again.sent)).toEqual([
+    { tasks: ['t1'], tail: 1 },
+    { tasks: ['t2'], tail: undefined },
+  ]);
+  expect(taken).toEqual(['t1', 't2 new']);
+  abort.abort();
+  await done;
 });
 
 test('who follows goes on where it broke off when a node is back: no line is lost, none comes twice', async () => {

@@ -1,14 +1,22 @@
-import { Bell, type Clock, type NewId } from '@swarmctl/shared/kit';
+import { Bell, type Clock, ClusterError, type NewId } from '@swarmctl/shared/kit';
 import { isAfter, parseMoment, type StoreEvent, type Task, toMs, toUnixTime } from '@swarmctl/shared/model';
-import { type LogLine, type LogOptions, logsWindow } from '@swarmctl/shared/wire';
+import {
+  type LogCursor,
+  type LogEntry,
+  type LogLine,
+  type LogOptions,
+  LogProgress,
+  type LogSubject,
+  type LogsTaken,
+  type LogWish,
+  logsWindow,
+} from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
-import { LogProgress } from './log-progress.ts';
 import type { Session } from './session.ts';
-import type { LogEntry, LogSubject } from './types.ts';
 
 // Logs of tasks from the nodes that hold them, merged as they come. An agent sends on only when what it sent was taken, so that a slow
 // reader slows its sources and fills no memory. Who follows a service is given the tasks that it gets later, too; and when a node is away for
-// a while, its tasks' logs go on where they broke off.
+// a while, its tasks' logs go on where they broke off. So do all at the next leader, which is handed how far they have come.
 
 interface Chunk {
   readonly part: string;
@@ -29,11 +37,11 @@ interface Part {
 interface Feed {
   readonly subject: LogSubject;
   readonly options: LogOptions;
-  readonly queue: (Chunk | Notice)[];
+  readonly queue: (Chunk | Notice | LogsTaken)[];
   /** What the nodes were asked for and have not ended, by the name that they know it by. */
   readonly parts: Map<string, Part>;
-  /** Tasks that were asked for. */
-  readonly asked: Set<string>;
+  /** Tasks that were asked for; true: it came later. */
+  readonly asked: Map<string, boolean>;
   /** Followed: how far the log of each task was read. */
   readonly progress: Map<string, LogProgress>;
   /** Followed: nodes of tasks whose logs go on when they are back. */
@@ -55,6 +63,8 @@ export interface LogHubModules {
 
 /** After the end of what is followed, for the agents to come to their own. */
 const overdueMs = 2_000;
+/** Nodes come to a new leader one after the other: of one that does not in this time is said that it is away. */
+const comingMs = 10_000;
 /** Of a timer. */
 const longestMs = 2 ** 31 - 1;
 
@@ -76,29 +86,34 @@ export class LogHub {
     this.#modules = modules;
   }
 
-  /** Ends with the signal, or when every source has; followed, when there can be no more sources as well. */
-  async *subscribe(subject: LogSubject, options: LogOptions, signal: AbortSignal): AsyncGenerator<LogEntry> {
-    const feed = this.#newFeed(subject, options);
+  /**
+   * Ends with the signal, or when every source has; followed, when there can be no more sources as well. Who follows is told which tasks are taken.
+   * Throws `no-leader` to who follows when this manager leads no more.
+   */
+  async *subscribe({ subject, options, cursor }: LogWish, signal: AbortSignal): AsyncGenerator<LogEntry | LogsTaken> {
+    const feed = this.#newFeed(subject, options, cursor);
     const { bell } = feed;
     const stop = () => bell.ring();
-    const deadline = this.#deadline(feed);
+    const timers = [this.#deadline(feed), cursor && this.#missing(feed)];
     signal.addEventListener('abort', stop);
     this.#feeds.add(feed);
     try {
       const view = this.#modules.view();
       if ('forgottenTaskId' in subject) this.#askAll(feed, subject.forgottenTaskId);
-      else this.#open(feed, tasksOf(subject, view).filter(isTakenOn), options);
+      else if (cursor) this.#goOn(feed, view);
+      else this.#open(feed, tasksOf(subject, view).filter(isTakenOn), false);
       while (!signal.aborted) {
         const next = feed.queue.shift();
-        if (next && 'notice' in next) yield next;
-        else if (next) {
+        if (next && 'part' in next) {
           yield* next.lines;
           feed.parts.get(next.part)?.session.send({ type: 'logs-ack', subscription: next.part, count: 1 });
-        } else if (feed.parts.size === 0 && !this.#mayGoOn(feed)) return;
-        else await bell.wait();
+        } else if (next) yield next;
+        else if (feed.parts.size > 0 || this.#mayGoOn(feed)) await bell.wait();
+        else if (this.#closed && options.follow && !feed.over) throw new ClusterError('no-leader', 'it leads no more');
+        else return;
       }
     } finally {
-      deadline?.cancel();
+      for (const timer of timers) timer?.cancel();
       signal.removeEventListener('abort', stop);
       this.#feeds.delete(feed);
       for (const [part, { session }] of feed.parts) {
@@ -108,9 +123,13 @@ export class LogHub {
     }
   }
 
-  #newFeed(subject: LogSubject, options: LogOptions): Feed {
-    const parts = { queue: [], parts: new Map(), asked: new Set<string>(), progress: new Map(), away: new Map() };
-    return { subject, options, ...parts, begun: this.#modules.clock.now(), over: false, bell: new Bell() };
+  #newFeed(subject: LogSubject, options: LogOptions, cursor?: LogCursor): Feed {
+    const { begun = this.#modules.clock.now(), tasks = [] } = cursor ?? {};
+    const asked = new Map(tasks.map(({ taskId, isNew }) => [taskId, isNew]));
+    const reached = tasks.filter(({ places }) => places.length > 0);
+    const progress = new Map(reached.map(({ taskId, places }) => [taskId, new LogProgress(places)]));
+    const parts = { queue: [], parts: new Map(), asked, progress, away: new Map() };
+    return { subject, options, ...parts, begun, over: false, bell: new Bell() };
   }
 
   /** Agents end what they were asked for by themselves; no later task is waited for. */
@@ -125,11 +144,34 @@ export class LogHub {
     });
   }
 
-  #open(feed: Feed, tasks: readonly Task[], options: LogOptions): void {
+  #missing(feed: Feed) {
+    return this.#modules.clock.after(comingMs, () => {
+      for (const [nodeId, taskId] of new Map([...feed.away].map(([task, node]) => [node, task]))) {
+        feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
+      }
+      feed.bell.ring();
+    });
+  }
+
+  /** From where it was at another leader. */
+  #goOn(feed: Feed, view: View): void {
+    const tasks = tasksOf(feed.subject, view).filter(isTakenOn);
+    for (const { ID, NodeID = '' } of tasks.filter(({ ID }) => feed.asked.has(ID))) {
+      const session = this.#modules.sessionOf(NodeID);
+      if (session) this.#ask(feed, session, [ID], onwards(feed, ID));
+      else this.#awaits(feed, [ID], NodeID);
+    }
+    this.#open(feed, tasks.filter(isNewTo(feed)), true);
+  }
+
+  #open(feed: Feed, tasks: readonly Task[], isNew: boolean): void {
     const byNode = new Map<string, string[]>();
+    const taken = tasks.filter(({ NodeID }) => NodeID !== undefined).map(({ ID }) => ID);
+    if (feed.options.follow) feed.queue.push({ taken, isNew });
+    const options = isNew ? later(feed) : feed.options;
     for (const { ID, NodeID } of tasks) {
       if (NodeID === undefined) continue;
-      feed.asked.add(ID);
+      feed.asked.set(ID, isNew);
       byNode.set(NodeID, [...(byNode.get(NodeID) ?? []), ID]);
     }
     for (const [nodeId, taskIds] of byNode) {
@@ -166,10 +208,7 @@ export class LogHub {
       for (const [taskId, nodeId] of feed.away) {
         if (nodeId !== session.nodeId) continue;
         feed.away.delete(taskId);
-        const progress = feed.progress.get(taskId);
-        // Nothing came of it yet: as at first, but what was new then has to come.
-        const fresh = feed.options.tail === 0 ? since(feed) : feed.options;
-        this.#ask(feed, session, [taskId], progress ? progress.goOn(feed.options) : fresh);
+        this.#ask(feed, session, [taskId], onwards(feed, taskId));
       }
     }
   }
@@ -180,7 +219,7 @@ export class LogHub {
       if (!feed.options.follow) continue;
       if (events === 'reset') {
         for (const taskId of feed.away.keys()) if (!view.get('tasks', taskId)) feed.away.delete(taskId);
-        this.#open(feed, tasksOf(feed.subject, view).filter(isNewTo(feed)), later(feed));
+        this.#open(feed, tasksOf(feed.subject, view).filter(isNewTo(feed)), true);
       } else this.#follow(feed, events);
     }
   }
@@ -198,7 +237,7 @@ export class LogHub {
         tasks.push(event.after);
       }
     }
-    if (tasks.length > 0) this.#open(feed, tasks, later(feed));
+    if (tasks.length > 0) this.#open(feed, tasks, true);
   }
 
   /** Of what has no open part: there may be more to come. */
@@ -211,7 +250,7 @@ export class LogHub {
     return !asked.has(subject.taskId) && view.get('tasks', subject.taskId) !== undefined;
   }
 
-  /** This manager leads no more and hears of no later tasks: followers end with what their sources still send. */
+  /** This manager leads no more and hears of no later tasks: followers have what their sources still send, and go on at the next leader. */
   close(): void {
     this.#closed = true;
     for (const feed of this.#feeds) feed.bell.ring();
@@ -255,8 +294,10 @@ export class LogHub {
       }
       const [first] = lost;
       if (!first) continue;
-      feed.queue.push(incomplete(first[1].taskIds[0] ?? '', `the connection to node ${session.nodeId} was lost`));
       feed.bell.ring();
+      // The connection was given up with the lead.
+      if (this.#closed && feed.options.follow) continue;
+      feed.queue.push(incomplete(first[1].taskIds[0] ?? '', `the connection to node ${session.nodeId} was lost`));
     }
     // The node may have opened its next one before this ended.
     const next = this.#modules.sessionOf(session.nodeId);
@@ -266,6 +307,14 @@ export class LogHub {
 
 /** What comes later is wanted from its first line. */
 const later = ({ options: { tail: _, ...options } }: Feed): LogOptions => options;
+
+/** How a task's log goes on. Where nothing came of it yet: as at first, but what was new then has to come. */
+function onwards(feed: Feed, taskId: string): LogOptions {
+  const progress = feed.progress.get(taskId);
+  if (progress) return progress.goOn(feed.options);
+  if (feed.asked.get(taskId)) return later(feed);
+  return feed.options.tail === 0 ? since(feed) : feed.options;
+}
 
 const since = (feed: Feed): LogOptions => ({ ...later(feed), since: toUnixTime(BigInt(feed.begun) * 1_000_000n) });
 

@@ -1,5 +1,5 @@
 import type { Clock, Logger, NewId } from '@swarmctl/shared/kit';
-import type { LogLine, Peer } from '@swarmctl/shared/wire';
+import type { Peer } from '@swarmctl/shared/wire';
 import type { Proposer, StoreWatch, View } from '../store/types.ts';
 import type { AlsoNeeded } from './payloads.ts';
 
@@ -49,12 +49,3 @@ export interface DispatcherModules {
   /** Secrets and configs that nodes need beside those of their tasks. */
   readonly alsoNeeded?: AlsoNeeded;
 }
-
-/** Whose logs: of one task, of all that a service has, or of a task that the managers have forgotten, which its node may have kept. */
-export type LogSubject =
-  | { readonly taskId: string }
-  | { readonly serviceId: string }
-  | { readonly forgottenTaskId: string };
-
-/** A line of a task's log, or a notice such as a node being away, with one of the tasks that it is about. */
-export type LogEntry = LogLine | { readonly notice: string; readonly taskId: string };

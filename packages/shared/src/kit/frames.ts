@@ -13,6 +13,23 @@ export const decode = (bytes: Uint8Array): unknown => packr.unpack(bytes);
 
 export const maxFrameBytes = 16 * 1024 * 1024;
 
+/** A message with its length before it. */
+export function frameOf(message: unknown): Buffer {
+  const body = encode(message);
+  const head = Buffer.allocUnsafe(4);
+  head.writeUInt32BE(body.length);
+  return Buffer.concat([head, body]);
+}
+
+/** Messages out of bytes as they come. Throws for garbage, and for a frame over the limit. */
+export async function* readFrames(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<unknown> {
+  const frames = new FrameBuffer(maxFrameBytes);
+  for await (const chunk of chunks) {
+    frames.push(Buffer.from(chunk));
+    for (let body = frames.take(); body; body = frames.take()) yield decode(body);
+  }
+}
+
 interface FrameEvents<In> {
   message: [message: In];
   /** Once; with the error that broke the stream, if any. Garbage or an oversized frame destroys the stream first. */
@@ -22,16 +39,14 @@ interface FrameEvents<In> {
 /** A framed, typed view of a duplex stream. */
 export class FrameStream<In, Out> extends EventEmitter<FrameEvents<In>> {
   readonly stream: Duplex;
-  #buffered: Buffer[] = [];
-  #bufferedBytes = 0;
   #error: Error | undefined;
   #closed = false;
-  readonly #limit: number;
+  readonly #frames: FrameBuffer;
 
   constructor(stream: Duplex, options: { maxBytes?: number } = {}) {
     super();
     this.stream = stream;
-    this.#limit = options.maxBytes ?? maxFrameBytes;
+    this.#frames = new FrameBuffer(options.maxBytes ?? maxFrameBytes);
     stream.on('data', (chunk: Buffer) => this.#onData(chunk));
     stream.on('error', (error: Error) => {
       this.#error ??= error;
@@ -76,18 +91,33 @@ export class FrameStream<In, Out> extends EventEmitter<FrameEvents<In>> {
   }
 
   #onData(chunk: Buffer): void {
-    this.#buffered.push(chunk);
-    this.#bufferedBytes += chunk.length;
+    this.#frames.push(chunk);
     try {
-      for (let body = this.#take(); body && !this.stream.destroyed; body = this.#take()) {
+      for (let body = this.#frames.take(); body && !this.stream.destroyed; body = this.#frames.take()) {
         this.emit('message', decode(body) as In);
       }
     } catch (error) {
       this.destroy(error instanceof Error ? error : new Error(String(error)));
     }
   }
+}
 
-  #take(): Buffer | undefined {
+class FrameBuffer {
+  readonly #limit: number;
+  #buffered: Buffer[] = [];
+  #bufferedBytes = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  push(chunk: Buffer): void {
+    this.#buffered.push(chunk);
+    this.#bufferedBytes += chunk.length;
+  }
+
+  /** The next whole frame's body. */
+  take(): Buffer | undefined {
     if (this.#bufferedBytes < 4) return undefined;
     if (this.#buffered.length > 1) {
       const head = this.#buffered[0];

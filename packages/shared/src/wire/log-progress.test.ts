@@ -1,5 +1,5 @@
-import type { LogLine } from '@swarmctl/shared/wire';
 import { expect, test } from 'vitest';
+import type { LogLine } from './dispatch.ts';
 import { LogProgress } from './log-progress.ts';
 
 const line = (place: string): Pick<LogLine, 'stream' | 'time'> => ({
@@ -28,4 +28,18 @@ test('it goes on a little before the last line, but not before what was asked fo
   expect(progress.goOn(options)).toEqual({ ...rest, since: '1767225604.000000000' });
   const since = '1767225604.500000000';
   expect(progress.goOn({ ...options, since })).toEqual({ ...rest, since });
+});
+
+test('another goes on from where one was', () => {
+  const first = new LogProgress();
+  for (const place of ['1', '2', '2', '!3']) first.isNew(line(place));
+  const second = new LogProgress(JSON.parse(JSON.stringify(first.places)));
+  expect(second.goOn(options).since).toBe('1767225602.000000000');
+  expect(['2', '2', '!3', '2', '!4'].map((place) => second.isNew(line(place)))).toEqual([
+    false,
+    false,
+    false,
+    true,
+    true,
+  ]);
 });

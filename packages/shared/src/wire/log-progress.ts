@@ -1,5 +1,5 @@
-import { momentOf, parseMoment, toUnixTime } from '@swarmctl/shared/model';
-import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
+import { momentOf, parseMoment, toUnixTime } from '../model/index.ts';
+import type { LogLine, LogOptions } from './dispatch.ts';
 
 // How far the log of one task was read, so that it can be asked for again from there. Lines of one stream follow each other in time, those of
 // the two streams only nearly; so each stream is counted by itself, and a little of the log is read once more.
@@ -11,12 +11,23 @@ interface Place {
   count: number;
 }
 
+/** As it is handed to another manager. */
+export type LogPlaces = readonly (Readonly<Place> & Pick<LogLine, 'stream'>)[];
+
 const overlap = 1_000_000_000n;
 
 export class LogProgress {
   readonly #reached = new Map<LogLine['stream'], Place>();
   /** Lines up to there come again. */
   readonly #again = new Map<LogLine['stream'], Place>();
+
+  constructor(places: LogPlaces = []) {
+    for (const { stream, time, count } of places) this.#reached.set(stream, { time, count });
+  }
+
+  get places(): LogPlaces {
+    return [...this.#reached].map(([stream, place]) => ({ stream, ...place }));
+  }
 
   /** False for a line that came before the log was gone on with. */
   isNew({ stream, time }: Pick<LogLine, 'stream' | 'time'>): boolean {

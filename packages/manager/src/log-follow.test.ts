@@ -1,0 +1,251 @@
+import { get, type IncomingMessage } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { ManualClock } from '@swarmctl/shared/kit';
+import type { StoreChange } from '@swarmctl/shared/model';
+import { engineFrames, type LogLine, type ManagerMessage } from '@swarmctl/shared/wire';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type TestApi, testApi } from '../../../test/kit/api.ts';
+import { aService, aStore, aTask, builtAt } from '../../../test/kit/builders.ts';
+import { LogHub } from './dispatcher/log-hub.ts';
+import type { Session } from './dispatcher/session.ts';
+import type { Store } from './store/store.ts';
+
+// Logs that are followed while the leader changes: the APIs of three managers over connections of the kernel's, real hubs, and one node whose agent is
+// not real.
+
+const web = aService({ name: 'web' });
+const names = ['m1', 'm2', 'm3'] as const;
+type Name = (typeof names)[number];
+
+/** What tasks said, and who is to be told of more. */
+class Agent {
+  readonly #lines: LogLine[] = [];
+  #session:
+    | { readonly hub: LogHub; readonly session: Session; readonly parts: Map<string, readonly string[]> }
+    | undefined;
+
+  /** Opens a session with this hub. */
+  connect(hub: LogHub): Session {
+    const parts = new Map<string, readonly string[]>();
+    const send = (message: ManagerMessage) => {
+      if (message.type === 'logs-unsubscribe') parts.delete(message.subscription);
+      if (message.type !== 'logs-subscribe') return;
+      const { subscription, taskIds, options } = message;
+      const [seconds = '0', fraction = ''] = (options.since ?? '0').split('.');
+      const since = `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${fraction.padEnd(9, '0')}Z`;
+      const asked = this.#lines.filter(({ taskId, time }) => taskIds.includes(taskId) && time >= since);
+      parts.set(subscription, taskIds);
+      hub.lines(session, subscription, options.tail === undefined ? asked : asked.slice(-options.tail));
+    };
+    const session = { nodeId: 'n1', send } as unknown as Session;
+    this.#session = { hub, session, parts };
+    return session;
+  }
+
+  get session(): Session | undefined {
+    return this.#session?.session;
+  }
+
+  away(): void {
+    this.#session = undefined;
+  }
+
+  say(taskId: string, text: string): void {
+    const time = `2026-01-01T00:00:00.${String(this.#lines.length).padStart(9, '0')}Z`;
+    const line = { taskId, stream: 'stdout', time, line: Buffer.from(text) } as const;
+    this.#lines.push(line);
+    for (const [part, taskIds] of this.#session?.parts ?? []) {
+      if (taskIds.includes(taskId)) this.#session?.hub.lines(this.#session.session, part, [line]);
+    }
+  }
+}
+
+let clock: ManualClock;
+let store: Store;
+let agent: Agent;
+let leader: Name | undefined;
+let hubs: Map<Name, LogHub>;
+let apis: Map<Name, TestApi>;
+let dialled: Socket[];
+let unwatch: () => void;
+beforeEach(async () => {
+  clock = new ManualClock();
+  store = aStore({ services: [web], tasks: [aTask({ id: 't1', service: web, node: 'n1' })] });
+  agent = new Agent();
+  [hubs, apis, dialled] = [new Map(), new Map(), []];
+  for (const name of names) {
+    const api = await testApi({
+      store,
+      clock,
+      manager: {
+        isLeader: () => leader === name,
+        leader: () => (leader ? { nodeId: leader, addr: '' } : undefined),
+        dialLeader: async () => {
+          if (leader === name) return 'here';
+          if (!leader) throw new Error('nobody leads');
+          const socket = connect(portOf(leader), '127.0.0.1');
+          dialled.push(socket);
+          return socket;
+        },
+        logs: (wish, signal) => hubOf(name).subscribe(wish, signal),
+      },
+    });
+    await api.app.listen({ port: 0, host: '127.0.0.1' });
+    apis.set(name, api);
+  }
+  lead('m1');
+});
+afterEach(async () => {
+  for (const { app } of apis.values()) await app.close();
+});
+
+function apiOf(name: Name): TestApi {
+  const api = apis.get(name);
+  if (!api) throw new Error(`there is no ${name}`);
+  return api;
+}
+
+const portOf = (name: Name) => (apiOf(name).app.server.address() as AddressInfo).port;
+
+function hubOf(name: Name): LogHub {
+  const hub = hubs.get(name);
+  if (!hub) throw new Error(`${name} does not lead`);
+  return hub;
+}
+
+/** It leads from now on; the node has found it. */
+function lead(name: Name): void {
+  leader = name;
+  let ids = 0;
+  const hub: LogHub = new LogHub({
+    view: () => store.view(),
+    sessionOf: () => agent.session,
+    sessions: () => [],
+    newId: () => `${name}-${++ids}`,
+    clock,
+  });
+  unwatch = store.watch((events, view) => hub.changed(events, view));
+  hubs.set(name, hub);
+  hub.opened(agent.connect(hub));
+}
+
+/** Nobody leads; the last leader knows it, or hangs. */
+function depose({ hangs = false } = {}): void {
+  const hub = leader && hubs.get(leader);
+  leader = undefined;
+  const { session } = agent;
+  agent.away();
+  unwatch();
+  if (!hub || hangs) return;
+  hub.close();
+  if (session) hub.drop(session);
+}
+
+/** Time goes on before each look. */
+const passing =
+  <T>(look: () => T) =>
+  async () => {
+    await clock.advance(50);
+    return look();
+  };
+
+async function follow(name: Name, query = '') {
+  const port = portOf(name);
+  const path = `/services/web/logs?follow=1&stdout=1&stderr=1${query}`;
+  const answer = await new Promise<IncomingMessage>((resolve, reject) =>
+    get({ host: '127.0.0.1', port, path, agent: false }, resolve).once('error', reject),
+  );
+  const lines: string[] = [];
+  const ended = (async () => {
+    for await (const { bytes } of engineFrames(answer)) lines.push(String(bytes).trim());
+  })();
+  // Broken off by the client.
+  ended.catch(() => {});
+  const until = async (...expected: string[]) => {
+    await expect
+      .poll(
+        passing(() => lines),
+        { timeout: 20_000, interval: 1 },
+      )
+      .toEqual(expected);
+  };
+  return { until, lines, ended, stop: () => answer.destroy() };
+}
+
+const apply = (...changes: StoreChange[]) =>
+  expect(store.apply(store.index + 1, { now: builtAt, changes }).ok).toBe(true);
+
+test.each<[string, Name, { hangs: boolean }]>([
+  ['by a manager that goes on following', 'm3', { hangs: false }],
+  ['by the next leader', 'm2', { hangs: false }],
+  ['by the last leader', 'm1', { hangs: false }],
+  ['by a manager whose connection to the last leader hangs', 'm3', { hangs: true }],
+])('served %s: no line is lost, none comes twice', async (_, server, how) => {
+  agent.say('t1', 'a');
+  const client = await follow(server);
+  await client.until('a');
+  agent.say('t1', 'b');
+  await client.until('a', 'b');
+  depose(how);
+  agent.say('t1', 'c');
+  await clock.advance(3_000);
+  apply({ op: 'create', table: 'tasks', object: aTask({ id: 't2', service: web, slot: 2, node: 'n1' }) });
+  agent.say('t2', '1');
+  lead('m2');
+  await client.until('a', 'b', 'c', '1');
+  agent.say('t1', 'd');
+  agent.say('t2', '2');
+  await client.until('a', 'b', 'c', '1', 'd', '2');
+  depose();
+  lead('m1');
+  agent.say('t1', 'e');
+  await client.until('a', 'b', 'c', '1', 'd', '2', 'e');
+  depose();
+  for (const id of ['t1', 't2']) apply({ op: 'remove', table: 'tasks', id });
+  apply({ op: 'remove', table: 'services', id: web.ID });
+  lead('m3');
+  let isEnded = false;
+  void client.ended.then(() => {
+    isEnded = true;
+  });
+  await expect
+    .poll(
+      passing(() => isEnded),
+      { timeout: 20_000, interval: 1 },
+    )
+    .toBe(true);
+  expect(clock.untilNext()).toBeUndefined();
+});
+
+test('the tail is of what there was when it was asked for', async () => {
+  for (const text of ['a', 'b', 'c']) agent.say('t1', text);
+  const client = await follow('m3', '&tail=1');
+  await client.until('c');
+  depose();
+  for (const text of ['d', 'e', 'f']) agent.say('t1', text);
+  lead('m2');
+  await client.until('c', 'd', 'e', 'f');
+  client.stop();
+});
+
+test('who hangs up frees everything, on both managers, and between two leaders', async () => {
+  for (const whenLed of [true, false]) {
+    const clients = await Promise.all(Array.from({ length: 200 }, () => follow('m3')));
+    agent.say('t1', 'a');
+    for (const { until } of clients) await until(...Array(whenLed ? 1 : 2).fill('a'));
+    if (!whenLed) depose();
+    for (const { stop } of clients) stop();
+    for (const name of names) {
+      const count = () =>
+        new Promise((resolve) => apiOf(name).app.server.getConnections((_, number) => resolve(number)));
+      await expect.poll(count, { timeout: 10_000 }).toBe(0);
+    }
+    while (clock.untilNext() !== undefined) await clock.advance(1_000);
+    expect(dialled.every(({ destroyed }) => destroyed)).toBe(true);
+  }
+});
+
+test('what managers ask each other is refused to whoever asks otherwise', async () => {
+  const { call } = apiOf('m1');
+  for (const body of [undefined, '{}', 'x']) expect(await call('POST', '/logs', body)).toMatchObject({ status: 400 });
+});
