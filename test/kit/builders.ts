@@ -50,6 +50,7 @@ export interface NodeWords {
   state?: NodeState;
   labels?: Record<string, string>;
   engineLabels?: Record<string, string>;
+  engineVersion?: string | undefined;
   plugins?: readonly { Type: string; Name: string }[];
   os?: string;
   arch?: string;
@@ -93,7 +94,10 @@ function description(id: string, words: NodeWords): NonNullable<Node['Descriptio
       MemoryBytes: (words.memoryMb ?? 8192) * 2 ** 20,
       ...(words.generic && { GenericResources: words.generic }),
     },
-    Engine: { ...given({ Labels: words.engineLabels, Plugins: words.plugins }), EngineVersion: '28.0.0' },
+    Engine: {
+      ...given({ Labels: words.engineLabels, Plugins: words.plugins }),
+      EngineVersion: words.engineVersion ?? '28.0.0',
+    },
     Runtimes: words.runtimes ?? ['docker', 'process'],
     RuntimeReady: words.runtimeReady ?? true,
   };

@@ -127,7 +127,11 @@ export class DockerHostWorld {
   /** A node without an engine here is away. */
   async host(
     engines: Readonly<Record<string, FakeEngine | 'silent' | undefined>>,
-    { hasEngine = true, ...manager }: { hasEngine?: boolean } & TestApiOptions['manager'] = {},
+    {
+      hasEngine = true,
+      engineVersion,
+      ...manager
+    }: { hasEngine?: boolean; engineVersion?: string } & TestApiOptions['manager'] = {},
   ): Promise<TestApi> {
     const clock = new ManualClock();
     const doors = new Map<string, EngineDoor>();
@@ -138,7 +142,8 @@ export class DockerHostWorld {
       const socketPath = hasEngine ? { socketPath: engine.socketPath } : undefined;
       doors.set(node, new EngineDoor({ engine: socketPath }, { clock, log: silentLogger }));
     }
-    const store = aStore({ cluster, nodes: Object.keys(engines).map((id) => aNode({ id, hostname: `host-${id}` })) });
+    const nodes = Object.keys(engines).map((id) => aNode({ id, hostname: `host-${id}`, engineVersion }));
+    const store = aStore({ cluster, nodes });
     const openEngine = async (nodeId: string) => {
       if (engines[nodeId] === 'silent') return new Promise<Socket>(() => {});
       const door = doors.get(nodeId);

@@ -2,7 +2,7 @@ import { type AddressInfo, connect } from 'node:net';
 import type { Network } from '@swarmctl/shared/model';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { aNetwork, aNode } from '../../../test/kit/builders.ts';
-import { cluster, container, DockerHostWorld, idOf } from '../../../test/kit/docker-host.ts';
+import { cluster, container, DockerHostWorld, idOf, Raw } from '../../../test/kit/docker-host.ts';
 
 // The API of the manager, the door of the nodes and engines that are not real: what is looked up, merged, passed on and refused.
 
@@ -98,6 +98,97 @@ describe('the cluster as one Docker host', () => {
         json: { message: expect.stringContaining('node.hostname==x on 2 nodes') },
       });
       expect((await create({}, '?name=one')).status).toBe(409);
+    });
+
+    test('by version of the client, as engines do much by that', async () => {
+      const answers = { 'POST /containers/create': { Id: idOf('f') }, [`POST /containers/${idOf('a1')}/exec`]: {} };
+      const a = engine('A', [container('a1', 'one')], answers);
+      const api = await host({ n1: a });
+      const asked = async (method: 'GET' | 'POST', path: string) => {
+        await api.call(method, path, method === 'POST' ? {} : undefined);
+        return a.asked.at(-1)?.url;
+      };
+      expect(await asked('POST', '/v1.39/containers/create')).toBe('/v1.39/containers/create');
+      expect(await asked('POST', '/containers/create')).toBe('/v1.45/containers/create');
+      expect(await asked('GET', '/v1.40/containers/one/json')).toBe(`/v1.40/containers/${idOf('a1')}/json`);
+      expect(await asked('POST', '/v1.30/containers/one/exec')).toBe(`/v1.30/containers/${idOf('a1')}/exec`);
+    });
+
+    test('that are made are refused when what they name is missing, or when what is sent is no JSON', async () => {
+      const api = await host({ n1: engine('A', [container('a1', 'one')]) });
+      const refusal = async (HostConfig: object) => {
+        const { status, json } = await api.call('POST', '/containers/create', { HostConfig });
+        return `${status} ${json.message}`;
+      };
+      expect(await refusal({ Links: ['no:alias'] })).toBe('400 could not get container for no: No such container: no');
+      expect(await refusal({ VolumesFrom: ['no:ro'] })).toBe('400 No such container: no');
+      expect(await refusal({ NetworkMode: 'container:no' })).toBe('404 No such container: no');
+      const { statusCode, payload } = await api.app.inject({
+        ...{ method: 'POST', url: '/containers/nosuch/exec', payload: '{invalid' },
+        headers: { 'content-type': 'application/json' },
+      });
+      expect([statusCode, payload]).toEqual([
+        400,
+        expect.stringContaining('looking for beginning of object key string'),
+      ]);
+    });
+
+    test('made before or since another are told apart within a second, on whichever node', async () => {
+      const at = (id: string, fraction: string) => ({
+        [`GET /containers/${idOf(id)}/json`]: { Id: idOf(id), Created: `2026-01-01T00:00:07${fraction}Z` },
+      });
+      const made = (id: string, Created = 7) => container(id, id, { Created });
+      const api = await host({
+        n1: engine('A', [made('a1'), made('a2', 9), made('a3', 5)], at('a1', '.12')),
+        n2: engine('B', [made('b1'), made('b2')], { ...at('b1', '.119999999'), ...at('b2', '.120000001') }),
+      });
+      const names = async (filters: object) =>
+        (await api.call('GET', `/containers/json?filters=${encodeURIComponent(JSON.stringify(filters))}`)).json.map(
+          ({ Names: [name] }: { Names: string[] }) => name,
+        );
+      expect(await names({ since: ['a1'] })).toEqual(['/a2', '/b2']);
+      expect(await names({ before: ['a1'] })).toEqual(['/b1', '/a3']);
+      expect(await names({ before: ['b2'], since: ['b1'] })).toEqual(['/a1']);
+    });
+  });
+
+  describe('prunes of volumes', () => {
+    const anonymous = idOf('d');
+    const volumes = ['data', anonymous, idOf('e')].map((Name) => ({
+      Name,
+      Labels: { keep: Name === idOf('e') ? 'yes' : 'no' },
+    }));
+    const answers = {
+      'GET /volumes': { Volumes: volumes },
+      'GET /system/df': { Volumes: [{ Name: anonymous, UsageData: { Size: 7 } }] },
+      [`DELETE /volumes/${anonymous}`]: new Raw('', 204),
+      'POST /volumes/prune': { VolumesDeleted: ['all'], SpaceReclaimed: 3 },
+    };
+    let engines = 0;
+    const pruned = async (engineVersion: string, path: string) => {
+      const a = engine(`${engines++}`, [], answers);
+      const api = await host({ n1: a }, { engineVersion });
+      const { json } = await api.call('POST', path);
+      return [json, a.asked.filter(({ method }) => method !== 'GET').map(({ method, url }) => `${method} ${url}`)];
+    };
+    const filters = (given: object) => `?filters=${encodeURIComponent(JSON.stringify(given))}`;
+
+    test('are the engine’s, where it knows what is anonymous', async () => {
+      const asked = `/v1.45/volumes/prune${filters({ all: ['1'] })}`;
+      expect(await pruned('28.2.2', `/v1.50/volumes/prune${filters({ all: ['1'] })}`)).toEqual([
+        { VolumesDeleted: ['all'], SpaceReclaimed: 3 },
+        [`POST ${asked}`],
+      ]);
+    });
+
+    test('take anonymous ones alone of an older engine, too, unless all are asked for, or by an older client', async () => {
+      const all = [{ VolumesDeleted: ['all'], SpaceReclaimed: 3 }, [expect.stringContaining('/volumes/prune')]];
+      expect(await pruned('20.10.24', `/v1.42/volumes/prune${filters({ 'label!': ['keep=yes'] })}`)).toEqual([
+        { VolumesDeleted: [anonymous], SpaceReclaimed: 7 },
+        [`DELETE /v1.45/volumes/${anonymous}`],
+      ]);
+      expect(await pruned('20.10.24', `/v1.42/volumes/prune${filters({ all: ['true'] })}`)).toEqual(all);
+      expect(await pruned('20.10.24', '/v1.41/volumes/prune')).toEqual(all);
     });
   });
 

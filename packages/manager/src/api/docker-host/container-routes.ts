@@ -17,7 +17,7 @@ import {
   warn,
 } from './containers.ts';
 import { asError, hostnameOf, warningOf, workMs } from './engines.ts';
-import { type DockerHost, searchOf } from './host.ts';
+import { type DockerHost, searchOf, versionIn } from './host.ts';
 import { engineNamesOf, networkIsAt, withClusterNetworks, withNetworkNames } from './network-names.ts';
 import { type ContainerConfig, placeContainer } from './placement.ts';
 
@@ -51,9 +51,9 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     if (networks) passed.set('network', new Set([...networks].flatMap((one) => engineNamesOf(view, one))));
     const text = queryText(query, { filters: filterText(passed, ...ours), limit: undefined, all });
     const { places, missing } = await listContainers(room, engines, text);
-    const asked = places
-      .filter(({ row }) => !between || between(row.Created))
-      .sort((a, b) => b.row.Created - a.row.Created || (a.row.Id < b.row.Id ? -1 : 1));
+    const fits = between && (await Promise.all(places.map(between)));
+    // Of one second, each engine has told its own in their order.
+    const asked = places.filter((_, at) => fits?.[at] ?? true).sort((a, b) => b.row.Created - a.row.Created);
     warn(reply, warningOf(missing));
     return (limit > 0 ? asked.slice(0, limit) : asked).map(({ node, row }) => ({
       ...withClusterNetworks(view, row),
@@ -64,7 +64,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
 
   app.get<One>('/containers/:id/json', leaderOnly, async (request, reply) => {
     const place = await host.findListed(request.params.id);
-    const path = `/containers/${place.row.Id}/json${searchOf(request.raw)}`;
+    const path = `${versionIn(request)}/containers/${place.row.Id}/json${searchOf(request.raw)}`;
     const { status, json, text } = await room.ask(place.engine.node, 'GET', path);
     if (status !== 200) return reply.status(status).send(json ?? { message: text });
     return { ...withClusterNetworks(await host.view(), json), Node: shownNode(place.node) };
@@ -84,7 +84,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
       const named = withNetworkNames(engines.manager.view(), given as ContainerConfig);
       const { engine, config } = placeContainer(engines, listing, named.config, named.networks);
       for (const network of named.networks) await networkIsAt(room, engine, network, engines.clusterId);
-      const path = `/containers/create${queryText(request.query)}`;
+      const path = `${versionIn(request)}/containers/create${queryText(request.query)}`;
       const asking = { body: config, timeoutMs: workMs };
       const { status, json, text } = await room.ask(engine.node, 'POST', path, asking);
       if (status < 300 && typeof json?.Id === 'string') host.made(json.Id, engine);
@@ -103,10 +103,10 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
   );
 
   app.post<One>('/containers/:id/exec', leaderOnly, async (request, reply) => {
+    const body = parseJson(request.body as Buffer) ?? {};
     const { node, id } = await host.find(request.params.id);
-    const { status, json, text } = await room.ask(node, 'POST', `/containers/${id}/exec`, {
-      body: parseJson(request.body as Buffer) ?? {},
-    });
+    const path = `${versionIn(request)}/containers/${id}/exec`;
+    const { status, json, text } = await room.ask(node, 'POST', path, { body });
     if (typeof json?.Id === 'string') host.madeExec(json.Id, node);
     return reply.status(status).send(json ?? { message: text });
   });
@@ -188,12 +188,32 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
 }
 
 /** `before` and `since` name containers, which may be on other nodes than those that they are compared with. */
-async function createdBetween(host: DockerHost, filters: Filters): Promise<((created: number) => boolean) | undefined> {
-  const timesOf = (key: string) =>
-    Promise.all([...(filters.get(key) ?? [])].map(async (reference) => (await host.findListed(reference)).row.Created));
-  const [before, since] = [await timesOf('before'), await timesOf('since')];
+async function createdBetween(
+  host: DockerHost,
+  filters: Filters,
+): Promise<((place: Place) => Promise<boolean>) | undefined> {
+  const named = (key: string) =>
+    Promise.all([...(filters.get(key) ?? [])].map((reference) => host.findListed(reference)));
+  const [before, since] = [await named('before'), await named('since')];
   if (before.length === 0 && since.length === 0) return undefined;
-  return (created) => before.every((time) => created < time) && since.every((time) => created > time);
+  return async (place) => {
+    for (const one of before) if (!(await isOlder(host, place, one))) return false;
+    for (const one of since) if (!(await isOlder(host, one, place))) return false;
+    return true;
+  };
+}
+
+/** Lists tell whole seconds. */
+async function isOlder(host: DockerHost, a: Place, b: Place): Promise<boolean> {
+  if (a.row.Created !== b.row.Created || a.row.Id === b.row.Id) return a.row.Created < b.row.Created;
+  const [first = '', second = ''] = await Promise.all([a, b].map((place) => fractionOf(host, place)));
+  return first < second;
+}
+
+/** Of the second that it was made in: nine digits. */
+async function fractionOf({ room }: DockerHost, { engine, row }: Place): Promise<string> {
+  const { json } = await room.ask(engine.node, 'GET', `/containers/${row.Id}/json`);
+  return (/\.(\d+)/.exec(String(json?.Created))?.[1] ?? '').padEnd(9, '0');
 }
 
 /** A task's container that has not begun is about to. */

@@ -30,6 +30,8 @@ export interface EngineInfo extends EngineCounts {
 /** What an engine said of itself, and when. */
 interface Said {
   readonly info: EngineInfo;
+  /** By the monotonic clock, in ms. */
+  readonly askedAt: number;
   readonly at: number;
 }
 
@@ -161,9 +163,10 @@ export class EngineRoom {
   }
 
   async #askInfo(node: Node): Promise<Said> {
+    const askedAt = this.#context.clock.monotonic();
     const { status, text, json } = await this.ask(node, 'GET', '/info', { timeoutMs: infoMs });
     if (status !== 200) throw new Error(json?.message ?? text);
-    const said = { info: json as EngineInfo, at: this.#context.clock.monotonic() };
+    const said = { info: json as EngineInfo, askedAt, at: this.#context.clock.monotonic() };
     this.#infos.set(node.ID, said);
     return said;
   }
@@ -181,12 +184,15 @@ export class EngineRoom {
     return (await this.#known(node, lateMs)).info;
   }
 
-  /** What a node's engine's clock shows, in ms since the epoch; late at most by the time that it took to ask. */
-  async now(node: Node): Promise<number> {
+  /** What a node's engine's clock shows at least, and at most, in ms since the epoch; what lies between is the time that it took to ask. */
+  async now(node: Node): Promise<{ readonly least: number; readonly most: number }> {
     const { clock } = this.#context;
-    const { info, at } = await this.#known(node, lateMs);
+    const { info, askedAt, at } = await this.#known(node, lateMs);
     const then = Date.parse(info.SystemTime ?? '');
-    return Number.isNaN(then) ? clock.now() : then + clock.monotonic() - at;
+    if (Number.isNaN(then)) return { least: clock.now(), most: clock.now() };
+    const now = clock.monotonic();
+    // Less than a millisecond is cut off.
+    return { least: then + now - at, most: then + now - askedAt + 1 };
   }
 
   /** What all engines have; one that does not say so at once is not counted. Leader only. */
@@ -276,12 +282,21 @@ export class EngineRoom {
     path: string,
     asking: Asking & { readonly also?: readonly number[] } = {},
   ): Promise<Each<EngineAnswer>> {
+    return this.eachBy(engines, ({ node }) => this.ask(node, method, path, asking), asking.also);
+  }
+
+  /** The same of whatever each is asked. */
+  async eachBy(
+    engines: readonly Engine[],
+    ask: (engine: Engine) => Promise<EngineAnswer>,
+    also?: readonly number[],
+  ): Promise<Each<EngineAnswer>> {
     const values: { engine: Engine; value: EngineAnswer }[] = [];
     const failures: Away[] = [];
     const answers = engines.map(async (engine) => {
       try {
-        const value = await this.ask(engine.node, method, path, asking);
-        if (value.status < 400 || asking.also?.includes(value.status)) values.push({ engine, value });
+        const value = await ask(engine);
+        if (value.status < 400 || also?.includes(value.status)) values.push({ engine, value });
         else failures.push({ node: hostnameOf(engine.node), reason: value.json?.message ?? value.text });
       } catch (error) {
         failures.push({ node: hostnameOf(engine.node), reason: messageOf(error) });

@@ -120,5 +120,9 @@ export class DockerHost {
 const ownHeaders = (reply: FastifyReply): Record<string, string> =>
   Object.fromEntries(Object.entries(reply.getHeaders()).map(([name, value]) => [name, String(value)]));
 
+/** `/v1.41` of the client's request, or nothing: what engines do by version, they do by the client's. */
+export const versionIn = ({ originalUrl }: Pick<FastifyRequest, 'originalUrl'>): string =>
+  rawVersion.exec(originalUrl)?.[0] ?? '';
+
 /** `?…` of a URL, or nothing. */
 export const searchOf = ({ url = '' }: Pick<IncomingMessage, 'url'>): string => /\?.*$/s.exec(url)?.[0] ?? '';

@@ -2,7 +2,7 @@ import { ClusterError } from '@swarmctl/shared/kit';
 import { parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { type ApiContext, clusterOf, leading } from '../context.ts';
-import type { DockerHost } from './host.ts';
+import { type DockerHost, versionIn } from './host.ts';
 import { attachableNetwork, networkIsAt, withoutId } from './network-names.ts';
 
 // A container joins or leaves a network, wherever it is: an attachable one of the cluster's, which has its own name on each engine, or one of its engine's.
@@ -34,7 +34,8 @@ export function containerNetworkRoutes(app: FastifyInstance, context: ApiContext
         const { node, id } = await host.find(reference);
         if (network && verb === 'connect') await networkIsAt(host.room, { node }, network, clusterOf(view).ID);
         // The engine knows its own by whatever it is called.
-        const path = `/networks/${encodeURIComponent(network?.Spec.Name ?? request.params.id)}/${verb}`;
+        const name = encodeURIComponent(network?.Spec.Name ?? request.params.id);
+        const path = `${versionIn(request)}/networks/${name}/${verb}`;
         const body = { ...given, ...withEndpoint(given), Container: id };
         const { status, json, text } = await host.room.ask(node, 'POST', path, { body });
         return status < 300 ? reply.status(status).send() : reply.status(status).send(json ?? { message: text });

@@ -1,4 +1,4 @@
-import { ClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, isClusterError } from '@swarmctl/shared/kit';
 import { type Network, parseConstraints } from '@swarmctl/shared/model';
 import { clusterLabel, findContainer, type Listing, type Place, taskLabel } from './containers.ts';
 import { type Engine, type Engines, hostnameOf } from './engines.ts';
@@ -38,7 +38,7 @@ export function placeContainer(
   networks: readonly Network[] = [],
 ): Placed {
   const { constraints, config } = withoutConstraints(given, engines.clusterId);
-  const beside = dependencies(given).map((reference) => findContainer(listing, reference));
+  const beside = dependencies(given).map((one) => found(listing, one));
   const [first] = beside;
   const other = beside.find(({ engine }) => engine !== first?.engine);
   if (first && other) {
@@ -95,14 +95,35 @@ function withoutConstraints(given: ContainerConfig, clusterId: string) {
   return { constraints, config };
 }
 
+interface Dependency {
+  readonly by: 'volumes' | 'link' | 'mode';
+  readonly reference: string;
+}
+
 /** Containers that share something with it. */
-function dependencies({ HostConfig }: ContainerConfig): readonly string[] {
+function dependencies({ HostConfig }: ContainerConfig): readonly Dependency[] {
   const shared = [HostConfig?.NetworkMode, HostConfig?.IpcMode, HostConfig?.PidMode];
+  const named = (by: Dependency['by'], texts: unknown) =>
+    textsOf(texts).map((text) => ({ by, reference: text.split(':')[0] ?? '' }));
   return [
-    ...textsOf(HostConfig?.VolumesFrom).map((text) => text.split(':')[0] ?? ''),
-    ...textsOf(HostConfig?.Links).map((text) => text.split(':')[0] ?? ''),
-    ...shared.flatMap((mode) => /^container:(.+)$/.exec(mode ?? '')?.[1] ?? []),
+    ...named('volumes', HostConfig?.VolumesFrom),
+    ...named('link', HostConfig?.Links),
+    ...shared.flatMap((mode) => {
+      const reference = /^container:(.+)$/.exec(mode ?? '')?.[1];
+      return reference === undefined ? [] : [{ by: 'mode' as const, reference }];
+    }),
   ];
+}
+
+/** One that is missing is the request's error, as Docker says it: not what was asked for is missing. */
+function found(listing: Listing, { by, reference }: Dependency): Place {
+  try {
+    return findContainer(listing, reference);
+  } catch (error) {
+    if (by === 'mode' || !isClusterError(error) || error.code !== 'not-found') throw error;
+    const message = by === 'link' ? `could not get container for ${reference}: ${error.message}` : error.message;
+    throw new ClusterError('invalid-argument', message);
+  }
 }
 
 /** What is no list is the engine's to refuse. */

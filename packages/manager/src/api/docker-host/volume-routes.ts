@@ -3,10 +3,12 @@ import { ClusterError } from '@swarmctl/shared/kit';
 import { nodeMeets, parseConstraints, parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { filtersOf, type Query } from '../query.ts';
+import { minorOf } from '../version.ts';
 import { filterText, queryText, unlessAway, warn } from './containers.ts';
 import { type Away, asError, type Engine, hostnameOf, warningOf, workMs } from './engines.ts';
-import { type DockerHost, searchOf } from './host.ts';
+import { type DockerHost, searchOf, versionIn } from './host.ts';
 import { sumOfPrune } from './image-routes.ts';
+import { pruneVolumes } from './volume-prune.ts';
 
 // Volumes of all nodes. A name means the volumes that have it, one a node: made on every node, since nobody knows yet where a container will use it,
 // shown once with the names of its nodes, removed everywhere.
@@ -16,6 +18,7 @@ type One = { Params: { name: string }; Querystring: Query };
 
 export interface Volume {
   readonly Name: string;
+  readonly Labels?: Readonly<Record<string, string>> | null;
   readonly Status?: Readonly<Record<string, unknown>> | null;
 }
 
@@ -52,7 +55,8 @@ export function volumeRoutes(app: FastifyInstance, host: DockerHost): void {
     const { all, away } = await room.engines();
     const eligible = all.filter(({ nodes }) => nodes.some((node) => nodeMeets(node, constraints)));
     if (eligible.length === 0) throw new ClusterError('unavailable', `no suitable node${unlessAway(away)}`);
-    const { values, failures } = await room.each(eligible, 'POST', '/volumes/create', { body, timeoutMs: workMs });
+    const path = `${versionIn(request)}/volumes/create`;
+    const { values, failures } = await room.each(eligible, 'POST', path, { body, timeoutMs: workMs });
     if (failures.length > 0) throw asError(failures);
     warn(reply, warningOf(away));
     const lists = values.map(({ engine, value }) => ({ engine, volumes: [value.json as Volume] }));
@@ -71,8 +75,7 @@ export function volumeRoutes(app: FastifyInstance, host: DockerHost): void {
   app.post<{ Querystring: Query }>('/volumes/prune', leaderOnly, async (request, reply) => {
     const filters = filtersOf(request.query, ['all', 'label', 'label!', 'node']);
     const engines = await room.engines(filters.get('node'));
-    const query = queryText(request.query, { filters: filterText(filters, 'node') });
-    const each = await room.each(engines.all, 'POST', `/volumes/prune${query}`, { timeoutMs: workMs });
+    const each = await room.eachBy(engines.all, (engine) => pruneVolumes(room, engine, filters, minorOf(request)));
     return sumOfPrune(each, engines.away, 'VolumesDeleted', reply);
   });
 }

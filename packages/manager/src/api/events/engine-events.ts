@@ -69,7 +69,8 @@ export class EngineEvents {
           const engine = await source.engine();
           if ((asked.get(engine) ?? source.key) !== source.key) return;
           asked.set(engine, source.key);
-          const now = nanoOf(await source.now());
+          // To the end: of what has just happened nothing is missed.
+          const now = nanoOf((await source.now()).most);
           const end = until !== undefined && until < now ? until : now;
           if (from > end) return;
           const query = { since: toUnixTime(from), until: toUnixTime(end) };
@@ -214,7 +215,7 @@ class Round {
   /** One that comes later may have told something before it was noticed. */
   async #firstOf(source: Source): Promise<Moment> {
     const followed = nanoOf(this.#modules.clock.monotonic() - this.#begunAt);
-    return nanoOf(await source.now()) - (followed < overlap ? followed : overlap);
+    return nanoOf((await source.now()).least) - (followed < overlap ? followed : overlap);
   }
 }
 

@@ -18,8 +18,8 @@ export interface Source {
   readonly patienceMs: number;
   /** Which engine it is; several nodes may share one. */
   engine(): Promise<string>;
-  /** Its clock, in ms since the epoch; late at most by the time that it took to ask. */
-  now(): Promise<number>;
+  /** Its clock, in ms since the epoch. */
+  now(): Promise<{ readonly least: number; readonly most: number }>;
   open(signal: AbortSignal): Promise<Duplex>;
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
@@ -43,7 +43,7 @@ export function sourcesOf(context: ApiContext, room: EngineRoom): readonly Sourc
     {
       ...{ key: `leader ${leader.nodeId} ${leader.addr}`, name: 'the leader', patienceMs: leaderPatienceMs },
       engine: async () => 'all',
-      now: async () => context.clock.now(),
+      now: async () => ({ least: context.clock.now(), most: context.clock.now() }),
       open: async (signal) => {
         const stream = await manager.dialLeader(signal);
         if (stream === 'here') throw new Error('it is this manager that leads now');
