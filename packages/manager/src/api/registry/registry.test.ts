@@ -160,6 +160,8 @@ describe('services', () => {
     ['/services/create', { 'swarmctl.pin': 'strict' }, true],
   ])('%s with %j: pinned %s', async (path, labels, isPinned) => {
     expect(await api.call('POST', path, spec(labels))).toMatchObject({ status: 201, json: { Warnings: null } });
+    // No header: no credentials.
+    expect(stored()?.PullAuth).toBeUndefined();
     const { ContainerSpec, Placement } = stored()?.Spec.TaskTemplate ?? {};
     expect(ContainerSpec?.Image).toBe(`${host}/a/b:1${isPinned ? `@${digestOf(manifest)}` : ''}`);
     expect(Placement?.Platforms).toEqual(isPinned ? [{ Architecture: 'amd64', OS: 'linux' }] : undefined);
