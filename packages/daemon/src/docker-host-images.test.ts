@@ -30,7 +30,8 @@ describe('images that come to the cluster', () => {
     const api = await host({ n1: a, n2: b, n3: undefined });
     const { status, text } = await post(api, '/v1.41/images/load?quiet=0');
     expect(status).toBe(200);
-    expect(said(text)).toHaveLength(3);
+    expect(said(text)).toHaveLength(4);
+    expect(said(text).at(-1)).toEqual({ status: 'host-n3: left out, the node is away' });
     expect(said(text)).toEqual(
       expect.arrayContaining([
         { id: 'host-n1: layer', status: 'Loading layer' },
@@ -38,7 +39,15 @@ describe('images that come to the cluster', () => {
         { stream: 'Loaded image: r:t\n' },
       ]),
     );
-    for (const one of [a, b]) expect(askedOf(one)).toEqual(['POST /v1.45/images/load?quiet=0 the tar']);
+    for (const one of [a, b]) expect(askedOf(one)).toEqual(['POST /v1.41/images/load?quiet=0 the tar']);
+  });
+
+  test('by load, of any size', async () => {
+    const a = engine('A', [], archive);
+    const api = await host({ n1: a });
+    const much = 'x'.repeat(9_000_000);
+    expect((await api.call('POST', '/images/load', much, tar)).status).toBe(200);
+    expect(a.asked.at(-1)?.body === much).toBe(true);
   });
 
   test('by load, and fail, naming the node, when one could not', async () => {

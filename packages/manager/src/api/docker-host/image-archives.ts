@@ -15,14 +15,14 @@ export async function loadInto(
   room: EngineRoom,
   engines: readonly Engine[],
   archive: Readable,
-  { query, headers }: { readonly query: string; readonly headers: Readonly<Record<string, string>> },
+  { path, headers }: { readonly path: string; readonly headers: Readonly<Record<string, string>> },
   tell: Telling,
 ): Promise<readonly Failure[]> {
   const answers = new Map<Engine, Promise<IncomingMessage>>();
   const bodies: ClientRequest[] = [];
   const dialled = await failuresOf(engines, async (engine) => {
     const stream = await room.dial(engine.node.ID);
-    const asked = { method: 'POST', path: `/images/load${query}`, headers, signal: tell.signal };
+    const asked = { method: 'POST', path, headers, signal: tell.signal };
     const { outgoing, answer } = requestOver(stream, asked);
     answer.catch(() => {});
     answers.set(engine, answer);
@@ -65,7 +65,7 @@ export async function copyImages(
   });
   if (failures.length > 0 || !archive) return failures;
   const headers = { 'content-type': 'application/x-tar' };
-  return loadInto(room, to, archive, { query: '', headers }, tell);
+  return loadInto(room, to, archive, { path: '/images/load', headers }, tell);
 }
 
 /** Passes what comes on to all, and ends them. Never rejects: who fails says so in its answer. */

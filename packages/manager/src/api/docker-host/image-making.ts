@@ -4,10 +4,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { filtersOf, type Query, single } from '../query.ts';
 import { queryText, unlessAway, warn } from './containers.ts';
 import { answerOver, asError, type Engine, type Engines, requestOver, warningOf, workMs } from './engines.ts';
-import type { DockerHost } from './host.ts';
+import { type DockerHost, versionIn } from './host.ts';
 import { copyImages, feed, loadInto } from './image-archives.ts';
 import { constraintsLabel } from './placement.ts';
-import { failuresOf, Progress, prefixOf, readProgress, type Telling, withPrefix } from './progress.ts';
+import { failuresOf, Progress, prefixOf, readProgress, type Telling, untilGone, withPrefix } from './progress.ts';
 
 // Images that come to the cluster: pulled and loaded by all nodes; built, imported and committed by one, since each engine would make another of it, and copied
 // from there to all others.
@@ -20,14 +20,14 @@ export function commitRoute(app: FastifyInstance, host: DockerHost): void {
     const { room } = host;
     const { query } = request;
     const { id, node } = await host.find(single(query, 'container') ?? '');
-    const path = `/commit${queryText(query, { container: id })}`;
+    const path = `${versionIn(request)}/commit${queryText(query, { container: id })}`;
     const body = parseJson(request.body as Buffer) ?? {};
     const { status, json, text } = await room.ask(node, 'POST', path, { body, timeoutMs: workMs });
     if (status >= 300) return reply.status(status).send(json ?? { message: text });
     const name = nameIn(single(query, 'repo'), single(query, 'tag')) ?? String(json?.Id);
     const engines = await room.engines();
     const from = engines.all.find((engine) => engine.nodes.some(({ ID }) => ID === node.ID));
-    const quiet = { signal: new Progress(reply).signal, begin: () => {}, say: () => {} };
+    const quiet = { signal: untilGone(reply), begin: () => {}, say: () => {} };
     const failures = from ? await copyImages(room, from, others(engines, from), [name], quiet) : [];
     if (failures.length > 0) {
       throw new ClusterError('unknown', `${json?.Id} is made, but not everywhere: ${asError(failures).message}`);
@@ -45,9 +45,11 @@ export function imageStreams(app: FastifyInstance, host: DockerHost): void {
 
   app.post<{ Querystring: Query }>('/images/load', leaderOnly, async (request, reply) => {
     const { engines, query } = await chosen(host, request);
+    const path = `${versionIn(request)}/images/load${query}`;
     const progress = new Progress(reply);
     const headers = { 'content-type': request.headers['content-type'] ?? 'application/x-tar' };
-    return progress.end(await loadInto(host.room, engines.all, request.raw, { query, headers }, progress));
+    const failures = await loadInto(host.room, engines.all, request.raw, { path, headers }, progress);
+    return progress.end(failures, engines.away);
   });
 
   app.post<{ Querystring: Query }>('/build', leaderOnly, (request, reply) => built(host, request, reply));
@@ -64,17 +66,18 @@ async function chosen({ room }: DockerHost, { query }: Asked): Promise<{ engines
 /** To all nodes at once; a line of progress carries its node's name. It fails, at its end, when a node could not. */
 async function pulled(host: DockerHost, request: Asked, reply: FastifyReply): Promise<FastifyReply> {
   const { engines, query } = await chosen(host, request);
+  const path = `${versionIn(request)}/images/create${query}`;
   const progress = new Progress(reply);
   const auth = request.headers['x-registry-auth'];
   const headers = typeof auth === 'string' ? { 'x-registry-auth': auth } : {};
   const failures = await failuresOf(engines.all, async (engine) => {
-    const asked = { method: 'POST', path: `/images/create${query}`, headers, signal: progress.signal };
+    const asked = { method: 'POST', path, headers, signal: progress.signal };
     const answer = await answerOver(await host.room.dial(engine.node.ID), asked);
     const prefix = prefixOf(engine, engines.all);
     const say: Telling['say'] = (line) => progress.say(withPrefix(line, prefix));
     await readProgress(answer, { begin: () => progress.begin(), say });
   });
-  return progress.end(failures);
+  return progress.end(failures, engines.away);
 }
 
 async function imported(host: DockerHost, request: Asked, reply: FastifyReply): Promise<FastifyReply> {
@@ -141,7 +144,7 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
   let id: string | undefined;
   const failures = await failuresOf([first], async ({ node }) => {
     const stream = await host.room.dial(node.ID);
-    const asked = { method: 'POST', path, headers: headersOf(request), signal };
+    const asked = { method: 'POST', path: `${versionIn(request)}${path}`, headers: headersOf(request), signal };
     const { outgoing, answer } = requestOver(stream, asked);
     const fed = feed(request.raw, [outgoing], host.room.clock);
     const say: Telling['say'] = (line) => {
@@ -156,7 +159,7 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
   // What it is called was said where it was made.
   const say: Telling['say'] = (line) => line.stream === undefined && progress.say(line);
   const copying = { signal, begin: () => {}, say };
-  return progress.end(await copyImages(host.room, first, others(engines, first), made, copying));
+  return progress.end(await copyImages(host.room, first, others(engines, first), made, copying), engines.away);
 }
 
 const headersOf = ({ headers }: Asked): Record<string, string> =>

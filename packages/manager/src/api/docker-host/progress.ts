@@ -32,15 +32,12 @@ export interface Telling {
 
 export class Progress implements Telling {
   readonly #reply: FastifyReply;
-  readonly #abort = new AbortController();
+
+  readonly signal: AbortSignal;
 
   constructor(reply: FastifyReply) {
     this.#reply = reply;
-    reply.raw.once('close', () => this.#abort.abort());
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal;
+    this.signal = untilGone(reply);
   }
 
   /** Until an engine has begun there may still be an answer of another status. */
@@ -57,17 +54,25 @@ export class Progress implements Telling {
     this.#reply.raw.write(`${JSON.stringify(line)}\r\n`);
   }
 
-  /** The last that is said: what failed, if anything did. */
-  end(failures: readonly Failure[]): FastifyReply {
+  /** The last that is said: who was left out, and what failed, if anything did. */
+  end(failures: readonly Failure[], away: readonly Away[] = []): FastifyReply {
     const reply = this.#reply;
     const [first] = failures;
     const message = failures.map(({ node, reason }) => `${node}: ${reason}`).join('; ');
     if (first && !reply.sent) return reply.status(first.status).send({ message });
     this.begin();
+    for (const { node, reason } of away) this.say({ status: `${node}: left out, ${reason}` });
     if (first) this.say({ errorDetail: { ...(first.code && { code: first.code }), message }, error: message });
     reply.raw.end();
     return reply;
   }
+}
+
+/** Aborts when the client has gone. */
+export function untilGone(reply: FastifyReply): AbortSignal {
+  const abort = new AbortController();
+  reply.raw.once('close', () => abort.abort());
+  return abort.signal;
 }
 
 /** The work on each of them, all at once; what failed. */
