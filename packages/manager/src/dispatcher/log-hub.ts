@@ -65,8 +65,6 @@ export interface LogHubModules {
 const overdueMs = 2_000;
 /** Nodes come to a new leader one after the other: of one that does not in this time is said that it is away. */
 const comingMs = 10_000;
-/** Of a timer. */
-const longestMs = 2 ** 31 - 1;
 
 const incomplete = (taskId: string, reason: string): Notice => ({
   taskId,
@@ -138,7 +136,7 @@ export class LogHub {
     const moment = follow && until !== undefined ? parseMoment(until, 0, 'utc') : undefined;
     if (moment === undefined) return undefined;
     const ms = Math.max(0, toMs(moment) - feed.begun) + overdueMs;
-    return this.#modules.clock.after(Math.min(ms, longestMs), () => {
+    return this.#modules.clock.after(ms, () => {
       feed.over = true;
       feed.bell.ring();
     });

@@ -9,16 +9,24 @@ export interface Clock {
   now(): number;
   /** Monotonic milliseconds, for intervals. */
   monotonic(): number;
-  /** Runs `callback` once after `ms`. Real timers do not keep the process alive when `unref`. */
+  /** Runs `callback` once after `ms`, however many. Real timers do not keep the process alive when `unref`. */
   after(ms: number, callback: () => void, options?: { unref?: boolean }): Timer;
 }
+
+/** What Node's timers hold; a longer one would fire at once. */
+const longestMs = 2 ** 31 - 1;
 
 export const realClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(ms, callback, options) {
-    const handle = setTimeout(callback, ms);
-    if (options?.unref) handle.unref();
+    let handle: NodeJS.Timeout;
+    const arm = (leftMs: number) => {
+      const next = leftMs > longestMs ? () => arm(leftMs - longestMs) : callback;
+      handle = setTimeout(next, Math.min(leftMs, longestMs));
+      if (options?.unref) handle.unref();
+    };
+    arm(ms);
     return { cancel: () => clearTimeout(handle) };
   },
 };

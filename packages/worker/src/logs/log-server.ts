@@ -22,8 +22,6 @@ interface Subscription {
 const gatherMs = 20;
 /** A line of the last moment takes so long to get into the log. */
 const settleMs = 250;
-/** Of a timer. */
-const longestMs = 2 ** 31 - 1;
 /** Longer lines are passed on in pieces, so that every chunk fits into a frame. */
 const maxLineBytes = 256 * 1024;
 
@@ -98,7 +96,7 @@ export class LogServer {
     const moment = follow && until !== undefined ? parseMoment(until, 0, 'utc') : undefined;
     if (moment === undefined) return { signal: passed.signal, cancel: () => undefined };
     const ms = Math.max(0, toMs(moment) - clock.now()) + settleMs;
-    const timer = clock.after(Math.min(ms, longestMs), () => passed.abort());
+    const timer = clock.after(ms, () => passed.abort());
     return { signal: passed.signal, cancel: () => timer.cancel() };
   }
 

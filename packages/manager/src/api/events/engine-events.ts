@@ -21,6 +21,8 @@ const overlap = 10_000_000_000n;
 
 interface Following {
   readonly abort: AbortController;
+  /** Until when all was heard, by the monotonic clock. */
+  readonly heardAt: () => number;
   /** Resolves when it has answered for the first time, or has not. */
   readonly begun: Promise<void>;
 }
@@ -107,6 +109,8 @@ class Round {
   readonly engines = new Map<string, string>();
   readonly #modules: EngineEventsModules;
   readonly #following = new Map<string, Following>();
+  /** Until when all was heard, while no source has taken the place of those that are no more: another manager leads, or none. */
+  #lostAt: number | undefined;
   /** From when on a source is asked when it is there again. */
   readonly #from = new Map<string, Moment>();
   /** Of what is in the log. */
@@ -142,58 +146,68 @@ class Round {
   /** Takes up the sources that are new, and lets go of those that are no more. */
   #look(): void {
     const sources = new Map(this.#modules.sources().map((source) => [source.key, source]));
-    for (const [key, { abort }] of this.#following) {
+    const lost: number[] = [];
+    for (const [key, { abort, heardAt }] of this.#following) {
       if (sources.has(key)) continue;
       abort.abort(new Error('it is no source any more'));
       this.#following.delete(key);
+      lost.push(heardAt());
     }
+    if (lost.length > 0 && this.#following.size === 0) this.#lostAt = Math.min(...lost);
     for (const source of sources.values()) {
-      if (!this.#following.has(source.key)) this.#following.set(source.key, this.#take(source));
+      if (!this.#following.has(source.key)) this.#following.set(source.key, this.#take(source, this.#lostAt));
     }
+    if (sources.size > 0) this.#lostAt = undefined;
   }
 
-  #take(source: Source): Following {
+  /** `lostAt`: it takes the place of others, which told all until then. */
+  #take(source: Source, lostAt?: number): Following {
+    const { clock } = this.#modules;
+    if (lostAt !== undefined) this.#from.delete(source.key);
+    const heard = new Hearing(clock, lostAt);
     const abort = new AbortController();
     const signal = AbortSignal.any([this.#stop.signal, abort.signal]);
     const begun = new Promise<void>((resolve) => {
-      const timer = this.#modules.clock.after(source.patienceMs, resolve);
+      const timer = clock.after(source.patienceMs, resolve);
       const begin = () => {
         timer.cancel();
         resolve();
       };
       signal.addEventListener('abort', begin);
-      void this.#follow(source, begin, signal);
+      void this.#follow(source, heard, begin, signal);
     });
-    return { abort, begun };
+    return { abort, begun, heardAt: () => heard.until };
   }
 
-  async #follow(source: Source, begin: () => void, signal: AbortSignal): Promise<void> {
+  async #follow(source: Source, heard: Hearing, begin: () => void, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#modules;
     let isTold = false;
     const onBegun = () => {
       isTold = false;
+      heard.begins();
       begin();
     };
     while (!signal.aborted) {
       try {
-        await this.#once(source, onBegun, signal);
+        await this.#once(source, heard.until, onBegun, signal);
       } catch (error) {
         const words = { source: source.name, error: messageOf(error) };
         if (!isTold && !signal.aborted) log.info(words, 'its events are missing for now');
         isTold = true;
       }
+      heard.ends();
       begin();
       await delay(clock, lookMs, signal).catch(() => {});
     }
   }
 
-  async #once(source: Source, onBegun: () => void, signal: AbortSignal): Promise<void> {
+  async #once(source: Source, heardAt: number, onBegun: () => void, signal: AbortSignal): Promise<void> {
     const engine = await source.engine();
     // Another node on the same engine is followed.
     if (this.engines.has(engine) || signal.aborted) return;
     this.engines.set(engine, source.key);
     try {
-      const from = this.#from.get(source.key) ?? (await this.#firstOf(source));
+      const from = this.#from.get(source.key) ?? (await this.#firstOf(source, heardAt));
       this.#from.set(source.key, from);
       for await (const event of readEvents(source, { since: toUnixTime(from) }, signal, onBegun)) {
         this.#add(event);
@@ -213,9 +227,36 @@ class Round {
   }
 
   /** One that comes later may have told something before it was noticed. */
-  async #firstOf(source: Source): Promise<Moment> {
-    const followed = nanoOf(this.#modules.clock.monotonic() - this.#begunAt);
-    return nanoOf((await source.now()).least) - (followed < overlap ? followed : overlap);
+  async #firstOf(source: Source, heardAt: number): Promise<Moment> {
+    const { clock } = this.#modules;
+    const now = nanoOf((await source.now()).least);
+    const followed = nanoOf(clock.monotonic() - this.#begunAt);
+    const missed = nanoOf(clock.monotonic() - heardAt) + overlap;
+    return now - (followed < missed ? followed : missed);
+  }
+}
+
+/** Whether a source tells what happens, and until when it did; what it takes the place of counts. */
+class Hearing {
+  readonly #clock: Clock;
+  /** Undefined: it tells. */
+  #endedAt: number | undefined;
+
+  constructor(clock: Clock, lostAt = clock.monotonic()) {
+    this.#clock = clock;
+    this.#endedAt = lostAt;
+  }
+
+  begins(): void {
+    this.#endedAt = undefined;
+  }
+
+  ends(): void {
+    this.#endedAt ??= this.#clock.monotonic();
+  }
+
+  get until(): number {
+    return this.#endedAt ?? this.#clock.monotonic();
   }
 }
 

@@ -1,11 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, get, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, get, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClusterError, ManualClock } from '@swarmctl/shared/kit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type TestApi, testApi } from '../../../../../test/kit/api.ts';
+import { type EventLine, followEvents } from '../../../../../test/kit/event-stream.ts';
 import { aCluster, aNetwork, aNode, aService, aStore } from '../../../../../test/kit/index.ts';
 import type { ManagerAccess } from '../ports.ts';
 
@@ -142,60 +143,14 @@ async function world(engines: Readonly<Record<string, FakeEngine>>, manager: Par
   return { api, store, follow: await followerOf(api) };
 }
 
-interface Line {
-  readonly Type: string;
-  readonly Action: string;
-  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
-}
+const portOf = (api: TestApi) => (api.app.server.address() as AddressInfo).port;
 
 async function followerOf(api: TestApi) {
   await api.app.listen({ port: 0, host: '127.0.0.1' });
-  const { port } = api.app.server.address() as AddressInfo;
-  const open = (query: string) =>
-    new Promise<IncomingMessage>((resolve, reject) => {
-      const path = `/v1.50/events${query}`;
-      get({ host: '127.0.0.1', port, path, agent: false }, resolve).once('error', reject);
-    });
-  const follow = async (query = '') => {
-    const answer = await open(query);
-    const lines: string[] = [];
-    let text = '';
-    let wake = () => {};
-    let ended = false;
-    answer.on('data', (chunk) => {
-      const whole = `${text}${chunk}`.split('\n');
-      text = whole.pop() ?? '';
-      lines.push(...whole);
-      wake();
-    });
-    answer.once('close', () => {
-      ended = true;
-      wake();
-    });
-    const until = async (test: () => boolean) => {
-      while (!test() && !ended) await new Promise<void>((resolve) => (wake = resolve));
-    };
-    return {
-      answer,
-      line: async () => {
-        await until(() => lines.length > 0);
-        return lines.shift();
-      },
-      next: async (count: number) => {
-        await until(() => lines.length >= count);
-        return lines.splice(0, count).map((line) => JSON.parse(line) as Line);
-      },
-      rest: async () => {
-        await until(() => false);
-        return lines.splice(0).map((line) => JSON.parse(line) as Line);
-      },
-      stop: () => answer.destroy(),
-    };
-  };
-  return Object.assign(follow, { port });
+  return (query?: string) => followEvents(api.app.server, query);
 }
 
-const shown = (lines: readonly Line[]) =>
+const shown = (lines: readonly EventLine[]) =>
   lines.map(({ Type, Action, Actor }) => {
     const node = Actor.Attributes['swarmctl.node'];
     return `${Type} ${Action} ${Actor.Attributes['name']}${node === undefined ? '' : ` @${node}`}`;
@@ -339,9 +294,9 @@ describe('what has been', () => {
 
 test('who hangs up before the answer has begun is let go of', async () => {
   const [a, b] = [new FakeEngine('A'), new FakeEngine('B')];
-  const { follow } = await world({ n1: a, n2: b });
+  const { api } = await world({ n1: a, n2: b });
   b.open = () => new Promise(() => {});
-  const request = get({ host: '127.0.0.1', port: follow.port, path: '/events?since=1', agent: false });
+  const request = get({ host: '127.0.0.1', port: portOf(api), path: '/events?since=1', agent: false });
   const hungUp = new Promise((resolve) => request.once('error', resolve));
   await a.followed(1);
   request.destroy();
@@ -425,28 +380,36 @@ test('who does not read is overtaken, and told so by the end', async () => {
 }, 20_000);
 
 describe('a manager that does not lead', () => {
-  test('tells what the leader tells, also of the next leader', async () => {
-    const a = new FakeEngine('A');
-    const leader = await world({ n1: a });
-    const dial = (api: TestApi) => async () => {
-      const { port } = api.app.server.address() as AddressInfo;
-      return new Promise<Socket>((resolve) => {
-        const socket = connect(port, '127.0.0.1', () => resolve(socket));
-      });
-    };
-    let leads = 'm1';
-    const store = leader.store;
+  /** One that follows `leader`, which is known by the name that `leads` gives; 'n1' is itself. */
+  async function beside(
+    leader: Awaited<ReturnType<typeof world>>,
+    engine: FakeEngine,
+    leads: () => string | undefined,
+  ) {
     const api = await testApi({
-      ...{ store, clock },
+      ...{ store: leader.store, clock },
       manager: {
-        isLeader: () => leads === 'n1',
-        leader: () => ({ nodeId: leads, addr: 'x:1' }),
-        dialLeader: async () => dial(leader.api)(),
-        openEngine: async () => a.open(),
+        isLeader: () => leads() === 'n1',
+        leader: () => {
+          const nodeId = leads();
+          return nodeId === undefined ? undefined : { nodeId, addr: 'x:1' };
+        },
+        dialLeader: async () =>
+          new Promise<Socket>((resolve) => {
+            const socket = connect(portOf(leader.api), '127.0.0.1', () => resolve(socket));
+          }),
+        openEngine: async () => engine.open(),
       },
     });
     toClose.push(() => api.app.close());
-    const follow = await followerOf(api);
+    return followerOf(api);
+  }
+
+  test('tells what the leader tells, also of the next leader', async () => {
+    const a = new FakeEngine('A');
+    const leader = await world({ n1: a });
+    let leads = 'm1';
+    const follow = await beside(leader, a, () => leads);
     a.say('one', 'x', { nano: now() - second });
     const following = await follow(`?since=1&${filters({ type: ['container'] })}`);
     a.say('two', 'x');
@@ -460,5 +423,26 @@ describe('a manager that does not lead', () => {
     await clock.advance(1_000);
     a.say('four', 'x');
     expect(shown(await following.next(1))).toEqual(['container four x @host-n1']);
+  });
+
+  test.each(['m2', 'n1', 'm1'])('goes on without a gap when nobody has led for a while, and then %s', async (next) => {
+    const a = new FakeEngine('A');
+    const leader = await world({ n1: a });
+    let leads: string | undefined = 'm1';
+    const follow = await beside(leader, a, () => leads);
+    const following = await follow(`?${filters({ type: ['container'] })}`);
+    await clock.advance(30_000);
+    a.say('one', 'x');
+    await following.next(1);
+    leads = undefined;
+    await clock.advance(1_000);
+    await a.followed(0);
+    a.say('two', 'x');
+    await clock.advance(60_000);
+    leads = next;
+    await clock.advance(1_000);
+    await a.followed(1);
+    a.say('three', 'x');
+    expect((await following.next(2)).map(({ Action }) => Action)).toEqual(['two', 'three']);
   });
 });

@@ -1,68 +1,23 @@
-import { createServer, get, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type TestApi, testApi } from '../../../../../test/kit/api.ts';
+import { type EventLine, followEvents } from '../../../../../test/kit/event-stream.ts';
 import { aNetwork, aNode, aService, aTask, builtAt } from '../../../../../test/kit/index.ts';
 import { Store } from '../../store/store.ts';
 import { EventJournal } from './journal.ts';
 
 let store: Store;
 let api: TestApi;
-let close: () => void;
-let port: number;
 
 beforeEach(async () => {
   store = new Store();
   api = await testApi({ store });
-  const server = createServer((request, response) => api.app.routing(request, response));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  port = (server.address() as AddressInfo).port;
-  close = () => {
-    server.closeAllConnections();
-    server.close();
-  };
+  await api.app.listen({ port: 0, host: '127.0.0.1' });
 });
-afterEach(() => close());
+afterEach(() => api.app.close());
 
-interface Line {
-  readonly Type: string;
-  readonly Action: string;
-  readonly Actor: { readonly ID: string; readonly Attributes: Record<string, string> };
-  readonly 'swarmctl.revision': string;
-}
+const follow = (query: string) => followEvents(api.app.server, query);
 
-/** Lines as they come; `next` resolves with so many more. */
-async function follow(query: string) {
-  const answer = await new Promise<IncomingMessage>((resolve, reject) =>
-    get({ host: '127.0.0.1', port, path: `/v1.50/events${query}` }, resolve).once('error', reject),
-  );
-  const lines: string[] = [];
-  let text = '';
-  let wake = () => {};
-  let ended = false;
-  answer.on('data', (chunk) => {
-    text += chunk;
-    const whole = text.split('\n');
-    text = whole.pop() ?? '';
-    lines.push(...whole);
-    wake();
-  });
-  answer.once('close', () => {
-    ended = true;
-    wake();
-  });
-  const next = async (count: number): Promise<Line[]> => {
-    while (lines.length < count && !ended) await new Promise<void>((resolve) => (wake = resolve));
-    return lines.splice(0, count).map((line) => JSON.parse(line) as Line);
-  };
-  const rest = async (): Promise<Line[]> => {
-    while (!ended) await new Promise<void>((resolve) => (wake = resolve));
-    return lines.splice(0).map((line) => JSON.parse(line) as Line);
-  };
-  return { status: answer.statusCode, headers: answer.headers, next, rest, stop: () => answer.destroy() };
-}
-
-const shown = (lines: readonly Line[]) =>
+const shown = (lines: readonly EventLine[]) =>
   lines.map(({ Type, Action, Actor }) => {
     const { name, ...attributes } = Actor.Attributes;
     const changes = Object.entries(attributes).map(([key, value]) => ` ${key}=${value}`);
@@ -166,14 +121,14 @@ describe('what is asked for', () => {
 
   test('a past that is empty ends at once', async () => {
     const answer = await follow('?since=1&until=2');
-    expect({ status: answer.status, lines: await answer.rest() }).toEqual({ status: 200, lines: [] });
+    expect({ status: answer.answer.statusCode, lines: await answer.rest() }).toEqual({ status: 200, lines: [] });
   });
 });
 
 describe('followers', () => {
   test('hear what comes, and go on where they were', async () => {
     const first = await follow('');
-    expect(first.headers['content-type']).toBe('application/json');
+    expect(first.answer.headers['content-type']).toBe('application/json');
     make();
     const [event] = await first.next(1);
     expect(shown(event ? [event] : [])).toEqual(['service create web']);
@@ -189,6 +144,20 @@ describe('followers', () => {
     const { status, json } = await api.call('GET', '/events?since=revision:0.0');
     expect({ status, ...json }).toEqual({ status: 410, message: expect.stringMatching(/list what you follow/) });
   });
+});
+
+test('a follower hears all until its end, however far ahead that is, and then it is over', async () => {
+  const days = (count: number) => count * 24 * 3_600_000;
+  const begun = api.clock.now();
+  const following = await follow(`?${filters({ type: ['service'] })}&until=${(begun + days(60)) / 1000}`);
+  for (const at of [1, 29, 59]) {
+    await api.clock.advance(begun + days(at) - api.clock.now());
+    api.apply([{ op: 'create', table: 'services', object: aService({ id: `s${at}`, name: `web${at}` }) }]);
+    expect(shown(await following.next(1))).toEqual([`service create web${at}`]);
+  }
+  await api.clock.advance(days(1));
+  expect(await following.rest()).toEqual([]);
+  expect(api.clock.untilNext()).toBeUndefined();
 });
 
 describe('the journal', () => {

@@ -60,8 +60,6 @@ interface Positions {
 }
 
 const chunkSize = 256;
-/** Of a timer. */
-const longestMs = 2 ** 31 - 1;
 
 /** One answer. */
 class Telling {
@@ -128,9 +126,8 @@ class Telling {
     const { journal, until, isMine } = this.#wish;
     const bell = new Bell();
     const ring = () => bell.ring();
-    const isOver = () => until !== undefined && nanoOf(clock.now()) >= until;
-    const leftMs = until === undefined ? undefined : Number((until + 999_999n) / 1_000_000n) - clock.now();
-    const timer = leftMs === undefined ? undefined : clock.after(Math.min(Math.max(0, leftMs), longestMs), ring);
+    const leftMs = () =>
+      until === undefined ? undefined : Math.max(0, Number((until + 999_999n) / 1_000_000n) - clock.now());
     const unwatch = [journal.log.watch(ring), engineLog?.watch(ring)];
     signal.addEventListener('abort', ring);
     let { cluster, engines } = from;
@@ -148,10 +145,9 @@ class Telling {
         signal,
       );
       if (events.length > 0) continue;
-      if (isOver()) break;
-      await bell.wait();
+      if (leftMs() === 0) break;
+      await bell.wait(clock, leftMs());
     }
-    timer?.cancel();
     for (const end of unwatch) end?.();
   }
 
