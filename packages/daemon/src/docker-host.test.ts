@@ -1,7 +1,7 @@
 import { type AddressInfo, connect } from 'node:net';
 import type { Network } from '@swarmctl/shared/model';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { aNetwork, aNode } from '../../../test/kit/builders.ts';
+import { aNetwork, aNode, aService, aTask } from '../../../test/kit/builders.ts';
 import { cluster, container, DockerHostWorld, idOf, Raw } from '../../../test/kit/docker-host.ts';
 
 // The API of the manager, the door of the nodes and engines that are not real: what is looked up, merged, passed on and refused.
@@ -398,6 +398,11 @@ describe('the cluster as one Docker host', () => {
       world.answers['GET /networks/back'] = answer({});
       expect(await remove()).toContain('is in use by container told on node host-n3');
       world.leave();
+      // A task's container is its service's matter.
+      const task = aTask({ id: 'abc', service: aService({ id: 'web' }), node: 'n1', state: 'complete' });
+      world.api.apply([{ op: 'create', table: 'tasks', object: task }]);
+      world.answers['GET /networks/back'] = answer({ [idOf('d')]: on('web.1.abc', '10.0.1.131/24') });
+      expect(await shown(world)).toEqual(['web.1.abc']);
       expect(await remove()).toBeUndefined();
     });
   });
