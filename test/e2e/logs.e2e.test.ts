@@ -99,6 +99,7 @@ describe.skipIf(missing)(`logs${missing ? ` (skipped: ${missing} is missing)` : 
       ...[...noting, '--container-label', 'team=a b', '--env', 'COLOR=blue'],
       ...['bb:1', 'sh', '-c', 'echo noted; exec sleep 1000'],
     );
+    await create('terminal', '--tty', 'bb:1', 'sh', '-c', 'echo one; printf "two\\n"; exec sleep 1000');
     await create('mute', '--log-driver', 'none', 'bb:1', 'sh', '-c', 'echo lost; exec sleep 1000');
     await eventually('noted', async () => (await logs('noting')).out !== '');
     expect(await sorted('--details', 'noting')).toEqual([
@@ -108,6 +109,10 @@ describe.skipIf(missing)(`logs${missing ? ` (skipped: ${missing} is missing)` : 
       /\| COLOR=blue,team=a b noted\n$/,
     );
     expect(await sorted('noting')).toEqual([expect.stringMatching(/^noting\.1\.\w+@[mw]1 +\| noted$/)]);
+    // As a terminal has them: raw, and only so.
+    await eventually('both lines', async () => (await logs('--raw', 'terminal')).out === 'one\r\ntwo\r\n');
+    expect((await logs('terminal')).err).toContain('--raw');
+    expect(await cluster.ctl(manager, 'service', 'logs', '--raw', 'terminal')).toBe('one\r\ntwo\r\n');
     await eventually('mute runs', async () => (await states('mute')).includes('running'));
     expect(await logs('mute')).toMatchObject({
       code: 0,

@@ -196,7 +196,7 @@ export interface LogLine {
   readonly time: string;
   /** With `details`, and if there are any: what the log driver noted, `name=value,…` in the order of names, each escaped as in a URL's query. */
   readonly attrs?: string;
-  /** Without the line's end. */
+  /** Without its newline; a terminal's ends with `\r`. */
   readonly line: Uint8Array;
 }
 

@@ -65,7 +65,7 @@ export async function* parseLogs(
     const line = begun.get(stream) ?? { time, attrs, parts: [], bytes: 0 };
     begun.set(stream, line);
     const ends = text.at(-1) === 0x0a;
-    line.parts.push(ends ? text.subarray(0, text.at(-2) === 0x0d && tty ? -2 : -1) : text);
+    line.parts.push(ends ? text.subarray(0, -1) : text);
     line.bytes += bytes.length;
     if (!ends && line.bytes < mostLineBytes) continue;
     begun.delete(stream);

@@ -156,7 +156,10 @@ describe('log streams', () => {
       frame(1, 'T4 ts\n'),
     ]);
     expect(await parse(bytes, false, size)).toEqual(['stdout T1 one', 'stderr T2 two words', 'stdout T3 parts']);
-    expect(await parse(Buffer.from('T1 one\r\nT2 two\r\n'), true, size)).toEqual(['stdout T1 one', 'stdout T2 two']);
+    // A terminal's line ends with `\r\n`, of which only the newline ends it: readers see it as it was written.
+    const ofTerminal = Buffer.from('T1 one\r\nT2 two\r\nT3 \r\nT4 a\rb\n');
+    const written = ['stdout T1 one\r', 'stdout T2 two\r', 'stdout T3 \r', 'stdout T4 a\rb'];
+    expect(await parse(ofTerminal, true, size)).toEqual(written);
     const noted = Buffer.concat([frame(1, 'T1 a=b,c=d%20e one two\n'), frame(1, 'T2  = three\n'), frame(2, 'T3  \n')]);
     expect(await parse(noted, false, size, true)).toEqual([
       'stdout T1 [a=b,c=d%20e] one two',
