@@ -16,8 +16,8 @@ interface Info {
   OperatingSystem: string;
   KernelVersion: string;
   Architecture: string;
+  Driver: string;
   DriverStatus: [string, string][];
-  DockerRootDir: string;
   Swarm: {
     LocalNodeState: string;
     NodeID: string;
@@ -39,7 +39,8 @@ async function info(args: Args, shell: Shell): Promise<void> {
   const lines = [
     `Server Version: ${answer.ServerVersion}`,
     `Name: ${answer.Name}`,
-    ...answer.DriverStatus.map(([name, value]) => `${name}: ${value}`),
+    `Storage Driver: ${answer.Driver}`,
+    ...answer.DriverStatus.map(([name, value]) => ` ${name}: ${value}`),
     `Swarm: ${swarm.LocalNodeState}`,
     ...(swarm.NodeID ? [` NodeID: ${swarm.NodeID}`, ` Is Manager: ${swarm.ControlAvailable}`] : []),
     ...(swarm.Cluster?.ID
@@ -53,7 +54,6 @@ async function info(args: Args, shell: Shell): Promise<void> {
     `Architecture: ${answer.Architecture}`,
     `CPUs: ${answer.NCPU}`,
     `Total Memory: ${showBytes(answer.MemTotal)}`,
-    `Data folder: ${answer.DockerRootDir}`,
   ];
   return shell.out(`${lines.join('\n')}\n`);
 }

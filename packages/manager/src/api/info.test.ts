@@ -40,6 +40,7 @@ test('a manager tells of its engine as that does, and of all nodes what they off
       ['Runtime', 'docker'],
       ['Runtime ready', 'true'],
       ['Ingress', 'proxy'],
+      ['Data folder', '/d'],
     ],
     ...{ NCPU: 6, MemTotal: 1536 * 2 ** 20 },
     GenericResources: [gpus(3), card],

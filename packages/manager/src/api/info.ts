@@ -50,6 +50,7 @@ const statusOf = (info: NodeInfo): string[][] => [
   ['Runtime', info.runtime],
   ['Runtime ready', String(info.runtimeReady)],
   ['Ingress', info.ingress],
+  ['Data folder', info.dataDir],
 ];
 
 const noPlugins: Plugins = {
