@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dockerClis } from '../kit/docker-cli.ts';
 import { Lab, noLab } from '../lab/lab.ts';
@@ -101,6 +103,22 @@ describe.skipIf(missing)(`the cluster as one Docker host${missing ? ` (skipped: 
       expect(shell.out).toContain('/dev/pts/');
       expect(shell.code).toBe(7);
       expect(await failing(host, ['exec', container, 'sh', '-c', 'exit 9'])).toMatchObject({ code: 9 });
+    },
+  );
+
+  test.each(each)(
+    'exec in $container by host $host as older clients ask: no Upgrade, raw input behind the body',
+    async ({ host, container }) => {
+      const how = { AttachStdin: true, AttachStdout: true, Cmd: ['sh', '-c', 'cat; echo said'] };
+      const { Id } = await lab.host(host).api.post<{ Id: string }>(`/containers/${container}/exec`, how);
+      const client = connect({ path: lab.host(host).daemon.swarmdHost.replace('unix://', ''), allowHalfOpen: true });
+      const started = '{"Tty":false}';
+      const framing = `Content-Type: application/json\r\nContent-Length: ${started.length}`;
+      client.end(`POST /v1.24/exec/${Id}/start HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n${started}GET / HTTP/1.1\n`);
+      const [head = '', frames = ''] = (await text(client)).split('\r\n\r\n');
+      expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n.*application\/vnd\.docker\.raw-stream/s);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: the heads of frames
+      expect(frames.replace(/[\0\x01].{7}/gs, '')).toBe('GET / HTTP/1.1\nsaid\n');
     },
   );
 
