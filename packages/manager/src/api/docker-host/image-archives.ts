@@ -1,5 +1,5 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '@swarmctl/shared/kit';
 import { type Engine, type EngineRoom, requestOver, textOf } from './engines.ts';
 import { type Failure, failuresOf, prefixOf, readProgress, type Telling, withPrefix } from './progress.ts';
@@ -28,7 +28,7 @@ export async function loadInto(
     answers.set(engine, answer);
     bodies.push(outgoing);
   });
-  const fed = feed(archive, bodies, room.clock);
+  void feed(archive, bodies, room.clock);
   // All say the same of what they have loaded.
   const seen = new Set<string>();
   const loaded = await failuresOf([...answers.keys()], async (engine) => {
@@ -41,7 +41,6 @@ export async function loadInto(
     const answer = (await answers.get(engine)) as IncomingMessage;
     await readProgress(answer, { begin: () => tell.begin(), say });
   });
-  await fed;
   return [...dialled, ...loaded];
 }
 
@@ -69,7 +68,7 @@ export async function copyImages(
 }
 
 /** Passes what comes on to all, and ends them. Never rejects: who fails says so in its answer. */
-export async function feed(source: Readable, targets: readonly ClientRequest[], clock: Clock): Promise<void> {
+export async function feed(source: Readable, targets: readonly Writable[], clock: Clock): Promise<void> {
   const live = new Set(targets);
   if (live.size === 0) return void source.resume();
   for (const target of targets) target.once('close', () => live.delete(target));
@@ -78,15 +77,16 @@ export async function feed(source: Readable, targets: readonly ClientRequest[], 
     for await (const chunk of source.iterator({ destroyOnReturn: false })) {
       const waiting = [...live].filter((target) => !target.write(chunk));
       await Promise.all(waiting.map((target) => drained(target, clock)));
-      if (live.size === 0) return void source.resume();
+      if (live.size === 0) break;
     }
     for (const target of live) target.end();
+    source.resume();
   } catch (error) {
     for (const target of live) target.destroy(error as Error);
   }
 }
 
-const drained = (target: ClientRequest, clock: Clock): Promise<void> =>
+const drained = (target: Writable, clock: Clock): Promise<void> =>
   new Promise((resolve) => {
     const done = () => {
       timer.cancel();

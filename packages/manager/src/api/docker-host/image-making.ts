@@ -146,13 +146,12 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
     const stream = await host.room.dial(node.ID);
     const asked = { method: 'POST', path: `${versionIn(request)}${path}`, headers: headersOf(request), signal };
     const { outgoing, answer } = requestOver(stream, asked);
-    const fed = feed(request.raw, [outgoing], host.room.clock);
+    void feed(request.raw, [outgoing], host.room.clock);
     const say: Telling['say'] = (line) => {
       id = line.aux?.ID ?? (/^sha256:[0-9a-f]{64}$/.test(line.status ?? '') ? line.status : id);
       progress.say(line);
     };
     await readProgress(await answer, { begin: () => progress.begin(), say });
-    await fed;
   });
   const made = names.length > 0 ? names : id === undefined ? [] : [id];
   if (failures.length > 0 || made.length === 0) return progress.end(failures);
