@@ -114,6 +114,15 @@ describe('the cluster as one Docker host', () => {
       expect(await asked('POST', '/v1.30/containers/one/exec')).toBe(`/v1.30/containers/${idOf('a1')}/exec`);
     });
 
+    test('are renamed, also by clients that send the name as a body, too', async () => {
+      const a = engine('A', [container('a1', 'one')], { [`POST /containers/${idOf('a1')}/rename`]: new Raw('', 204) });
+      const api = await host({ n1: a });
+      expect((await api.call('POST', '/containers/one/rename?name=two', { name: 'two' })).status).toBe(204);
+      expect(a.asked.at(-1)).toMatchObject({ url: `/v1.45/containers/${idOf('a1')}/rename?name=two`, body: '' });
+      expect((await api.call('POST', '/containers/one/rename?name=one')).status).toBe(204);
+      expect((await api.call('POST', '/containers/no/rename?name=two')).status).toBe(404);
+    });
+
     test('that are made are refused when what they name is missing, or when what is sent is no JSON', async () => {
       const api = await host({ n1: engine('A', [container('a1', 'one')]) });
       const refusal = async (HostConfig: object) => {
@@ -199,6 +208,14 @@ describe('the cluster as one Docker host', () => {
     expect(a.asked.at(-1)?.url).toBe('/v1.45/images/x/json');
     expect((await api.call('GET', '/v1.50/images/..%2fswarm/json')).status).toBe(404);
     expect(a.asked.some(({ url }) => url.includes('swarm'))).toBe(false);
+  });
+
+  test('a body that says nothing goes with a push, as some clients send it', async () => {
+    const answers = { 'GET /images/a/json': { Id: 'x' }, 'POST /images/a/push': Raw.lines({ status: 'pushed' }) };
+    const a = engine('A', [], answers);
+    const api = await host({ n1: a });
+    expect((await api.call('POST', '/images/a/push', {})).json).toEqual({ status: 'pushed' });
+    expect(a.asked.at(-1)).toMatchObject({ url: '/v1.45/images/a/push', body: '{}' });
   });
 
   test('a node without an engine is not one that fails without a word', async () => {

@@ -98,7 +98,9 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
       const listing = await listContainers(room, engines, '?all=1');
       const { engine, row } = findContainer(listing, request.params.id);
       checkName(listing, single(request.query, 'name') ?? '', row.Id);
-      return host.pass(request, reply, engine.node, `/containers/${row.Id}/rename${searchOf(request.raw)}`);
+      const path = `/containers/${row.Id}/rename${searchOf(request.raw)}`;
+      const { status, json, text } = await room.ask(engine.node, 'POST', path);
+      return status < 300 ? reply.status(status).send() : reply.status(status).send(json ?? { message: text });
     }),
   );
 

@@ -87,7 +87,9 @@ export class DockerHost {
 
   /** Passes the request on as it came, to another path of a node's engine, without its version. Throws `unavailable` when the node is away. */
   async pass(request: FastifyRequest, reply: FastifyReply, node: Node, path: string): Promise<FastifyReply> {
-    const options = await this.relayTo(node, request.originalUrl, path);
+    // What has been read does not come a second time.
+    const body = Buffer.isBuffer(request.body) ? request.body : undefined;
+    const options = await this.relayTo(node, request.originalUrl, path, body);
     const headers = ownHeaders(reply);
     reply.hijack();
     relayRequest(request.raw, reply.raw, { ...options, headers });
