@@ -10,7 +10,7 @@ import {
   type PeerCertificate,
 } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
-import type { AgentMessage, LogEntry, LogsTaken, LogWish, ManagerMessage, Peer } from '@swarmctl/shared/wire';
+import type { AgentMessage, LogEntry, LogNote, LogWish, ManagerMessage, Peer } from '@swarmctl/shared/wire';
 import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
 import { EventJournal } from './api/events/journal.ts';
 import { certify } from './ca/certify.ts';
@@ -212,7 +212,7 @@ export class Manager implements ManagerHandle {
     return this.#engines.open(nodeId);
   }
 
-  logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogsTaken> {
+  logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogNote> {
     if (!this.#dispatcher) throw new ClusterError('no-leader', 'this manager does not lead');
     return this.#dispatcher.subscribeLogs(wish, signal);
   }

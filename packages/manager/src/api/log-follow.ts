@@ -10,11 +10,12 @@ import {
   readFrames,
 } from '@swarmctl/shared/kit';
 import {
+  isLogEntry,
   type LogCursor,
   type LogEntry,
   type LogFrame,
+  type LogNote,
   LogProgress,
-  type LogsTaken,
   type LogWish,
 } from '@swarmctl/shared/wire';
 import type { FastifyInstance } from 'fastify';
@@ -45,7 +46,7 @@ export async function* followLogs(
       for await (const entry of fromLeader(context, { ...wish, cursor: account.cursor }, signal)) {
         isTold = false;
         account.add(entry);
-        if (!('taken' in entry)) yield entry;
+        if (isLogEntry(entry)) yield entry;
       }
       return;
     } catch (error) {
@@ -74,13 +75,14 @@ class LogAccount {
     return { begun: this.#begun, tasks };
   }
 
-  add(entry: LogEntry | LogsTaken): void {
+  add(entry: LogEntry | LogNote): void {
     if ('taken' in entry) {
       this.#isTaken = true;
       for (const taskId of entry.taken) {
         this.#tasks.set(taskId, { isNew: entry.isNew, progress: new LogProgress() });
       }
-    } else if ('line' in entry) this.#tasks.get(entry.taskId)?.progress.isNew(entry);
+    } else if ('forgotten' in entry) this.#tasks.delete(entry.forgotten);
+    else if ('line' in entry) this.#tasks.get(entry.taskId)?.progress.isNew(entry);
   }
 }
 
@@ -88,7 +90,7 @@ async function* fromLeader(
   context: ApiContext,
   wish: LogWish,
   signal: AbortSignal,
-): AsyncGenerator<LogEntry | LogsTaken> {
+): AsyncGenerator<LogEntry | LogNote> {
   const manager = managerOf(context);
   const stream = manager.isLeader() ? 'here' : await manager.dialLeader(signal);
   if (stream === 'here') {
@@ -111,7 +113,7 @@ async function* over(
   context: ApiContext,
   wish: LogWish,
   signal: AbortSignal,
-): AsyncGenerator<LogEntry | LogsTaken> {
+): AsyncGenerator<LogEntry | LogNote> {
   const headers = { 'content-type': contentType, [forwardedBy]: context.local.info().nodeId };
   const asked = { method: 'POST', path: `/v${apiVersion}/logs`, headers, signal };
   const { outgoing, answer } = requestOver(stream, asked);

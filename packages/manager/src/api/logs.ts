@@ -1,6 +1,6 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import { toTimestamp, toUnixTime } from '@swarmctl/shared/model';
-import type { LogEntry, LogLine, LogOptions, LogSubject } from '@swarmctl/shared/wire';
+import { isLogEntry, type LogEntry, type LogLine, type LogOptions, type LogSubject } from '@swarmctl/shared/wire';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ApiContext, managerOf } from './context.ts';
 import { followLogs } from './log-follow.ts';
@@ -37,7 +37,7 @@ async function* readLogs(
   options: LogOptions,
   signal: AbortSignal,
 ): AsyncGenerator<LogEntry> {
-  for await (const entry of manager.logs({ subject, options }, signal)) if (!('taken' in entry)) yield entry;
+  for await (const entry of manager.logs({ subject, options }, signal)) if (isLogEntry(entry)) yield entry;
 }
 
 async function send(

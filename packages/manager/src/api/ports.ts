@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { InitRequest, JoinRequest, Network, Node, Service, StoreChange } from '@swarmctl/shared/model';
-import type { LogEntry, LogsTaken, LogWish, Peer } from '@swarmctl/shared/wire';
+import type { LogEntry, LogNote, LogWish, Peer } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import type { EventJournal } from './events/journal.ts';
 
@@ -35,7 +35,7 @@ export interface ManagerAccess {
   /** What its maker should know of a network that can be had. */
   networkWarning(view: View, spec: Network['Spec']): string | undefined;
   /** Leader only. Followed, a service's later tasks are among them; it ends when there can be no more lines, and throws when this manager leads no more. */
-  logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogsTaken>;
+  logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogNote>;
   /** What happened lately, on any manager. */
   events(): EventJournal;
   /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */

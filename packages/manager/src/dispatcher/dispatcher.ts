@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { type Clock, delay, messageOf } from '@swarmctl/shared/kit';
 import { type Cluster, type Node, nsToMs, type StoreEvent } from '@swarmctl/shared/model';
-import type { LogEntry, LogsTaken, LogWish, ManagerMessage } from '@swarmctl/shared/wire';
+import type { LogEntry, LogNote, LogWish, ManagerMessage } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { LogHub } from './log-hub.ts';
 import { NodeUpdates } from './node-updates.ts';
@@ -91,7 +91,7 @@ export class Dispatcher {
   }
 
   /** Lines of the tasks as they come from their nodes, followed also of later tasks; a node that is away gives a notice. */
-  subscribeLogs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogsTaken> {
+  subscribeLogs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogNote> {
     return this.#logs.subscribe(wish, signal);
   }
 

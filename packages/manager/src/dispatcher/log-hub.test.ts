@@ -51,6 +51,10 @@ function world(tasks: Parameters<typeof aStore>[0] = {}) {
           taken.push(...entry.taken.map((id) => `${id}${entry.isNew ? ' new' : ''}`));
           continue;
         }
+        if ('forgotten' in entry) {
+          taken.push(`${entry.forgotten} forgotten`);
+          continue;
+        }
         entries.push('notice' in entry ? entry.notice : `${entry.taskId} ${Buffer.from(entry.line)}`);
       }
       return 'ended';
@@ -71,7 +75,7 @@ test('who follows a service gets its later tasks once their nodes have them, fro
   const { hub, connect, apply, read, say } = world({ tasks: [task('t1', { node: 'n1' })] });
   const one = connect('n1');
   const two = connect('n2');
-  const { entries, done } = read({ serviceId: web.ID }, { ...all, follow: true, tail: 1 });
+  const { entries, taken, done } = read({ serviceId: web.ID }, { ...all, follow: true, tail: 1 });
   await settle();
   say(one.session, 'part1', 't1', 'a');
   hub.end(one.session, 'part1', undefined);
@@ -85,8 +89,10 @@ test('who follows a service gets its later tasks once their nodes have them, fro
   hub.end(two.session, 'part2', undefined);
   await settle();
   expect(entries).toEqual(['t1 a', 't2 b']);
+  apply({ op: 'remove', table: 'tasks', id: 't1' });
   apply({ op: 'remove', table: 'services', id: web.ID });
   expect(await done).toBe('ended');
+  expect(taken).toEqual(['t1', 't2 new', 't1 forgotten']);
 });
 
 test('without follow, later tasks are not asked for', async () => {

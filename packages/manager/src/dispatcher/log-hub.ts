@@ -4,10 +4,10 @@ import {
   type LogCursor,
   type LogEntry,
   type LogLine,
+  type LogNote,
   type LogOptions,
   LogProgress,
   type LogSubject,
-  type LogsTaken,
   type LogWish,
   logsWindow,
 } from '@swarmctl/shared/wire';
@@ -37,7 +37,7 @@ interface Part {
 interface Feed {
   readonly subject: LogSubject;
   readonly options: LogOptions;
-  readonly queue: (Chunk | Notice | LogsTaken)[];
+  readonly queue: (Chunk | Notice | LogNote)[];
   /** What the nodes were asked for and have not ended, by the name that they know it by. */
   readonly parts: Map<string, Part>;
   /** Tasks that were asked for; true: it came later. */
@@ -88,7 +88,7 @@ export class LogHub {
    * Ends with the signal, or when every source has; followed, when there can be no more sources as well. Who follows is told which tasks are taken.
    * Throws `no-leader` to who follows when this manager leads no more.
    */
-  async *subscribe({ subject, options, cursor }: LogWish, signal: AbortSignal): AsyncGenerator<LogEntry | LogsTaken> {
+  async *subscribe({ subject, options, cursor }: LogWish, signal: AbortSignal): AsyncGenerator<LogEntry | LogNote> {
     const feed = this.#newFeed(subject, options, cursor);
     const { bell } = feed;
     const stop = () => bell.ring();
@@ -230,7 +230,9 @@ export class LogHub {
       if (event.op === 'remove') {
         feed.away.delete(event.id);
         feed.progress.delete(event.id);
-        if (feed.asked.delete(event.id) || concerns(feed.subject, event.before)) feed.bell.ring();
+        const isAsked = feed.asked.delete(event.id);
+        if (isAsked) feed.queue.push({ forgotten: event.id });
+        if (isAsked || concerns(feed.subject, event.before)) feed.bell.ring();
       } else if (event.after && concerns(feed.subject, event.after) && isNewTo(feed)(event.after)) {
         tasks.push(event.after);
       }

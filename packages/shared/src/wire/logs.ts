@@ -12,17 +12,16 @@ export type LogSubject =
 /** A line of a task's log, or a notice such as a node being away, with one of the tasks that it is about. */
 export type LogEntry = LogLine | { readonly notice: string; readonly taskId: string };
 
-/** Tasks whose logs are followed from here on; new ones, which came later, from their first line. */
-export interface LogsTaken {
-  readonly taken: readonly string[];
-  readonly isNew: boolean;
-}
+/** Of a log that is followed: tasks that are taken from here on, new ones, which came later, from their first line; one that the managers have forgotten. */
+export type LogNote = { readonly taken: readonly string[]; readonly isNew: boolean } | { readonly forgotten: string };
+
+export const isLogEntry = (entry: LogEntry | LogNote): entry is LogEntry => 'line' in entry || 'notice' in entry;
 
 /** How far a log that is followed has come. */
 export interface LogCursor {
   /** When it was asked for; ms since the epoch. */
   readonly begun: number;
-  /** Those that were taken; without places: nothing came of it yet. */
+  /** Those that were taken and not forgotten; without places: nothing came of it yet. */
   readonly tasks: readonly { readonly taskId: string; readonly isNew: boolean; readonly places: LogPlaces }[];
 }
 
@@ -34,4 +33,4 @@ export interface LogWish {
 }
 
 /** From one manager to another, each in a frame. Without `over` at its end it has broken off. */
-export type LogFrame = LogEntry | LogsTaken | { readonly over: true };
+export type LogFrame = LogEntry | LogNote | { readonly over: true };
