@@ -1,4 +1,4 @@
-import type { Node, Service, Task } from '@swarmctl/shared/model';
+import { type Node, type Service, slotName, type Task } from '@swarmctl/shared/model';
 import type { Column } from './output.ts';
 import { shortId } from './runtime.ts';
 import type { Row } from './template.ts';
@@ -31,7 +31,7 @@ export function taskRows(
     const service = options.noResolve
       ? task.ServiceID
       : (names.services.get(task.ServiceID)?.Spec.Name ?? task.ServiceID);
-    return `${service}.${task.Slot ?? task.NodeID ?? ''}`;
+    return `${service}.${slotName(task)}`;
   };
   const sorted = [...tasks].sort((a, b) => compare(nameOf(a), nameOf(b)) || compare(b.CreatedAt, a.CreatedAt));
   let previous = '';

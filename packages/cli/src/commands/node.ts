@@ -107,6 +107,8 @@ function pretty(node: ShownNode): string {
     `Engine version:\t\t${description?.Engine.EngineVersion ?? ''}`,
     ...(description?.Ingress ? [`Ingress:\t\t${description.Ingress.Kind}`] : []),
     ...(description?.Ingress?.Problems ?? []).map((problem) => ` - ${problem}`),
+    ...(description?.NetworkProblems ? ['Network problems:'] : []),
+    ...(description?.NetworkProblems ?? []).map((problem) => ` - ${problem}`),
   ];
   return `${lines.join('\n')}\n`;
 }

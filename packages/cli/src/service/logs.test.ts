@@ -79,4 +79,15 @@ describe('service logs', () => {
       'invalid value "yesterday" for "--since": expected a Unix time, RFC 3339 or a duration before now such as 10m',
     );
   });
+
+  test('of a terminal is printed in whole characters, whatever pieces it comes in', async () => {
+    const service = { ...web, Spec: { Name: 'web', TaskTemplate: { ContainerSpec: { TTY: true } } } };
+    const text = Buffer.from('größe\r\n');
+    daemon = await fakeDaemon(({ url }, response) => {
+      if (!url.includes('/logs')) return response.end(JSON.stringify(service));
+      // Two pieces: the second is sent when the first is on its way.
+      return response.write(text.subarray(0, 3), () => setImmediate(() => response.end(text.subarray(3))));
+    });
+    expect((await daemon.swarmctl('service', 'logs', '--raw', 'web')).out).toBe('größe\r\n');
+  });
 });

@@ -1,6 +1,15 @@
 import { type Clock, delay } from '@swarmctl/shared/kit';
-import type { Node, Service, Task } from '@swarmctl/shared/model';
-import { isJob, isTerminal, type JobStatus, jobSizeOf, wantsLife } from '@swarmctl/shared/model';
+import {
+  isJob,
+  isTerminal,
+  type JobStatus,
+  jobSizeOf,
+  type Node,
+  type Service,
+  slotName,
+  type Task,
+  wantsLife,
+} from '@swarmctl/shared/model';
 import type { Client } from '../client.ts';
 
 // Watches a service until it has converged, and says why when it cannot. What was seen goes in, what to print comes out: the judging is pure.
@@ -67,10 +76,9 @@ function judgeJob(seen: Seen, service: Service & { readonly JobStatus: JobStatus
   const now = iteration(service.JobStatus.JobIteration);
   const tasks = seen.tasks.filter((task) => task.JobIteration && iteration(task.JobIteration) === now);
   const size = jobSizeOf(service.Spec);
-  const hostname = (id = '') => seen.nodes.find((node) => node.ID === id)?.Description?.Hostname ?? id;
   const places = new Map<string, Task>();
   for (const task of [...tasks].sort((a, b) => a.CreatedAt.localeCompare(b.CreatedAt)))
-    places.set(size ? String((task.Slot ?? 0) + 1) : hostname(task.NodeID), task);
+    places.set(size ? String((task.Slot ?? 0) + 1) : hostnameOf(seen, task), task);
   const done = [...places.values()].filter((task) => task.Status.State === 'complete').length;
   const wanted = size?.completions ?? places.size;
   const through = done >= wanted && (size !== undefined || places.size > 0);
@@ -84,6 +92,9 @@ function judgeJob(seen: Seen, service: Service & { readonly JobStatus: JobStatus
   };
 }
 
+const hostnameOf = ({ nodes }: Pick<Seen, 'nodes'>, { NodeID: id = '' }: Task): string =>
+  nodes.find((node) => node.ID === id)?.Description?.Hostname ?? id;
+
 const isRunning = (task: Task, down: ReadonlySet<string>) =>
   task.Status.State === 'running' && wantsLife(task.DesiredState) && !down.has(task.NodeID ?? '');
 
@@ -91,8 +102,6 @@ const isRunning = (task: Task, down: ReadonlySet<string>) =>
 function groupBySlot(service: Service, seen: Seen, down: ReadonlySet<string>): Map<string, Task | undefined> {
   const global = service.Spec.Mode?.Global !== undefined;
   const groups = new Map<string, Task | undefined>();
-  const hostname = (id: string | undefined) =>
-    seen.nodes.find((node) => node.ID === id)?.Description?.Hostname ?? id ?? '';
   const better = (a: Task, b: Task | undefined) =>
     !b ||
     Number(wantsLife(a.DesiredState)) > Number(wantsLife(b.DesiredState)) ||
@@ -103,7 +112,7 @@ function groupBySlot(service: Service, seen: Seen, down: ReadonlySet<string>): M
   for (const task of seen.tasks) {
     if (!seen.current.has(task.ID) || task.DesiredState === 'remove' || (global && down.has(task.NodeID ?? '')))
       continue;
-    const label = global ? hostname(task.NodeID) : String(task.Slot ?? 0);
+    const label = global ? hostnameOf(seen, task) : String(task.Slot ?? 0);
     if (!global && !groups.has(label)) continue;
     if (better(task, groups.get(label))) groups.set(label, task);
   }
@@ -159,8 +168,7 @@ function stuck(seen: Seen, startedMs: number): { kind: 'failed'; reason: string 
 /** Some slot (or node) had its first task and all the restarts that its policy grants. */
 function usedUp(broken: readonly Task[], maxAttempts: number): boolean {
   if (maxAttempts === 0) return false;
-  const place = (task: Task) => task.Slot || task.NodeID;
-  return broken.some((task) => broken.filter((other) => place(other) === place(task)).length > maxAttempts);
+  return broken.some((task) => broken.filter((other) => slotName(other) === slotName(task)).length > maxAttempts);
 }
 
 export interface Terminal {
