@@ -131,6 +131,26 @@ test('run of an image that is missing: create, pull with credentials, create', a
   expect((await call('POST /containers/create?name=made', config)).status).toBe(201);
 });
 
+test('run of an image that only some nodes have goes where it is', async () => {
+  const missing = new Raw('{"message":"No such image: x:1"}', 404);
+  const made = new Raw(`{"Id":"${idOf('c')}","Warnings":[]}`, 201);
+  const [without, having] = [
+    world.engine('A', [], { 'POST /containers/create': missing }),
+    world.engine('B', [container('b', 'two')], { 'POST /containers/create': made, 'GET /images/x:1/json': image }),
+  ];
+  api = await world.host({ n1: without, n2: having });
+  expect(await call('POST /containers/create', { Image: 'x:1' })).toMatchObject({
+    status: 201,
+    json: { Id: idOf('c') },
+  });
+  expect(without.asked.some(({ method, body }) => method === 'POST' && body.includes('x:1'))).toBe(true);
+  const onFirst = { Image: 'x:1', Labels: { 'swarmctl.constraints': 'node.hostname==host-n1' } };
+  expect(await call('POST /containers/create', onFirst)).toMatchObject({
+    status: 404,
+    json: { message: 'No such image: x:1' },
+  });
+});
+
 describe('wait', () => {
   const events = new EventEmitter();
   /** Answers with the head alone. */

@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { isHijacked } from '../hijack.ts';
 import { type Filters, filtersOf, flag, passesLabels, type Query, single } from '../query.ts';
 import { Turns } from '../turns.ts';
+import { createContainer } from './container-create.ts';
 import {
   checkName,
   filterText,
@@ -18,8 +19,7 @@ import {
 } from './containers.ts';
 import { asError, hostnameOf, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf, versionIn } from './host.ts';
-import { engineNamesOf, networkIsAt, withClusterNetworks, withNetworkNames } from './network-names.ts';
-import { type ContainerConfig, placeContainer } from './placement.ts';
+import { engineNamesOf, withClusterNetworks } from './network-names.ts';
 
 // Containers on whichever node: listed together, found by id, name or the beginning of the id; all else is passed on to their node.
 
@@ -73,21 +73,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
   // One after the other: a name is free until it is taken.
   app.post<{ Querystring: Query }>('/containers/create', leaderOnly, (request, reply) =>
     turns.take(async () => {
-      const given = parseJson(request.body as Buffer);
-      if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-        throw new ClusterError('invalid-argument', 'the body must be an object');
-      }
-      const engines = await room.engines();
-      const listing = await listContainers(room, engines, '?all=1');
-      const name = single(request.query, 'name');
-      if (name) checkName(listing, name);
-      const named = withNetworkNames(engines.manager.view(), given as ContainerConfig);
-      const { engine, config } = placeContainer(engines, listing, named.config, named.networks);
-      for (const network of named.networks) await networkIsAt(room, engine, network, engines.clusterId);
-      const path = `${versionIn(request)}/containers/create${queryText(request.query)}`;
-      const asking = { body: config, timeoutMs: workMs };
-      const { status, json, text } = await room.ask(engine.node, 'POST', path, asking);
-      if (status < 300 && typeof json?.Id === 'string') host.made(json.Id, engine);
+      const { status, json, text } = await createContainer(host, request);
       return reply.status(status).send(json ?? { message: text });
     }),
   );

@@ -93,11 +93,21 @@ const pathOf = (name: string): string =>
 
 /** Engines that have it. Throws `not-found` when none does. */
 async function findImage(host: DockerHost, name: string): Promise<readonly [Engine, ...Engine[]]> {
-  const { all, away } = await host.room.engines();
-  const { values, failures } = await host.room.each(all, 'GET', `${pathOf(name)}/json`, { also: [404] });
-  const [first, ...more] = values.filter(({ value }) => value.status === 200).map(({ engine }) => engine);
+  const { having, missing } = await enginesWith(host, name);
+  const [first, ...more] = having;
   if (first) return [first, ...more];
-  throw new ClusterError('not-found', `No such image: ${name}${unlessAway([...away, ...failures])}`);
+  throw new ClusterError('not-found', `No such image: ${name}${unlessAway(missing)}`);
+}
+
+/** Engines that have the image, and those that did not say. */
+export async function enginesWith(
+  { room }: DockerHost,
+  name: string,
+): Promise<{ readonly having: readonly Engine[]; readonly missing: readonly Away[] }> {
+  const { all, away } = await room.engines();
+  const { values, failures } = await room.each(all, 'GET', `${pathOf(name)}/json`, { also: [404] });
+  const having = values.filter(({ value }) => value.status === 200).map(({ engine }) => engine);
+  return { having, missing: [...away, ...failures] };
 }
 
 export function mergeImages(lists: readonly (readonly ImageRow[])[]): readonly ImageRow[] {

@@ -7,6 +7,7 @@ import { type Engine, type Engines, hostnameOf } from './engines.ts';
 
 /** As Docker's clients send it; what is not named here goes on as it came. */
 export interface ContainerConfig {
+  readonly Image?: unknown;
   readonly Env?: readonly string[] | null;
   readonly Labels?: Readonly<Record<string, string>> | null;
   readonly HostConfig?: {
