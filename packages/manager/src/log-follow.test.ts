@@ -1,8 +1,8 @@
 import { get, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { ManualClock } from '@swarmctl/shared/kit';
+import { ManualClock, settle } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
-import { engineFrames, type LogLine, type ManagerMessage } from '@swarmctl/shared/wire';
+import { engineFrames, type LogLine, logsChunkBytes, logsWindow, type ManagerMessage } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type TestApi, testApi } from '../../../test/kit/api.ts';
 import { aService, aStore, aTask, builtAt } from '../../../test/kit/builders.ts';
@@ -17,17 +17,24 @@ const web = aService({ name: 'web' });
 const names = ['m1', 'm2', 'm3'] as const;
 type Name = (typeof names)[number];
 
-/** What tasks said, and who is to be told of more. */
+/** What tasks said, and who is to be told of more. It sends no more at once than is taken. */
 class Agent {
   readonly #lines: LogLine[] = [];
   #session:
     | { readonly hub: LogHub; readonly session: Session; readonly parts: Map<string, readonly string[]> }
     | undefined;
 
+  #credit = logsWindow;
+  #onCredit = () => {};
+
   /** Opens a session with this hub. */
   connect(hub: LogHub): Session {
     const parts = new Map<string, readonly string[]>();
     const send = (message: ManagerMessage) => {
+      if (message.type === 'logs-ack') {
+        this.#credit += message.count;
+        this.#onCredit();
+      }
       if (message.type === 'logs-unsubscribe') parts.delete(message.subscription);
       if (message.type !== 'logs-subscribe') return;
       const { subscription, taskIds, options } = message;
@@ -46,8 +53,27 @@ class Agent {
     return this.#session?.session;
   }
 
+  get isAsked(): boolean {
+    return (this.#session?.parts.size ?? 0) > 0;
+  }
+
   away(): void {
     this.#session = undefined;
+  }
+
+  /** So many large pieces; resolves when nobody has taken any for a while, with how many have gone. */
+  pour(taskId: string, count: number): Promise<number> {
+    const text = 'x'.repeat(logsChunkBytes);
+    let sent = 0;
+    return new Promise((resolve) => {
+      let stalled: NodeJS.Timeout | undefined;
+      this.#onCredit = () => {
+        for (; this.#credit > 0 && sent < count; sent++, this.#credit--) this.say(taskId, text);
+        clearTimeout(stalled);
+        stalled = setTimeout(() => resolve(sent), 300);
+      };
+      this.#onCredit();
+    });
   }
 
   say(taskId: string, text: string): void {
@@ -68,10 +94,12 @@ let hubs: Map<Name, LogHub>;
 let apis: Map<Name, TestApi>;
 let dialled: Socket[];
 let unwatch: () => void;
+let readIndex: () => Promise<void>;
 beforeEach(async () => {
   clock = new ManualClock();
   store = aStore({ services: [web], tasks: [aTask({ id: 't1', service: web, node: 'n1' })] });
   agent = new Agent();
+  readIndex = async () => undefined;
   [hubs, apis, dialled] = [new Map(), new Map(), []];
   for (const name of names) {
     const api = await testApi({
@@ -79,6 +107,7 @@ beforeEach(async () => {
       clock,
       manager: {
         isLeader: () => leader === name,
+        readIndex: () => readIndex(),
         leader: () => (leader ? { nodeId: leader, addr: '' } : undefined),
         dialLeader: async () => {
           if (leader === name) return 'here';
@@ -106,6 +135,11 @@ function apiOf(name: Name): TestApi {
 }
 
 const portOf = (name: Name) => (apiOf(name).app.server.address() as AddressInfo).port;
+
+function connectionsOf(name: Name, count: number): Promise<void> {
+  const counted = () => new Promise((resolve) => apiOf(name).app.server.getConnections((_, number) => resolve(number)));
+  return expect.poll(counted, { timeout: 10_000 }).toBe(count);
+}
 
 function hubOf(name: Name): LogHub {
   const hub = hubs.get(name);
@@ -149,7 +183,8 @@ const passing =
     return look();
   };
 
-async function follow(name: Name, query = '') {
+/** Reads from when `held` resolves. */
+async function follow(name: Name, query = '', held?: Promise<void>) {
   const port = portOf(name);
   const path = `/services/web/logs?follow=1&stdout=1&stderr=1${query}`;
   const answer = await new Promise<IncomingMessage>((resolve, reject) =>
@@ -157,6 +192,7 @@ async function follow(name: Name, query = '') {
   );
   const lines: string[] = [];
   const ended = (async () => {
+    await held;
     for await (const { bytes } of engineFrames(answer)) lines.push(String(bytes).trim());
   })();
   // Broken off by the client.
@@ -235,14 +271,45 @@ test('who hangs up frees everything, on both managers, and between two leaders',
     for (const { until } of clients) await until(...Array(whenLed ? 1 : 2).fill('a'));
     if (!whenLed) depose();
     for (const { stop } of clients) stop();
-    for (const name of names) {
-      const count = () =>
-        new Promise((resolve) => apiOf(name).app.server.getConnections((_, number) => resolve(number)));
-      await expect.poll(count, { timeout: 10_000 }).toBe(0);
-    }
+    for (const name of names) await connectionsOf(name, 0);
     while (clock.untilNext() !== undefined) await clock.advance(1_000);
     expect(dialled.every(({ destroyed }) => destroyed)).toBe(true);
   }
+});
+
+test.each<[string, Name]>([
+  ['the leader', 'm1'],
+  ['another manager', 'm3'],
+])('a slow reader at %s slows the node, and gets it all', async (_, name) => {
+  let read = () => {};
+  const held = new Promise<void>((resolve) => {
+    read = resolve;
+  });
+  const client = await follow(name, '', held);
+  await expect.poll(passing(() => agent.isAsked)).toBe(true);
+  const count = 1_000;
+  expect(await agent.pour('t1', count)).toBeLessThan(count / 2);
+  read();
+  await expect.poll(() => client.lines.length, { timeout: 20_000 }).toBe(count);
+  client.stop();
+});
+
+test('who hangs up before the answer has begun is let go of', async () => {
+  let begin: (() => void) | undefined;
+  readIndex = () =>
+    new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+  const asked = get({ host: '127.0.0.1', port: portOf('m3'), path: '/services/web/logs?follow=1&stdout=1' });
+  asked.on('error', () => {});
+  await expect.poll(() => begin).toBeDefined();
+  asked.destroy();
+  await connectionsOf('m3', 0);
+  begin?.();
+  await settle();
+  expect(agent.isAsked).toBe(false);
+  expect(dialled).toEqual([]);
+  expect(clock.untilNext()).toBeUndefined();
 });
 
 test('what managers ask each other is refused to whoever asks otherwise', async () => {
