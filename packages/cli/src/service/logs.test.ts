@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { type FakeDaemon, fakeDaemon } from '../../../../test/kit/swarmctl.ts';
+import { plain } from './logs.ts';
 
 let daemon: FakeDaemon | undefined;
 afterEach(() => daemon?.close());
@@ -79,15 +80,14 @@ describe('service logs', () => {
       'invalid value "yesterday" for "--since": expected a Unix time, RFC 3339 or a duration before now such as 10m',
     );
   });
+});
 
-  test('of a terminal is printed in whole characters, whatever pieces it comes in', async () => {
-    const service = { ...web, Spec: { Name: 'web', TaskTemplate: { ContainerSpec: { TTY: true } } } };
-    const text = Buffer.from('größe\r\n');
-    daemon = await fakeDaemon(({ url }, response) => {
-      if (!url.includes('/logs')) return response.end(JSON.stringify(service));
-      // Two pieces: the second is sent when the first is on its way.
-      return response.write(text.subarray(0, 3), () => setImmediate(() => response.end(text.subarray(3))));
-    });
-    expect((await daemon.swarmctl('service', 'logs', '--raw', 'web')).out).toBe('größe\r\n');
-  });
+test('what a terminal shows comes in whole characters, whatever pieces it is sent in', async () => {
+  const bytes = Buffer.from('größe\r\n');
+  async function* pieces() {
+    yield* [bytes.subarray(0, 3), bytes.subarray(3)];
+  }
+  let text = '';
+  for await (const piece of plain(pieces())) text += piece;
+  expect(text).toBe('größe\r\n');
 });

@@ -84,7 +84,7 @@ function unixTimeOf(name: string, text: string | undefined, nowMs: number): stri
 }
 
 /** Of a terminal, in whole characters. */
-async function* plain(chunks: AsyncIterable<Buffer>): AsyncGenerator<string> {
+export async function* plain(chunks: AsyncIterable<Buffer>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   for await (const chunk of chunks) yield decoder.decode(chunk, { stream: true });
 }

@@ -14,7 +14,7 @@ import { networkIdsOf, type TaskNetworks } from '../network/node-networks.ts';
 import { type ContainerState, type Runtime, RuntimeError } from '../runtime/types.ts';
 import type { TaskMounts } from '../secrets/task-mounts.ts';
 import { type DrainTime, drainConnections } from './drain.ts';
-import { type Probe, untilReachable } from './probe.ts';
+import { ContainerProbe, type Probe } from './probe.ts';
 import type { Slots } from './slots.ts';
 import { type Action, type Report, refused, step } from './step.ts';
 
@@ -67,8 +67,7 @@ export class TaskRunner {
   /** What is known of the container may be out of date. */
   #stale: boolean;
   #failures = 0;
-  /** The container that is being probed, or was found reachable. */
-  #probed: { readonly containerId: string; readonly abort: AbortController; reachable: boolean } | undefined;
+  readonly #probe: ContainerProbe;
   #preparing: AbortController | undefined;
   /** The container that is on the task's networks. */
   #joined: string | undefined;
@@ -83,6 +82,7 @@ export class TaskRunner {
     this.#failure = record.failure;
     this.#modules = modules;
     this.#signal = signal;
+    this.#probe = new ContainerProbe(modules, signal);
     this.done = this.#run();
   }
 
@@ -144,7 +144,7 @@ export class TaskRunner {
       }
     } finally {
       this.#signal.removeEventListener('abort', stop);
-      this.#probed?.abort.abort();
+      this.#probe.stop();
     }
   }
 
@@ -208,7 +208,6 @@ export class TaskRunner {
   }
 
   #next(): Action {
-    const probed = this.#probed;
     return step({
       task: this.#task,
       status: this.#status,
@@ -216,7 +215,7 @@ export class TaskRunner {
       removed: this.#removed,
       mayStart: this.#modules.mayStart(),
       mayStop: this.#modules.mayStop(),
-      reachable: probed?.reachable === true && probed.containerId === this.#container?.containerId,
+      reachable: this.#probe.isReachable(this.#container?.containerId),
       drained: this.#drained,
       ...(this.#failure !== undefined && { failure: this.#failure }),
     });
@@ -238,12 +237,12 @@ export class TaskRunner {
           this.#container = await there.start(this.#task);
         });
       case 'drain':
-        this.#probed?.abort.abort();
+        this.#probe.stop();
         if (runtime) await drainConnections(this.#task, { runtime, clock }, this.#signal, this.#drainTime());
         this.#drained = true;
         return undefined;
       case 'stop':
-        this.#probed?.abort.abort();
+        this.#probe.stop();
         await runtime?.stop(this.#task, stopGraceMsOf(this.#task.Spec));
         return this.#done({ stale: true });
       case 'remove':
@@ -256,7 +255,7 @@ export class TaskRunner {
         this.#modules.networks?.left(ID);
         return this.#done({ stale: true });
       case 'probe':
-        this.#probe();
+        if (this.#container) this.#probe.follow(this.#container, () => this.#bell.ring());
         await this.#bell.wait();
         return undefined;
       case 'look-again':
@@ -318,21 +317,6 @@ export class TaskRunner {
     }, signal);
   }
 
-  #probe(): void {
-    const container = this.#container;
-    if (!container || this.#probed?.containerId === container.containerId) return;
-    this.#probed?.abort.abort();
-    const abort = new AbortController();
-    const probed = { containerId: container.containerId, abort, reachable: false };
-    this.#probed = probed;
-    void untilReachable(container.endpoints, this.#modules, AbortSignal.any([abort.signal, this.#signal])).then(
-      (all) => {
-        probed.reachable = all;
-        this.#bell.ring();
-      },
-    );
-  }
-
   #report(report: Report): void {
     const { Timestamp: _, ...known } = this.#status;
     if (isDeepStrictEqual(known, report)) return;
@@ -342,7 +326,7 @@ export class TaskRunner {
       log.info({ ...fields, ...(report.Err !== undefined && { error: report.Err }) }, 'task state');
     }
     if (isTerminal(report.State)) {
-      this.#probed?.abort.abort();
+      this.#probe.stop();
       void this.#modules.mounts?.drop(this.#task.ID);
     }
     this.#status = { Timestamp: toTimestamp(clock.now()), ...report };
