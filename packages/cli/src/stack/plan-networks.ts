@@ -1,7 +1,13 @@
-import { completeNetworkSpec, isPredefinedNetwork, vxlanIdOption } from '@swarmctl/shared/model';
+import {
+  completeNetworkSpec,
+  formatIpRange,
+  isPredefinedNetwork,
+  parseIpRange,
+  vxlanIdOption,
+} from '@swarmctl/shared/model';
 import type { Stack, StackNetwork } from '../compose/stack.ts';
 import type { Path } from '../compose/tree.ts';
-import { type Current, isOf, type ShownNetwork } from './current.ts';
+import { type Current, type IpamConfig, isOf, type ShownNetwork } from './current.ts';
 import { differences } from './diff.ts';
 
 // Networks of a stack: those that are yet to be made, and what is wrong with those that are there, since none can be changed.
@@ -57,16 +63,30 @@ const wantedSettings = (request: Request) => {
     Attachable: spec.Attachable ?? false,
     EnableIPv6: spec.IPv6Enabled ?? false,
     Labels: spec.Labels,
-    IPAM: spec.IPAMOptions?.Configs,
+    IPAM: spec.IPAMOptions?.Configs?.map(plain),
   };
 };
+
+/** However an address is written. */
+const plainText = (text = ''): string => {
+  const range = parseIpRange(text);
+  return range ? formatIpRange(range) : text;
+};
+
+const plain = ({ AuxiliaryAddresses: others, ...config }: IpamConfig): IpamConfig => ({
+  ...Object.fromEntries(Object.entries(config).map(([key, text]) => [key, plainText(text)])),
+  ...(others && {
+    AuxiliaryAddresses: Object.fromEntries(Object.entries(others).map(([name, text]) => [name, plainText(text)])),
+  }),
+});
 
 function settingsOf(shown: ShownNetwork, request: Request) {
   const asked = completeNetworkSpec(request);
   const { [vxlanIdOption]: number, ...options } = shown.Options ?? {};
   const asksNumber = asked.DriverConfiguration?.Options?.[vxlanIdOption] !== undefined;
   const configs = asked.IPAMOptions?.Configs?.map((config) => {
-    const there = shown.IPAM.Config?.find(({ Subnet }) => Subnet === config.Subnet);
+    const subnet = plainText(config.Subnet);
+    const there = shown.IPAM.Config?.map(plain).find(({ Subnet }) => Subnet === subnet);
     return Object.fromEntries(Object.keys(config).map((key) => [key, there?.[key as keyof typeof config]]));
   });
   return {

@@ -1,4 +1,5 @@
 import {
+  askedConfig,
   bareAddress,
   type Guest,
   isInRanges,
@@ -49,9 +50,15 @@ export function showNetwork(network: Network) {
   };
 }
 
-function showConfig({ Spec }: Network, { Subnet, Gateway }: Network['IPAM']['Configs'][number]) {
-  const { IPRange, AuxiliaryAddresses } = Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet) ?? {};
-  return { Subnet, ...(IPRange && { IPRange }), Gateway, ...(AuxiliaryAddresses && { AuxiliaryAddresses }) };
+/** In the words of who asked for it. */
+function showConfig(network: Network, { Subnet, Gateway }: Network['IPAM']['Configs'][number]) {
+  const { IPRange, AuxiliaryAddresses, ...asked } = askedConfig(network, Subnet) ?? {};
+  return {
+    Subnet: asked.Subnet ?? Subnet,
+    ...(IPRange && { IPRange }),
+    Gateway: asked.Gateway ?? Gateway,
+    ...(AuxiliaryAddresses && { AuxiliaryAddresses }),
+  };
 }
 
 const unset = {

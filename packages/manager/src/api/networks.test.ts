@@ -147,7 +147,8 @@ test('what a network asks for is kept and shown', async () => {
     IPAM: {
       Config: [
         { Subnet: '10.9.0.0/16', IPRange: '10.9.4.0/24', Gateway: '10.9.0.77' },
-        { Subnet: 'fd00:9::/64', Gateway: 'fd00:9::1', AuxiliaryAddresses: { Router: 'fd00:9::9' } },
+        // As it was written: clients compare.
+        { Subnet: 'FD00:9::/64', Gateway: 'fd00:9::1', AuxiliaryAddresses: { Router: 'FD00:9::9' } },
       ],
     },
     Options: { 'com.docker.network.driver.overlay.vxlanid_list': '5000' },
@@ -330,6 +331,12 @@ describe('what is refused', () => {
     ['IPv6 without it', wanted('x', ipam({ Subnet: 'fd00::/64' })), 400, 'the network has no IPv6'],
     ['a stray gateway', wanted('x', ipam({ Subnet: '10.1.0.0/16', Gateway: '10.2.0.1' })), 400, 'gateway 10.2.0.1'],
     ['a gateway alone', wanted('x', ipam({ Gateway: '10.2.0.1' })), 400, 'needs its subnet'],
+    [
+      'a number that is none',
+      wanted('x', { Options: { 'com.docker.network.driver.overlay.vxlanid_list': '16777216' } }),
+      400,
+      "'16777216' is not a number from 1 to 16777215",
+    ],
     [
       'a stray auxiliary address',
       wanted('x', ipam({ Subnet: '10.1.0.0/16', AuxiliaryAddresses: { a: '10.2.0.1' } })),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import type { Node } from '@swarmctl/shared/model';
+import { meshVniOf, type Node } from '@swarmctl/shared/model';
 import type { MeshPeer, MeshView } from '@swarmctl/shared/wire';
 import type { View } from '../store/types.ts';
 import { type Ends, PeerTracker } from './peer-tracker.ts';
@@ -10,8 +10,6 @@ import { type Ends, PeerTracker } from './peer-tracker.ts';
 /** Of RFC 2544: nobody's addresses outside of a laboratory. */
 const pool4 = '198.18.0.0/16';
 const defaultPort = 4_789;
-/** VXLAN networks of others on the same port, Docker's among them, begin here. */
-const firstForeignVni = 4_096;
 
 /** UDP, of VXLAN packets between the nodes: the cluster has it for life. */
 export const dataPathPort = (view: View): number => view.cluster()?.DataPathPort || defaultPort;
@@ -21,7 +19,7 @@ export function meshOf(clusterId: string, port: number): Pick<MeshView, 'vni' | 
   const digest = createHash('sha256').update(`mesh of ${clusterId}`).digest();
   const [a, b, c, d] = [0, 2, 4, 6].map((at) => digest.readUInt16BE(at).toString(16).padStart(4, '0'));
   return {
-    vni: 1 + (digest.readUInt32BE(8) % (firstForeignVni - 1)),
+    vni: meshVniOf(clusterId),
     port,
     pool4,
     pool6: `fd${a?.slice(2)}:${b}:${c}:${d}::/64`,

@@ -28,3 +28,4 @@ export * from './task-state.ts';
 export * from './task-up.ts';
 export * from './tunnel-keys.ts';
 export * from './validate.ts';
+export * from './vxlan-ids.ts';

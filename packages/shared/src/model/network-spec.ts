@@ -6,6 +6,7 @@ import { ingressNetwork, isPredefinedNetwork, vxlanIdOption } from './networks.t
 import type { Network } from './objects.ts';
 import type { NetworkCreateRequest } from './specs.ts';
 import { checkName } from './validate.ts';
+import { lastVni } from './vxlan-ids.ts';
 
 // What `POST /networks/create` asks for becomes a network's spec, or is refused.
 
@@ -61,8 +62,8 @@ function checkOverlay(request: NetworkCreateRequest): void {
 function checkOptions(options: Readonly<Record<string, string>>): void {
   for (const [key, value] of Object.entries(options)) {
     if (key === vxlanIdOption) {
-      if (!/^[1-9]\d{3,7}$/.test(value) || Number(value) < 4_096 || Number(value) >= 2 ** 24) {
-        throw invalid(`option ${key}: '${value}' is not a number from 4096 to 16777215`);
+      if (!/^[1-9]\d{0,7}$/.test(value) || Number(value) > lastVni) {
+        throw invalid(`option ${key}: '${value}' is not a number from 1 to ${lastVni}`);
       }
     } else if (key === 'encrypted') {
       if (!['', 'true', 'false'].includes(value)) {
@@ -108,33 +109,28 @@ function checkConfig(config: RequestConfig, ipv6: boolean): IpamConfig {
     throw invalid(`subnet ${config.Subnet}: the prefix must be from 8 to ${most}`);
   }
   if (subnet.family === 6 && !ipv6) throw invalid(`subnet ${config.Subnet} is IPv6, and the network has no IPv6`);
-  const text = formatIpRange(subnet);
-  const gateway = config.Gateway ? hostIn(subnet, 'gateway', config.Gateway) : undefined;
-  const range = config.IPRange ? canonical('IP range', config.IPRange) : undefined;
-  if (range && !isWithinRange(range, subnet)) {
-    throw invalid(`IP range ${config.IPRange} does not lie in the subnet ${text}`);
+  const gateway = config.Gateway ? hostIn(subnet, 'gateway', config.Gateway) : firstOf(subnet);
+  checkAuxiliary(others, subnet, gateway);
+  if (config.IPRange && !isWithinRange(canonical('IP range', config.IPRange), subnet)) {
+    throw invalid(`IP range ${config.IPRange} does not lie in the subnet ${formatIpRange(subnet)}`);
   }
+  // As they were written: clients compare what they asked for with what is shown.
   return {
-    Subnet: text,
-    ...(range && { IPRange: formatIpRange(range) }),
-    ...(gateway && { Gateway: gateway }),
-    ...(Object.keys(others).length > 0 && {
-      AuxiliaryAddresses: auxiliary(others, subnet, gateway ?? firstOf(subnet)),
-    }),
+    Subnet: config.Subnet,
+    ...(config.IPRange && { IPRange: config.IPRange }),
+    ...(config.Gateway && { Gateway: config.Gateway }),
+    ...(Object.keys(others).length > 0 && { AuxiliaryAddresses: others }),
   };
 }
 
-function auxiliary(others: Readonly<Record<string, string>>, subnet: IpRange, gateway: string): Record<string, string> {
+function checkAuxiliary(others: Readonly<Record<string, string>>, subnet: IpRange, gateway: string): void {
   const owners = new Map([[gateway, 'the gateway']]);
-  return Object.fromEntries(
-    Object.entries(others).map(([name, text]) => {
-      const address = hostIn(subnet, `auxiliary address ${name}:`, text);
-      const owner = owners.get(address);
-      if (owner !== undefined) throw invalid(`auxiliary address ${name}: ${text} is that of ${owner}`);
-      owners.set(address, name);
-      return [name, address];
-    }),
-  );
+  for (const [name, text] of Object.entries(others)) {
+    const address = hostIn(subnet, `auxiliary address ${name}:`, text);
+    const owner = owners.get(address);
+    if (owner !== undefined) throw invalid(`auxiliary address ${name}: ${text} is that of ${owner}`);
+    owners.set(address, name);
+  }
 }
 
 /** The gateway, unless another is asked for. */

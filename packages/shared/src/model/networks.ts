@@ -1,4 +1,4 @@
-import { type IpRange, parseIp, parseIpRange } from './ip.ts';
+import { formatIpRange, type IpRange, parseIp, parseIpRange } from './ip.ts';
 import type { Network, NodeDescription, Service } from './objects.ts';
 
 // What follows from a network's spec and allocation alone: which addresses it can give, to whom, and how they look elsewhere.
@@ -78,12 +78,21 @@ export interface AddressPool {
   readonly blocks?: IpRange;
 }
 
+/** What a network asked for of its subnet, as it was written. */
+export const askedConfig = ({ Spec }: Pick<Network, 'Spec'>, subnet: string) =>
+  Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === subnet || rangeText(one.Subnet) === subnet);
+
+const rangeText = (text = ''): string | undefined => {
+  const range = parseIpRange(text);
+  return range && formatIpRange(range);
+};
+
 export const poolsOf = (network: Network): readonly AddressPool[] =>
   network.IPAM.Configs.flatMap(({ Subnet, Gateway }) => {
     const subnet = parseIpRange(Subnet);
     const gateway = parseIp(Gateway);
     if (!subnet || !gateway) return [];
-    const asked = network.Spec.IPAMOptions?.Configs?.find((one) => one.Subnet === Subnet);
+    const asked = askedConfig(network, Subnet);
     const range = parseIpRange(asked?.IPRange || Subnet) ?? subnet;
     const auxiliary = Object.values(asked?.AuxiliaryAddresses ?? {}).flatMap((text) => parseIp(text)?.value ?? []);
     const blocks = isAttachable(network) ? upperHalf(range) : undefined;

@@ -1,5 +1,5 @@
 import type { Network, NetworkSpec } from '@swarmctl/shared/model';
-import { vxlanIdOption } from '@swarmctl/shared/model';
+import { meshVniOf, vxlanIdOption } from '@swarmctl/shared/model';
 import { describe, expect, it } from 'vitest';
 import { aCluster, aNetwork, aNode, aStore } from '../../../../../test/kit/index.ts';
 import { apply, settleState } from '../../../../../test/sim/control/decide.ts';
@@ -125,6 +125,19 @@ describe('what cannot be had is refused', () => {
       'a number that is taken',
       { ...asking('10.2.0.0/16'), DriverConfiguration: { Options: { [vxlanIdOption]: '4100' } } },
       'VXLAN id 4100 is taken by network one (ID1)',
+    ],
+    [
+      'a number below those that are given',
+      { ...asking('10.2.0.0/16'), DriverConfiguration: { Options: { [vxlanIdOption]: '257' } } },
+      undefined,
+    ],
+    [
+      'the number of the mesh',
+      {
+        ...asking('10.2.0.0/16'),
+        DriverConfiguration: { Options: { [vxlanIdOption]: String(meshVniOf(aCluster().ID)) } },
+      },
+      `VXLAN id ${meshVniOf(aCluster().ID)} is taken by the mesh between the nodes`,
     ],
   ])('%s', (_, spec, message) => {
     expect(networkConflict(store.view(), { ...spec, Name: 'x', Labels: {} })).toBe(message);

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
 import {
   canHaveGuests,
+  firstVni,
   formatIp,
   formatIpRange,
   type IpRange,
   isAllocated,
   isAttachable,
   isLocalNetwork,
+  lastVni,
+  meshVniOf,
   mostBlocks,
   type Network,
   parseIp,
@@ -18,8 +21,6 @@ import type { Controller, Key } from '../types.ts';
 
 // The network allocator: each overlay network gets a VXLAN number and its subnets, those that it asks for or else cut from the cluster's pools.
 
-export const firstVni = 4_096;
-export const lastVni = 2 ** 24 - 1;
 const usualPools = ['10.0.0.0/8'];
 const usualSubnetSize = 24;
 
@@ -92,7 +93,7 @@ export function allocateNetwork(
   cursor: NetworkCursor = { vni: firstVni - 1, subnet: -1n },
 ): NetworkAllocation {
   const others = view.list('networks').filter(({ ID }) => ID !== network.ID);
-  const vni = vniFor(network.Spec, others, cursor.vni);
+  const vni = vniFor(network.Spec, others, cursor.vni, view.cluster()?.ID);
   if (typeof vni === 'string') return { ok: false, conflict: vni };
   const taken = takenRanges(view, others);
   const wishes = wishedRanges(network.Spec, taken);
@@ -150,10 +151,11 @@ export function networkAllocator(): Controller {
 }
 
 /** The number, or why it cannot be had. */
-function vniFor(spec: Spec, others: readonly Network[], after: number): number | string {
+function vniFor(spec: Spec, others: readonly Network[], after: number, clusterId = ''): number | string {
   const taken = new Map(others.flatMap((other) => (other.VNI === undefined ? [] : [[other.VNI, other] as const])));
   const wish = spec.DriverConfiguration?.Options?.[vxlanIdOption];
   if (wish) {
+    if (Number(wish) === meshVniOf(clusterId)) return `VXLAN id ${wish} is taken by the mesh between the nodes`;
     const owner = taken.get(Number(wish));
     return owner ? `VXLAN id ${wish} is taken by network ${owner.Spec.Name} (${owner.ID})` : Number(wish);
   }
@@ -191,9 +193,9 @@ function takenRanges(view: View, others: readonly Network[]): Taken[] {
 
 const overlaps = (a: IpRange, b: IpRange): boolean => a.family === b.family && a.first <= b.last && b.first <= a.last;
 
-const configOf = (range: IpRange, gateway?: string) => ({
+const configOf = (range: IpRange, gateway = '') => ({
   Subnet: formatIpRange(range),
-  Gateway: gateway || formatIp({ family: range.family, value: range.first + 1n }),
+  Gateway: formatIp(parseIp(gateway) ?? { family: range.family, value: range.first + 1n }),
 });
 
 /** The next after `after` in the cluster's pools that meets nothing, else the first. */
