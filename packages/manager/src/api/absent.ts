@@ -5,7 +5,7 @@ import { filtersOf, type Query } from './query.ts';
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
 /** Conversations with the builder of one engine; there is no engine of the cluster. */
-const ofOneEngine = ['/session', '/grpc'];
+const ofOneEngine = ['/session', '/grpc', '/build/cancel'];
 
 export function absentRoutes(app: FastifyInstance): void {
   const refusePlugins = async () => {
