@@ -20,7 +20,7 @@ import {
 } from '@swarmctl/shared/wire';
 import type { FastifyInstance } from 'fastify';
 import { type ApiContext, leading, managerOf } from './context.ts';
-import { requestOver, textOf } from './docker-host/engines.ts';
+import { requestOver, textOf } from './docker-host/over-stream.ts';
 import { forwardedBy } from './forward.ts';
 import type { ManagerAccess } from './ports.ts';
 import { drained, openStream } from './stream.ts';

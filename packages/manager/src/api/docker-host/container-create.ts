@@ -1,9 +1,9 @@
-import { ClusterError, isClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, delay, isClusterError } from '@swarmctl/shared/kit';
 import { parseJson } from '@swarmctl/shared/model';
 import type { FastifyRequest } from 'fastify';
 import { type Query, single } from '../query.ts';
 import { checkName, listContainers, queryText } from './containers.ts';
-import { type EngineAnswer, type Engines, workMs } from './engines.ts';
+import { type EngineAnswer, type EngineRoom, type Engines, workMs } from './engines.ts';
 import { type DockerHost, versionIn } from './host.ts';
 import { enginesWith } from './image-routes.ts';
 import { networkIsAt, withNetworkNames } from './network-names.ts';
@@ -21,12 +21,8 @@ export async function createContainer(
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     throw new ClusterError('invalid-argument', 'the body must be an object');
   }
-  const engines = await room.engines();
-  const listing = await listContainers(room, engines, '?all=1');
   const name = single(request.query, 'name');
-  if (name) checkName(listing, name);
-  const named = withNetworkNames(engines.manager.view(), given as ContainerConfig);
-  const placed = (among: Engines) => placeContainer(among, listing, named.config, named.networks);
+  const { engines, named, placed, first } = await firstPlaced(room, given as ContainerConfig, name);
   const create = async ({ engine, config }: Placed) => {
     for (const network of named.networks) await networkIsAt(room, engine, network, engines.clusterId);
     const path = `${versionIn(request)}/containers/create${queryText(request.query)}`;
@@ -34,7 +30,6 @@ export async function createContainer(
     if (answer.status < 300 && typeof answer.json?.Id === 'string') host.made(answer.json.Id, engine);
     return answer;
   };
-  const first = placed(engines);
   const answer = await create(first);
   const { Image: image } = named.config;
   const isMissing = answer.status === 404 && /no such image/i.test(String(answer.json?.message));
@@ -45,6 +40,28 @@ export async function createContainer(
   const all = engines.all.filter(({ info }) => ids.has(info.ID));
   const second = all.length > 0 ? placedAgain(() => placed({ ...engines, all })) : undefined;
   return second && second.engine !== first.engine ? create(second) : answer;
+}
+
+/** A node that has only just come, or that a new leader has not heard of, soon says what it is. */
+const comingMs = 10_000;
+const lookAgainMs = 100;
+
+/** Where it would run best. Rejects as `createContainer`, not before nodes that come have been waited for. */
+async function firstPlaced(room: EngineRoom, given: ContainerConfig, name: string | undefined) {
+  for (const end = room.clock.monotonic() + comingMs; ; await delay(room.clock, lookAgainMs)) {
+    const engines = await room.engines();
+    const listing = await listContainers(room, engines, '?all=1');
+    if (name) checkName(listing, name);
+    const view = engines.manager.view();
+    const named = withNetworkNames(view, given);
+    const placed = (among: Engines) => placeContainer(among, listing, named.config, named.networks);
+    try {
+      return { engines, named, placed, first: placed(engines) };
+    } catch (error) {
+      const isComing = view.list('nodes').some(({ Status }) => Status.State === 'unknown');
+      if (!isComing || !isClusterError(error, 'unavailable') || room.clock.monotonic() >= end) throw error;
+    }
+  }
 }
 
 /** Undefined: none of those that have it may have the container. */

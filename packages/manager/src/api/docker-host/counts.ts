@@ -4,7 +4,8 @@ import type { FastifyRequest } from 'fastify';
 import type { ApiContext } from '../context.ts';
 import { forwardedBy } from '../forward.ts';
 import type { ManagerAccess } from '../ports.ts';
-import { answerOver, type EngineCounts, type EngineRoom, sumOfCounts, textOf } from './engines.ts';
+import { type EngineCounts, type EngineRoom, sumOfCounts } from './engines.ts';
+import { answerOver, textOf } from './over-stream.ts';
 
 // How many containers and images the cluster has, as `docker info` shows it: of the engines that say so at once. Never an error, and at most seconds old; only the
 // leader can ask the nodes.

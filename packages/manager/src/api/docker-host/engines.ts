@@ -1,16 +1,11 @@
-import {
-  Agent,
-  type ClientRequest,
-  request as httpRequest,
-  type IncomingMessage,
-  type RequestOptions,
-} from 'node:http';
+import { Agent, request as httpRequest } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type Clock, ClusterError, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { type Node, parseJson } from '@swarmctl/shared/model';
 import { type ApiContext, clusterOf, leading } from '../context.ts';
 import { findNode } from '../nodes.ts';
 import type { ManagerAccess } from '../ports.ts';
+import { textOf } from './over-stream.ts';
 
 // The engines of the nodes, each asked once, also where several nodes share one. What a node that is away would have said is left out, and that is
 // said; nobody waits long for it.
@@ -323,33 +318,6 @@ class NodeAgent extends Agent {
       (error) => callback?.(error, undefined as unknown as Duplex),
     );
   }
-}
-
-/** A request over a stream that is open already, and the head of what is answered, which rejects when there is none. */
-export function requestOver(
-  stream: Duplex,
-  options: RequestOptions,
-): { readonly outgoing: ClientRequest; readonly answer: Promise<IncomingMessage> } {
-  const outgoing = httpRequest({ createConnection: () => stream, ...options });
-  const answer = new Promise<IncomingMessage>((resolve, reject) => {
-    outgoing.once('response', resolve);
-    // Another may come while the answer is read.
-    outgoing.on('error', reject);
-  });
-  return { outgoing, answer };
-}
-
-/** The same of a request without a body. */
-export function answerOver(stream: Duplex, options: RequestOptions): Promise<IncomingMessage> {
-  const { outgoing, answer } = requestOver(stream, options);
-  outgoing.end();
-  return answer;
-}
-
-export async function textOf(answer: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of answer) chunks.push(Buffer.from(chunk as Buffer | string));
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 function jsonOf(text: string): unknown {

@@ -1,7 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '@swarmctl/shared/kit';
-import { type Engine, type EngineRoom, requestOver, textOf } from './engines.ts';
+import type { Engine, EngineRoom } from './engines.ts';
+import { requestOver, textOf } from './over-stream.ts';
 import { type Failure, failuresOf, prefixOf, readProgress, type Telling, withPrefix } from './progress.ts';
 
 // Archives of images on their way to several engines at once: from the client, or from the engine that has made one, so that the cluster has one image of one

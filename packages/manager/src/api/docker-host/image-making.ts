@@ -3,9 +3,10 @@ import { parseConstraints, parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { filtersOf, type Query, single } from '../query.ts';
 import { queryText, unlessAway, warn } from './containers.ts';
-import { answerOver, asError, type Engine, type Engines, requestOver, warningOf, workMs } from './engines.ts';
+import { asError, type Engine, type Engines, warningOf, workMs } from './engines.ts';
 import { type DockerHost, versionIn } from './host.ts';
 import { copyImages, feed, loadInto } from './image-archives.ts';
+import { answerOver, requestOver } from './over-stream.ts';
 import { constraintsLabel } from './placement.ts';
 import { failuresOf, Progress, prefixOf, readProgress, type Telling, untilGone, withPrefix } from './progress.ts';
 

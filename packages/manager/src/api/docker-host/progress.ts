@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { messageOf } from '@swarmctl/shared/kit';
 import type { FastifyReply } from 'fastify';
-import { type Away, type Engine, hostnameOf, textOf } from './engines.ts';
+import { type Away, type Engine, hostnameOf } from './engines.ts';
+import { textOf } from './over-stream.ts';
 
 // What engines say while they work, line by line, as one answer to the client.
 
