@@ -100,6 +100,29 @@ describe('the cluster as one Docker host', () => {
       expect((await create({}, '?name=one')).status).toBe(409);
     });
 
+    test('on a node that has only just come, which is waited for, not for ever', async () => {
+      const api = await host({ n1: engine('A', [], { 'POST /containers/create': { Id: idOf('f') } }) });
+      const says = (State: 'unknown' | 'ready') =>
+        api.apply([{ op: 'update', table: 'nodes', id: 'n1', set: { Status: { State, Addr: '10.0.0.1' } } }]);
+      const create = async (meanwhile: () => unknown) => {
+        let isDone = false;
+        const answer = api.call('POST', '/containers/create', {}).finally(() => {
+          isDone = true;
+        });
+        while (!isDone) await meanwhile();
+        return (await answer).status;
+      };
+      says('unknown');
+      const since = api.clock.monotonic();
+      expect(await create(() => api.clock.advance(50))).toBe(503);
+      expect(api.clock.monotonic() - since).toBeGreaterThanOrEqual(10_000);
+      const coming = create(async () => {
+        await api.clock.advance(50);
+        if (api.clock.monotonic() - since > 11_000) says('ready');
+      });
+      expect(await coming).toBe(200);
+    });
+
     test('by version of the client, as engines do much by that', async () => {
       const answers = { 'POST /containers/create': { Id: idOf('f') }, [`POST /containers/${idOf('a1')}/exec`]: {} };
       const a = engine('A', [container('a1', 'one')], answers);
