@@ -111,7 +111,8 @@ const settingsOf = (env: Environment, isRoot: boolean) => ({
   'reserved-cpus': amount('CPUs that tasks may not have', 'CPUS'),
   'reserved-memory': sizeBytes('Memory that tasks may not have'),
   'process-allow-root': onOff('As root, also run processes that name no other user'),
-  'socket-group': text('Group that may use the API socket', 'GROUP', undefined),
+  socket: text('Another socket of the API, for whoever does not enter the data folder', 'PATH', undefined),
+  'socket-group': text('Group that may use that socket', 'GROUP', undefined),
   'insecure-registry': texts(
     'Registry that a manager may ask by plain HTTP or without verifying its certificate, beside those on loopback; the engines have an option of their own',
     'HOST[:PORT]|RANGE',

@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { createApi, RegistryClient, startManager } from '@swarmctl/manager';
 import {
   createLogger,
@@ -14,7 +13,7 @@ import { RaftError } from 'raft-ts';
 import { type ConfigInput, type DaemonConfig, readConfig } from './config.ts';
 import { openDataDir } from './data-dir.ts';
 import { LocalNode } from './node.ts';
-import { serveSocket, serveStream } from './socket-server.ts';
+import { type SocketServer, serveSocket, serveStream, socketPlaces } from './socket-server.ts';
 import { startWorker } from './worker-side.ts';
 
 // swarmd: reads its configuration, locks its folder, opens the API's socket, and is a node until a signal ends it.
@@ -36,6 +35,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 }
 
 async function runDaemon(config: DaemonConfig, input: ConfigInput): Promise<void> {
+  const places = socketPlaces(config);
   const { log, setLevel } = levelledLogger(config.logLevel);
   const dataDir = openDataDir(config.dataDir);
   const fatal = (error: unknown) => {
@@ -60,17 +60,18 @@ async function runDaemon(config: DaemonConfig, input: ConfigInput): Promise<void
     { clock: realClock },
   );
   const api = await createApi({ ...modules, local: node, registries, version, log: log.child({ module: 'api' }) });
-  const socket = await serveSocket(join(config.dataDir, 'api.sock'), api.server, config.socketGroup);
+  const sockets: SocketServer[] = [];
+  for (const { path, group } of places) sockets.push(await serveSocket(path, api.server, group));
   // From here on a signal stops it in order, also while a manager is still starting.
   onSignals(log, async () => {
     await node.stop();
-    await socket.close();
+    await Promise.all(sockets.map((socket) => socket.close()));
     await api.close();
     dataDir.release();
   });
   process.on('SIGHUP', () => void reload(input, config, node, log, setLevel));
   await node.start();
-  log.info({ socket: socket.path, state: node.state() }, 'swarmd is ready');
+  log.info({ sockets: sockets.map(({ path }) => path), state: node.state() }, 'swarmd is ready');
 }
 
 /** The first SIGTERM or SIGINT stops in order, the second at once. */

@@ -4,7 +4,7 @@ import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type SocketServer, serveSocket } from './socket-server.ts';
+import { type SocketServer, serveSocket, socketPlaces } from './socket-server.ts';
 
 let folder: string;
 let path: string;
@@ -32,6 +32,16 @@ const get = () =>
     asked.once('error', reject);
     asked.end();
   });
+
+test('the group has a socket outside of the data folder, which it cannot enter', () => {
+  expect(socketPlaces({ dataDir: '/d' })).toEqual([{ path: '/d/api.sock' }]);
+  const socket = '/run/swarmd/docker.sock';
+  expect(socketPlaces({ dataDir: '/d', socket, socketGroup: 'docker' })).toEqual([
+    { path: '/d/api.sock' },
+    { path: socket, group: 'docker' },
+  ]);
+  expect(() => socketPlaces({ dataDir: '/d', socketGroup: 'docker' })).toThrow(/too: --socket PATH$/);
+});
 
 describe('the API socket', () => {
   test('answers, and is its owner’s alone', async () => {

@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, lstatSync, rmSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { ClusterError } from '@swarmctl/shared/kit';
 import { readIfThere } from './files.ts';
 
@@ -8,6 +9,25 @@ import { readIfThere } from './files.ts';
 
 /** What the kernel's address of a unix socket holds. */
 const maxPathBytes = 107;
+
+/** The sockets that swarmd is to have. Throws ClusterError for a group that could reach none of them. */
+export function socketPlaces({
+  dataDir,
+  socket,
+  socketGroup: group,
+}: {
+  readonly dataDir: string;
+  readonly socket?: string | undefined;
+  readonly socketGroup?: string | undefined;
+}): { readonly path: string; readonly group?: string | undefined }[] {
+  const own = { path: join(dataDir, 'api.sock') };
+  if (socket !== undefined) return [own, { path: socket, group }];
+  if (group === undefined) return [own];
+  throw new ClusterError(
+    'invalid-argument',
+    `--socket-group: the group '${group}' cannot enter the data folder; say where its socket is to be, too: --socket PATH`,
+  );
+}
 
 export interface SocketServer {
   readonly path: string;
