@@ -41,7 +41,7 @@ function open(data = 'hidden') {
     {
       payloads,
       log: silentLogger,
-      mountInfo: async () => [...mounted].map((path) => `1 1 0:1 / ${path} rw - tmpfs swarmd-task rw\n`).join(''),
+      mountInfo: async () => [...mounted].map((path) => `1 1 0:1 / ${path} rw - tmpfs tmpfs rw\n`).join(''),
       run: async (program, args) => {
         const line = [program, ...args.slice(0, -1)].join(' ');
         ran.push(line);
@@ -63,7 +63,7 @@ test('each task has a tmpfs of its own, as large as it must be, that is never sw
   const source = join(folder, 'n1', 't1', '0');
   expect(await mounts.provide(task)).toEqual([{ source, target: '/run/secrets/p' }]);
   expect([readFileSync(source, 'utf8'), statSync(source).mode & 0o777]).toEqual(['hidden', 0o440]);
-  expect(ran).toEqual([`mount -t tmpfs -o ${options},noswap swarmd-task`]);
+  expect(ran).toEqual([`mount -t tmpfs -o ${options},noswap tmpfs`]);
   await mounts.provide(task);
   expect(ran).toHaveLength(1);
   // Another daemon goes on with it.
@@ -74,7 +74,7 @@ test('each task has a tmpfs of its own, as large as it must be, that is never sw
 test('where the kernel knows no noswap, without', async () => {
   codeOf = (line) => (line.includes('noswap') ? 32 : 0);
   await open().provide(task);
-  expect(ran).toEqual([`mount -t tmpfs -o ${options},noswap swarmd-task`, `mount -t tmpfs -o ${options} swarmd-task`]);
+  expect(ran).toEqual([`mount -t tmpfs -o ${options},noswap tmpfs`, `mount -t tmpfs -o ${options} tmpfs`]);
 });
 
 test('without a mount nothing is written, and it may be tried again', async () => {

@@ -119,7 +119,7 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (${missing} is missin
     await runtime.prepare(task, never);
     await runtime.start(task);
     const own = join(folder, node.nodeId, task.ID);
-    expect(places()).toEqual([expect.stringMatching(/ rw,nosuid,nodev,noexec.* - tmpfs swarmd-task /)]);
+    expect(places()).toEqual([expect.stringMatching(/ rw,nosuid,nodev,noexec.* - tmpfs tmpfs /)]);
     expect([folder, join(folder, node.nodeId), own].map((path) => statSync(path).mode & 0o777)).toEqual([
       0o700, 0o700, 0o700,
     ]);
