@@ -113,8 +113,7 @@ class TmpfsMounts implements TaskMounts {
     const pages = files.reduce((sum, { data }) => sum + Math.ceil(data.length / pageBytes), 0);
     const size = `size=${(pages + 4) * pageBytes},nr_inodes=${files.length + 4}`;
     const options = `nosuid,nodev,noexec,mode=0700,${size}`;
-    const mount = (more: string) =>
-      this.#run('mount', ['-t', 'tmpfs', '-o', `${options}${more}`, 'tmpfs', folder]);
+    const mount = (more: string) => this.#run('mount', ['-t', 'tmpfs', '-o', `${options}${more}`, 'tmpfs', folder]);
     if ((await mount(',noswap')).code === 0) return;
     const { code, stderr } = await mount('');
     if (code !== 0) throw new Error(`mount: ${stderr.trim()}`);
