@@ -35,8 +35,9 @@ export class Connection {
     stream.on('error', (error: Error) => this.close(error));
     stream.on('end', () => this.close());
     stream.on('close', () => this.close());
-    // Whoever read from it before may have paused it.
-    stream.resume();
+    // Whoever read from it before may have paused it; it may also have ended since, and will not say so again.
+    if (stream.destroyed) queueMicrotask(() => this.close());
+    else stream.resume();
   }
 
   get open(): boolean {

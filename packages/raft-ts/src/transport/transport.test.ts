@@ -271,6 +271,24 @@ describe('sending', () => {
     expect(kinds).toEqual([frameKind.hello, frameKind.message, frameKind.message]);
   });
 
+  it('notices at once that a stream was closed before it was handed over', async () => {
+    let made = false;
+    const { transport, seen, event } = setUp({
+      dial: async () => {
+        const [mine, theirs] = streamPair();
+        const gone = closed(mine.on('error', () => {}));
+        theirs.on('error', () => {}).destroy();
+        await gone;
+        made = true;
+        return mine;
+      },
+    });
+    const told = event();
+    transport.send(app);
+    await told;
+    expect([made, seen.unreachable]).toEqual([true, [2]]);
+  });
+
   it('hears in place of a hello that this member was removed', async () => {
     const { transport, seen, dialed, event } = setUp({}, true);
     transport.send(app);
