@@ -31,6 +31,8 @@ export class NodeOverlay implements Overlay {
   readonly #bell = new Bell();
   readonly #slots: Slots;
   readonly #troubled = new Set<() => void>();
+  /** The problems that listeners know of. */
+  #told = '';
   readonly #timers: NamedTimers;
   #views: ReadonlyMap<string, NetworkView> = new Map();
   readonly #versions = new Versions();
@@ -283,7 +285,7 @@ export class NodeOverlay implements Overlay {
     delete slot.error;
     slot.isChecked = true;
     slot.isOpen = sameForEngine(view, slot.view);
-    this.#slots.changed();
+    this.#changed();
   }
 
   #closeToGuests(slot: Slot, problem: string | undefined): void {
@@ -291,6 +293,14 @@ export class NodeOverlay implements Overlay {
     slot.closedToGuests = problem;
     if (problem !== undefined)
       this.#modules.log.warn({ network: slot.view.name, problem }, 'no containers made by hand on a network');
+  }
+
+  /** Tells of it when the problems are others. */
+  #changed(): void {
+    this.#slots.changed();
+    const problems = this.problems().join('\n');
+    if (problems === this.#told) return;
+    this.#told = problems;
     for (const listener of this.#troubled) listener();
   }
 
@@ -306,10 +316,10 @@ export class NodeOverlay implements Overlay {
       await this.#kernel.remove(slot);
       if (this.#slots.isWanted(slot)) return;
       this.#slots.remove(slot.id);
-      // What it went through may go, too.
-      if (slot.view.encrypted) this.#bell.ring();
       this.#mtus.forget(slot.id);
+      // The tunnels that it went through may go, too.
       this.#bell.ring();
+      this.#changed();
       this.#modules.log.info({ network: slot.view.name }, 'overlay network is gone from this node');
     } finally {
       slot.isClosing = false;
@@ -330,7 +340,7 @@ export class NodeOverlay implements Overlay {
     if (messageOf(slot.error) !== messageOf(error))
       this.#modules.log.warn({ network: slot.view.name, error: messageOf(error) }, 'overlay network has a problem');
     slot.error = error;
-    this.#slots.changed();
+    this.#changed();
     this.#retry();
   }
 
