@@ -99,6 +99,11 @@ export class FakeEngine {
     });
   }
 
+  /** How many are open to it. */
+  connections(): Promise<number> {
+    return new Promise((resolve) => this.#server.getConnections((_, count) => resolve(count)));
+  }
+
   listen(): Promise<void> {
     return new Promise((resolve) => this.#server.listen(this.socketPath, resolve));
   }
@@ -112,6 +117,10 @@ export class FakeEngine {
 /** Nodes with engines, and the API of a manager before them. */
 export class DockerHostWorld {
   readonly folder = mkdtempSync(join(tmpdir(), 'swarm-host-'));
+  /** Both ends of all that `pair` made. */
+  readonly streams: Socket[] = [];
+  /** No engine is reached before. */
+  held: Promise<void> | undefined;
   readonly #toClose: (() => unknown)[] = [];
   #streams = 0;
 
@@ -146,6 +155,7 @@ export class DockerHostWorld {
     const store = aStore({ cluster, nodes });
     const openEngine = async (nodeId: string) => {
       if (engines[nodeId] === 'silent') return new Promise<Socket>(() => {});
+      await this.held;
       const door = doors.get(nodeId);
       if (!door) throw new ClusterError('unavailable', 'the node is away');
       return this.pair((far) => door.accept(far));
@@ -160,10 +170,12 @@ export class DockerHostWorld {
     return new Promise((resolve) => {
       const server = createNetServer({ allowHalfOpen: true }, (far) => {
         server.close();
+        this.streams.push(far);
         accept(far);
       });
       server.listen(join(this.folder, `stream-${++this.#streams}.sock`), () => {
         const near = connect({ path: String(server.address()), allowHalfOpen: true }, () => resolve(near));
+        this.streams.push(near);
       });
     });
   }

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
-import { createCsr, createRootCa, realClock, signClientCertificate, silentLogger } from '@swarmctl/shared/kit';
+import { createCsr, createRootCa, realClock, settle, signClientCertificate, silentLogger } from '@swarmctl/shared/kit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { TestApi } from '../../../test/kit/api.ts';
 import { aCluster } from '../../../test/kit/builders.ts';
@@ -23,7 +23,10 @@ let leader: TestApi;
 let follower: TestApi;
 beforeEach(async () => {
   world = new DockerHostWorld();
-  engine = world.engine('A', [container('a1', 'one')], { [`GET /exec/${exec}/json`]: { ID: exec } });
+  engine = world.engine('A', [container('a1', 'one')], {
+    [`GET /exec/${exec}/json`]: { ID: exec },
+    [`POST /containers/${idOf('a1')}/wait`]: () => {},
+  });
   leader = await world.host({ n1: engine });
   follower = await world.host(
     {},
@@ -147,10 +150,59 @@ describe.each(Object.keys(doors) as (keyof typeof doors)[])('by %s', (door) => {
   });
 });
 
-test('what was refused, broken off or ended leaves no connection behind', async () => {
-  const count = () => new Promise((resolve) => leader.app.server.getConnections((_, number) => resolve(number)));
+const connectionsOf = ({ app }: TestApi) =>
+  new Promise((resolve) => app.server.getConnections((_, number) => resolve(number)));
+
+/** Some to the engine are kept for the next request. */
+const kept = () => world.streams.filter(({ destroyed }) => !destroyed).length;
+
+test('200 at once that break off in the midst of it leave nothing behind on either manager, nor at the engine', async () => {
+  await follower.app.listen({ port: 0, host: '127.0.0.1' });
+  const { port: tcp } = follower.app.server.address() as AddressInfo;
+  const clients = Array.from({ length: 200 }, () => connect({ port: tcp, host: '127.0.0.1' }));
+  for (const [i, client] of clients.entries()) {
+    const upgrade = i % 2 ? [] : ['Connection: Upgrade', 'Upgrade: tcp'];
+    client.write(`${head('/containers/one/attach', ...upgrade)}raw`);
+  }
+  await Promise.all(clients.map((client) => once(client, 'data')));
+  for (const [i, client] of clients.entries()) {
+    if (i % 3) client.destroy();
+    else client.resetAndDestroy();
+  }
+  await expect.poll(() => connectionsOf(follower), { timeout: 10_000 }).toBe(0);
+  await expect.poll(kept, { timeout: 10_000 }).toBeLessThanOrEqual(8);
+  await expect.poll(() => engine.connections(), { timeout: 10_000 }).toBeLessThanOrEqual(8);
+});
+
+test('clients that go while their container is looked for take along what is opened for them then', async () => {
+  let letIn = () => {};
+  world.held = new Promise<void>((resolve) => {
+    letIn = resolve;
+  });
   await leader.app.listen({ port: 0, host: '127.0.0.1' });
-  const { port: tcp } = leader.app.server.address() as { port: number };
+  const { port: tcp } = leader.app.server.address() as AddressInfo;
+  const clients = Array.from({ length: 40 }, () => connect({ port: tcp, host: '127.0.0.1' }));
+  const sent = clients.map(
+    (client, i) =>
+      new Promise((resolve) =>
+        client.write(head(`/containers/one/${i % 2 ? 'attach' : 'wait'}`, 'Content-Length: 0'), resolve),
+      ),
+  );
+  await Promise.all(sent);
+  await expect.poll(() => connectionsOf(leader)).toBe(40);
+  await settle();
+  for (const client of clients) client.resetAndDestroy();
+  await expect.poll(() => connectionsOf(leader)).toBe(0);
+  letIn();
+  await expect.poll(() => engine.asked.length).toBeGreaterThan(0);
+  await expect.poll(kept, { timeout: 10_000 }).toBeLessThanOrEqual(8);
+  await expect.poll(() => engine.connections(), { timeout: 10_000 }).toBeLessThanOrEqual(8);
+});
+
+test('what was refused, broken off or ended leaves no connection behind', async () => {
+  const count = () => connectionsOf(leader);
+  await leader.app.listen({ port: 0, host: '127.0.0.1' });
+  const { port: tcp } = leader.app.server.address() as AddressInfo;
   for (const request of [
     head('/containers/nosuch/attach', 'Connection: Upgrade', 'Upgrade: tcp'),
     head('/containers/nosuch/attach'),
