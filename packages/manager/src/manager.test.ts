@@ -52,8 +52,8 @@ async function startManager(nodeId: string, raftId: number, start: ManagerOption
 }
 
 async function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 10_000; !(await check()); ) {
-    if (Date.now() > end) throw new Error(`not in 10 s: ${what}`);
+  for (const end = Date.now() + 30_000; !(await check()); ) {
+    if (Date.now() > end) throw new Error(`not in 30 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
@@ -186,7 +186,7 @@ describe('three managers', () => {
     await leader.propose([service('after')]);
   });
 
-  test('a demoted manager leaves the group and is told so', { timeout: 20_000 }, async () => {
+  test('a demoted manager leaves the group and is told so', async () => {
     const second = managers.get('n2') as Manager;
     const node = first.view().get('nodes', 'n2');
     await first.propose([{ op: 'update', table: 'nodes', id: 'n2', set: { Spec: { ...node!.Spec, Role: 'worker' } } }]);
@@ -196,7 +196,7 @@ describe('three managers', () => {
     await first.propose([service('goes-on')]);
   });
 
-  test('a leader that is demoted hands over first', { timeout: 20_000 }, async () => {
+  test('a leader that is demoted hands over first', async () => {
     const node = first.view().get('nodes', 'n1');
     await first.propose([{ op: 'update', table: 'nodes', id: 'n1', set: { Spec: { ...node!.Spec, Role: 'worker' } } }]);
     expect(await first.done).toBe('removed');
@@ -204,7 +204,7 @@ describe('three managers', () => {
     await eventually('another leads', () => others.some((manager) => manager.isLeader()));
   });
 
-  test('without a quorum it refuses to read and to write', { timeout: 20_000 }, async () => {
+  test('without a quorum it refuses to read and to write', async () => {
     down.add('n2').add('n3');
     for (const id of ['n2', 'n3']) await managers.get(id)?.stop({ transfer: false });
     await eventually('it steps down', () => !first.isLeader());
@@ -212,7 +212,7 @@ describe('three managers', () => {
     await expect(first.propose([service('x')])).rejects.toMatchObject({ code: 'no-leader' });
   });
 
-  test('one that was away hears of a leader that joined meanwhile', { timeout: 20_000 }, async () => {
+  test('one that was away hears of a leader that joined meanwhile', async () => {
     const third = managers.get('n3') as Manager;
     await third.stop({ transfer: false });
     const fourth = await join3(first, 'n4');

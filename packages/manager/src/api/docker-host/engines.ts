@@ -179,6 +179,12 @@ export class EngineRoom {
     return (await this.#known(node, lateMs)).info;
   }
 
+  /** Both have said of late that their engine is the same. */
+  shareEngine(one: string, other: string): boolean {
+    const id = this.#infos.get(one)?.info.ID;
+    return one === other || (id !== undefined && id === this.#infos.get(other)?.info.ID);
+  }
+
   /** What a node's engine's clock shows at least, and at most, in ms since the epoch; what lies between is the time that it took to ask. */
   async now(node: Node): Promise<{ readonly least: number; readonly most: number }> {
     const { clock } = this.#context;

@@ -120,8 +120,10 @@ class Round {
 
   constructor(modules: EngineEventsModules) {
     this.#modules = modules;
-    this.log = new EventLog<ToldEvent>(undefined, (dropped) => {
-      for (const event of dropped) this.#keys.delete(keyOf(event));
+    this.log = new EventLog<ToldEvent>({
+      onDrop: (dropped) => {
+        for (const event of dropped) this.#keys.delete(keyOf(event));
+      },
     });
     this.#begunAt = modules.clock.monotonic();
     void this.#run();

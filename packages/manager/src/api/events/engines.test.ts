@@ -349,6 +349,15 @@ describe('nodes', () => {
     expect((await following.next(2)).map(({ Action }) => Action)).toEqual(['two', 'three']);
   });
 
+  test('have no say about nodes on other engines', async () => {
+    const [a, b] = [new FakeEngine('A'), new FakeEngine('B')];
+    const { follow } = await world({ n1: a, n2: b });
+    const following = await follow(containers);
+    a.say('start', 'one', { 'com.docker.swarm.node.id': 'n2', 'swarmctl.node': 'host-n2', 'swarmctl.node.id': 'n2' });
+    const [told] = await following.next(1);
+    expect(told?.Actor.Attributes).toMatchObject({ 'swarmctl.node': 'host-n1', 'swarmctl.node.id': 'n1' });
+  });
+
   test('on one engine are heard once, and nothing of another cluster on it', async () => {
     const shared = new FakeEngine('A');
     const { follow } = await world({ n1: shared, n2: shared });

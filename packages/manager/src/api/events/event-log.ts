@@ -2,21 +2,34 @@
 // overtaken by the oldest entry is told so.
 
 const mostEntries = 8_192;
+/** As far as it can be told. */
+const mostBytes = 16 << 20;
 const batchSize = 256;
+
+export interface EventLogOptions<T> {
+  readonly most?: number | undefined;
+  readonly mostBytes?: number;
+  /** Is told of what is there no more. */
+  readonly onDrop?: (dropped: readonly T[]) => void;
+}
 
 export class EventLog<T> {
   readonly #most: number;
+  readonly #mostBytes: number;
   readonly #onDrop: (dropped: readonly T[]) => void;
   readonly #listeners = new Set<() => void>();
   #entries: T[] = [];
+  /** Of each of them. */
+  #sizes: number[] = [];
+  #bytes = 0;
   /** Position of the first of them. */
   #first = 0;
   #closed = false;
 
-  /** `onDrop` is told of what is there no more. */
-  constructor(most = mostEntries, onDrop: (dropped: readonly T[]) => void = () => {}) {
-    this.#most = most;
-    this.#onDrop = onDrop;
+  constructor(options: EventLogOptions<T> = {}) {
+    this.#most = options.most ?? mostEntries;
+    this.#mostBytes = options.mostBytes ?? mostBytes;
+    this.#onDrop = options.onDrop ?? (() => {});
   }
 
   /** The position of the oldest entry. */
@@ -50,21 +63,43 @@ export class EventLog<T> {
 
   add(entries: readonly T[]): void {
     if (this.#closed || entries.length === 0) return;
-    this.#entries.push(...entries);
-    const surplus = this.#entries.length - this.#most;
-    if (surplus > 0) {
-      // Seldom, and many at once.
-      const dropped = this.#entries.splice(0, Math.max(surplus, Math.floor(this.#most / 8)));
-      this.#first += dropped.length;
-      this.#onDrop(dropped);
+    for (const entry of entries) {
+      const size = sizeOf(entry);
+      this.#entries.push(entry);
+      this.#sizes.push(size);
+      this.#bytes += size;
     }
+    const surplus = this.#surplus();
+    if (surplus > 0) this.#drop(surplus);
     this.#tell();
+  }
+
+  /** Of the oldest, how many are too much: seldom some, and many at once. */
+  #surplus(): number {
+    const isLong = this.#entries.length > this.#most;
+    const isLarge = this.#bytes > this.#mostBytes;
+    if (!isLong && !isLarge) return 0;
+    const [most, bytes] = [this.#most, this.#mostBytes].map((limit) => limit - Math.floor(limit / 8)) as [
+      number,
+      number,
+    ];
+    let count = isLong ? this.#entries.length - most : 0;
+    let left = this.#bytes - this.#sizes.slice(0, count).reduce((sum, size) => sum + size, 0);
+    if (isLarge) for (; left > bytes; count++) left -= this.#sizes[count] ?? left;
+    return count;
+  }
+
+  #drop(count: number): void {
+    const dropped = this.#entries.splice(0, count);
+    for (const size of this.#sizes.splice(0, count)) this.#bytes -= size;
+    this.#first += dropped.length;
+    this.#onDrop(dropped);
   }
 
   /** Positions from before count as overtaken. */
   forget(): void {
-    this.#first += this.#entries.length + 1;
-    this.#onDrop(this.#entries.splice(0));
+    this.#drop(this.#entries.length);
+    this.#first++;
     this.#tell();
   }
 
@@ -82,4 +117,13 @@ export class EventLog<T> {
   #tell(): void {
     for (const listener of [...this.#listeners]) listener();
   }
+}
+
+/** Roughly, of its texts and what holds them. */
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return 16 + 2 * value.length;
+  if (typeof value !== 'object' || value === null) return 8;
+  let size = 32;
+  for (const [key, member] of Object.entries(value)) size += key.length + sizeOf(member);
+  return size;
 }

@@ -22,8 +22,11 @@ export class EventJournal {
   #since: number;
 
   constructor(store: StoreWatch & { view(): { readonly index: number } }, clock: Clock, most?: number) {
-    this.log = new EventLog(most, (dropped) => {
-      this.#since = dropped.at(-1)?.revision.index ?? this.#since;
+    this.log = new EventLog({
+      most,
+      onDrop: (dropped) => {
+        this.#since = dropped.at(-1)?.revision.index ?? this.#since;
+      },
     });
     this.#since = store.view().index;
     this.#unwatch = store.watch((events, view) => {

@@ -71,8 +71,9 @@ function nodeSource(context: ApiContext, room: EngineRoom, node: Node): Source {
       const view = context.local.manager()?.view();
       const cluster = Attributes[clusterLabel];
       if (cluster !== undefined && cluster !== view?.cluster()?.ID) return undefined;
-      // Of several nodes on an engine, the one whose task it is.
-      const { ID, Description } = view?.get('nodes', Attributes[swarmNodeLabel] ?? '') ?? node;
+      // Of several nodes on an engine, the one whose task it is; a node has no say about others, whatever its engine's labels are.
+      const named = view?.get('nodes', Attributes[swarmNodeLabel] ?? '');
+      const { ID, Description } = named && room.shareEngine(named.ID, node.ID) ? named : node;
       const where = { [nodeIdAttribute]: ID, [nodeAttribute]: Description?.Hostname || ID };
       return { ...event, more, scope: 'local', Actor: { ...event.Actor, Attributes: { ...Attributes, ...where } } };
     },
