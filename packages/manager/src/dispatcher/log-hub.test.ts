@@ -183,6 +183,7 @@ test('the next leader goes on from where the last one was', async () => {
       task('t4', { node: 'n1', slot: 4 }),
       task('t5', { node: 'n2', slot: 5 }),
       task('t6', { node: 'n3', slot: 6 }),
+      task('t7', { node: 'n4', slot: 7 }),
     ],
   });
   const { session, sent } = connect('n1');
@@ -211,7 +212,7 @@ test('the next leader goes on from where the last one was', async () => {
     [['t3'], options],
     [['t4'], whole],
   ]);
-  expect(taken).toEqual(['t4 new']);
+  expect(taken).toEqual(['t4 new', 't7 new']);
   for (const text of ['a', 'b', 'c']) say(session, 'part1', 't1', text);
   say(session, 'part2', 't2', 'a');
   const late = connect('n2');
@@ -219,9 +220,12 @@ test('the next leader goes on from where the last one was', async () => {
   for (const text of ['a', 'b']) say(late.session, 'part5', 't5', text);
   await settle();
   expect(entries).toEqual(['t1 c', 't2 a', 't5 b']);
-  // Nodes come one after the other; of one that does not come that is said once.
+  // Nodes come one after the other; of those that do not come that is said once.
   await clock.advance(10_000);
-  expect(entries.slice(3)).toEqual([expect.stringContaining('node n3 is not available')]);
+  expect(entries.slice(3)).toEqual([
+    expect.stringContaining('node n3 is not available'),
+    expect.stringContaining('node n4 is not available'),
+  ]);
   apply({ op: 'remove', table: 'services', id: web.ID });
   abort.abort();
   await done;
@@ -292,6 +296,18 @@ test('who follows until some time ends then, whoever is away', async () => {
   const { clock, read } = world({ tasks: [task('t1', { node: 'n1' })] });
   const until = `${(clock.now() + 10_000) / 1000}`;
   const { done } = read({ serviceId: web.ID }, { ...all, follow: true, until });
+  await clock.advance(12_000);
+  expect(await done).toBe('ended');
+});
+
+test('so does who goes on at another leader', async () => {
+  const { clock, read } = world({ tasks: [task('t1', { node: 'n1' })] });
+  const cursor = { begun: clock.now() - 60_000, tasks: [] };
+  const { done } = read(
+    { serviceId: web.ID },
+    { ...all, follow: true, until: `${(clock.now() + 10_000) / 1000}` },
+    cursor,
+  );
   await clock.advance(12_000);
   expect(await done).toBe('ended');
 });

@@ -135,8 +135,8 @@ export class LogHub {
     const { follow, until } = feed.options;
     const moment = follow && until !== undefined ? parseMoment(until, 0, 'utc') : undefined;
     if (moment === undefined) return undefined;
-    const ms = Math.max(0, toMs(moment) - feed.begun) + overdueMs;
-    return this.#modules.clock.after(ms, () => {
+    const { clock } = this.#modules;
+    return clock.after(Math.max(0, toMs(moment) - clock.now()) + overdueMs, () => {
       feed.over = true;
       feed.bell.ring();
     });
@@ -159,10 +159,11 @@ export class LogHub {
       if (session) this.#ask(feed, session, [ID], onwards(feed, ID));
       else this.#awaits(feed, [ID], NodeID);
     }
-    this.#open(feed, tasks.filter(isNewTo(feed)), true);
+    this.#open(feed, tasks.filter(isNewTo(feed)), true, false);
   }
 
-  #open(feed: Feed, tasks: readonly Task[], isNew: boolean): void {
+  /** `warns`: a node that is not there is away, and not only late. */
+  #open(feed: Feed, tasks: readonly Task[], isNew: boolean, warns = true): void {
     const byNode = new Map<string, string[]>();
     const taken = tasks.filter(({ NodeID }) => NodeID !== undefined).map(({ ID }) => ID);
     if (feed.options.follow) feed.queue.push({ taken, isNew });
@@ -178,7 +179,7 @@ export class LogHub {
       if (session) this.#ask(feed, session, taskIds, options);
       else {
         this.#awaits(feed, taskIds, nodeId);
-        feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
+        if (warns) feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
       }
     }
     feed.bell.ring();
