@@ -148,11 +148,11 @@ export class Haproxy {
   }
 
   async #until(isDone: (processes: Processes) => boolean, hasEnded: () => boolean): Promise<void> {
-    const end = this.#clock.now() + startMs;
+    const end = this.#clock.monotonic() + startMs;
     for (;;) {
       const processes = await this.#processes();
       if (processes && isDone(processes)) return;
-      if (hasEnded() || this.#clock.now() > end) throw failed(await this.#log());
+      if (hasEnded() || this.#clock.monotonic() > end) throw failed(await this.#log());
       await delay(this.#clock, pollMs);
     }
   }

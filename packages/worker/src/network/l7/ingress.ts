@@ -1,21 +1,12 @@
-import { createHash } from 'node:crypto';
 import { chmod, chown, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  Bell,
-  type Clock,
-  ClusterError,
-  checkCertificate,
-  delay,
-  type Logger,
-  messageOf,
-  type Timer,
-} from '@swarmctl/shared/kit';
+import { Bell, type Clock, ClusterError, delay, type Logger, messageOf, type Timer } from '@swarmctl/shared/kit';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses } from '../address.ts';
 import { bindProblem, ingressClosed, logProblems } from '../problems.ts';
 import type { IngressOptions } from '../types.ts';
 import { Versions } from '../versions.ts';
+import { type CertificateFile, CertificateFiles, type CertificateSource, digestOf } from './certificates.ts';
 import { handoverFolder, renderConfig } from './config.ts';
 import { Haproxy, whyNoHaproxy } from './haproxy.ts';
 import { connectionsAllowed, hasIpv6, lesserUser, tryPort } from './host.ts';
@@ -29,12 +20,6 @@ import { parseServers, serverCommands } from './servers.ts';
 // proxy does: those here at their own address, others at the port that their node publishes for them. A change of tasks is a command to the
 // running HAProxy; only one of services, routes or certificates is a reload, which loses no connection. It is started with the first such port,
 // stopped with the last, goes on while this daemon restarts, and is found again by its socket. Certificates are files of memory (`folder`).
-
-/** A secret's content by its name; undefined: it is not here, or not yet. */
-export interface CertificateSource {
-  get(name: string): Uint8Array | undefined;
-  onChange(listener: () => void): () => void;
-}
 
 export interface HttpIngressOptions extends IngressOptions {
   /** Of this node alone, in memory, with a short path. It is made. */
@@ -58,6 +43,8 @@ interface Loaded {
   readonly sockets: readonly string[];
 }
 
+type Certificates = ReadonlyMap<string, CertificateFile>;
+
 const socketOf = ({ addr, port }: HttpListener) => `${addr} ${port}`;
 
 export class HttpIngress {
@@ -65,6 +52,7 @@ export class HttpIngress {
   readonly #modules: HttpIngressModules;
   readonly #addresses: readonly string[];
   readonly #haproxy: Haproxy;
+  readonly #certificates: CertificateFiles;
   readonly #bell = new Bell();
   readonly #unsubscribe: () => void;
   #wanted: readonly IngressEntry[] | undefined;
@@ -86,6 +74,9 @@ export class HttpIngress {
     this.#modules = modules;
     this.#addresses = answeredAddresses(options);
     this.#haproxy = new Haproxy(options.folder, modules.clock, () => this.#bell.ring());
+    this.#certificates = new CertificateFiles(options.folder, modules.certificates, (name) =>
+      this.#haproxy.takesCertificate(name),
+    );
     this.#unsubscribe = modules.certificates.onChange(() => this.#bell.ring());
     this.#work = this.#loop();
   }
@@ -149,7 +140,7 @@ export class HttpIngress {
     }
     await this.#makeFolder();
     const problems = new Map(whole.problems);
-    const certificates = await this.#certificates(whole, problems);
+    const certificates = await this.#writeCertificates(whole, problems);
     const workers = await this.#haproxy.workers();
     const loaded = workers.length > 0 ? await this.#loaded() : undefined;
     const listeners = await this.#openable(whole, certificates, loaded, problems);
@@ -192,50 +183,25 @@ export class HttpIngress {
     await chown(join(folder, handoverFolder), user.uid, user.gid);
   }
 
-  /** Files by the names of the secrets in them. One that was had before stays when its secrets are not here yet, as after a restart. */
-  async #certificates(plan: HttpPlan, problems: Map<string, string>): Promise<ReadonlyMap<string, string>> {
-    const files = new Map<string, string>();
+  /** By the names of the secrets in them. */
+  async #writeCertificates(plan: HttpPlan, problems: Map<string, string>): Promise<Certificates> {
+    const written = new Map<string, CertificateFile>();
     for (const { options, port, serviceId } of plan.backends.values()) {
       const { tls } = options;
       if (!tls) continue;
-      const file = certificateFile(tls);
-      const path = join(this.#options.folder, file);
-      const contents = tls.map((name) => this.#modules.certificates.get(name));
-      const missing = tls.filter((_, i) => contents[i] === undefined);
-      let problem: string | undefined;
-      let pem = await readFile(path, 'utf8').catch(() => undefined);
-      if (missing.length > 0) {
-        if (pem === undefined) problem = `secret ${missing.join(', ')} is not here yet`;
-      } else {
-        const checked = checkCertificate(contents.map((one) => Buffer.from(one ?? []).toString('utf8')).join('\n'));
-        if ('problem' in checked)
-          problem = `the certificate of secret ${tls.join(', ')} cannot be used: ${checked.problem}`;
-        else if (checked.pem !== pem) {
-          await writeFile(`${path}.new`, checked.pem, { mode: 0o600 });
-          // One that it refuses in its configuration would keep all ports from changes.
-          if (await this.#haproxy.takesCertificate(`${file}.new`)) {
-            pem = checked.pem;
-            await rename(`${path}.new`, path);
-          } else {
-            const why =
-              'HAProxy does not take it; its key may be too short, or of a kind that this machine’s OpenSSL lacks';
-            problem = `the certificate of secret ${tls.join(', ')} cannot be used: ${why}`;
-            await rm(`${path}.new`, { force: true });
-          }
-        }
-      }
-      if (pem !== undefined) files.set(tls.join(), `${file} ${digest(pem)}`);
+      const { file, problem } = await this.#certificates.write(tls);
+      if (file) written.set(tls.join(), file);
       if (problem === undefined) continue;
       for (const { keys, port: at } of plan.listeners)
         for (const key of keys) if (at === port && key.endsWith(`#${serviceId}`)) problems.set(key, problem);
     }
-    return files;
+    return written;
   }
 
   /** Those that HAProxy can have: with a certificate where they are of TLS, on ports that nobody else has. */
   async #openable(
     plan: HttpPlan,
-    certificates: ReadonlyMap<string, string>,
+    certificates: Certificates,
     loaded: Loaded | undefined,
     problems: Map<string, string>,
   ): Promise<HttpListener[]> {
@@ -272,7 +238,7 @@ export class HttpIngress {
   async #load(
     whole: HttpPlan,
     listeners: readonly HttpListener[],
-    certificates: ReadonlyMap<string, string>,
+    certificates: Certificates,
     isRunning: boolean,
     loaded: Loaded | undefined,
   ): Promise<void> {
@@ -287,10 +253,10 @@ export class HttpIngress {
       {
         ...around,
         ...(this.#user && { user: this.#user }),
-        certificate: (names) => certificates.get(names.join())?.split(' ')[0],
+        certificate: (names) => certificates.get(names.join())?.name,
       },
     );
-    const shape = digest(JSON.stringify([text, [...certificates]]));
+    const shape = digestOf(JSON.stringify([text, [...certificates]]));
     this.#rendered = { plan: whole, from, shape };
     if (isRunning && loaded?.shape === shape) return;
     for (const [name, content] of files) await write(join(folder, name), content);
@@ -298,7 +264,7 @@ export class HttpIngress {
     else await this.#haproxy.start();
     await write(join(folder, loadedFile), JSON.stringify({ shape, sockets } satisfies Loaded));
     this.#modules.log.info({ ports: sockets, isRunning }, 'HAProxy has its configuration');
-    const needed = new Set([...files.keys(), ...[...certificates.values()].map((one) => one.split(' ')[0])]);
+    const needed = new Set([...files.keys(), ...[...certificates.values()].map(({ name }) => name)]);
     for (const name of await readdir(folder))
       if (/\.(pem|map|certs)$/.test(name) && !needed.has(name)) await rm(join(folder, name), { force: true });
   }
@@ -339,13 +305,13 @@ export class HttpIngress {
   async #released(socket: string): Promise<void> {
     const { clock } = this.#modules;
     const [addr = '', port] = socket.split(' ');
-    const end = clock.now() + releaseMs;
+    const end = clock.monotonic() + releaseMs;
     const isTaken = () =>
       tryPort(addr === everyAddress ? undefined : addr, Number(port)).then(
         () => false,
         ({ code }: NodeJS.ErrnoException) => code === 'EADDRINUSE',
       );
-    while ((await isTaken()) && clock.now() < end) await delay(clock, 20);
+    while ((await isTaken()) && clock.monotonic() < end) await delay(clock, 20);
   }
 
   #report(problems: ReadonlyMap<string, string>): void {
@@ -353,9 +319,6 @@ export class HttpIngress {
     this.#problems = problems;
   }
 }
-
-const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
-const certificateFile = (names: readonly string[]): string => `${digest(names.join()).slice(0, 16)}.pem`;
 
 async function write(path: string, text: string): Promise<void> {
   await writeFile(`${path}.new`, text, { mode: 0o600 });

@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { realClock, silentLogger } from '@swarmctl/shared/kit';
 import type { HttpOptions, IngressBackend, IngressEntry } from '@swarmctl/shared/wire';
-import { type CertificateSource, HttpIngress } from './ingress.ts';
+import type { CertificateSource } from './certificates.ts';
+import { HttpIngress } from './ingress.ts';
 
 // What tests of ports of HTTP stand on: an ingress with a real HAProxy on a loopback address of its own, tasks that are servers here, clients.
 

@@ -33,7 +33,7 @@ describe.skipIf(why)(`ports of HTTP${why ? ` (skipped: ${why})` : ''}`, () => {
       for (let i = 0; i < 2; i++) {
         looked.mockClear();
         bench.certificates.set('another', String(i));
-        await vi.waitFor(() => expect(looked).toHaveBeenCalled());
+        await vi.waitFor(() => expect(looked).toHaveBeenCalled(), { timeout: 30_000 });
       }
     };
     await lookAgain();
