@@ -233,12 +233,19 @@ describe('the cluster as one Docker host', () => {
     expect(a.asked.some(({ url }) => url.includes('swarm'))).toBe(false);
   });
 
-  test('a body that says nothing goes with a push, as some clients send it', async () => {
-    const answers = { 'GET /images/a/json': { Id: 'x' }, 'POST /images/a/push': Raw.lines({ status: 'pushed' }) };
-    const a = engine('A', [], answers);
-    const api = await host({ n1: a });
-    expect((await api.call('POST', '/images/a/push', {})).json).toEqual({ status: 'pushed' });
-    expect(a.asked.at(-1)).toMatchObject({ url: '/v1.45/images/a/push', body: '{}' });
+  test('a tag is pushed by a node that has it, all by the one that has the most; some clients send a body that says nothing', async () => {
+    const pushed = { 'POST /images/r/a/push': Raw.lines({ status: 'pushed' }) };
+    const a = engine('A', [], { ...pushed, 'GET /images/json': [{ RepoTags: ['r/a:2'] }] });
+    const all = [{ RepoTags: ['r/a:1'] }, { RepoTags: ['r/a:3'] }];
+    const b = engine('B', [], { ...pushed, 'GET /images/r/a:1/json': { Id: 'x' }, 'GET /images/json': all });
+    const api = await host({ n1: a, n2: b });
+    expect((await api.call('POST', '/images/r/a/push?tag=1', {})).json).toEqual({ status: 'pushed' });
+    expect(b.asked.at(-1)).toMatchObject({ url: '/v1.45/images/r/a/push?tag=1', body: '{}' });
+    expect((await api.call('POST', '/images/r/a/push')).status).toBe(200);
+    expect(b.asked.at(-1)?.url).toBe('/v1.45/images/r/a/push');
+    expect(await api.call('POST', '/images/r/a/push?tag=9')).toMatchObject({
+      ...{ status: 404, json: { message: 'An image does not exist locally with the tag: r/a:9' } },
+    });
   });
 
   test('a node without an engine is not one that fails without a word', async () => {

@@ -1,6 +1,6 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { filtersOf, type Query } from '../query.ts';
+import { filtersOf, type Query, single } from '../query.ts';
 import { filterText, queryText, unlessAway, warn } from './containers.ts';
 import { type Away, asError, type Each, type Engine, type EngineAnswer, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
@@ -45,9 +45,11 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
     const [, name, verb] = /^(.+)\/(tag|push)$/.exec(request.params['*']) ?? [];
     if (name === undefined) throw new ClusterError('not-found', 'page not found');
     const path = `${pathOf(name)}/${verb}${searchOf(request.raw)}`;
+    if (verb === 'push') {
+      const engine = await pushedBy(host, name, single(request.query, 'tag'));
+      return host.pass(request, reply, engine.node, path);
+    }
     const having = await findImage(host, name);
-    // Any of them will do to push it.
-    if (verb === 'push') return host.pass(request, reply, having[0].node, path);
     const { failures } = await room.each(having, 'POST', path);
     if (failures.length > 0) throw asError(failures);
     return reply.status(201).send();
@@ -98,6 +100,31 @@ async function findImage(host: DockerHost, name: string): Promise<readonly [Engi
   if (first) return [first, ...more];
   throw new ClusterError('not-found', `No such image: ${name}${unlessAway(missing)}`);
 }
+
+/** Any that has the tag; of all tags, the engine that has the most. Throws `not-found` when none does. */
+async function pushedBy(host: DockerHost, name: string, tag: string | undefined): Promise<Engine> {
+  const { room } = host;
+  if (tag) {
+    const { having, missing } = await enginesWith(host, `${name}:${tag}`);
+    if (having[0]) return having[0];
+    throw notPushed(`${name}:${tag}`, missing);
+  }
+  const { all, away } = await room.engines();
+  // As engines list it, too.
+  const names = [name, name.replace(/^docker\.io\/(library\/)?/, '')];
+  const query = queryText({ filters: JSON.stringify({ reference: names }) });
+  const { values, failures } = await room.each(all, 'GET', `/images/json${query}`);
+  const tagsOf = (rows: readonly ImageRow[]) => rows.reduce((sum, { RepoTags }) => sum + (RepoTags?.length ?? 0), 0);
+  const [best] = values
+    .map(({ engine, value }) => ({ engine, count: tagsOf(value.json as ImageRow[]) }))
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count);
+  if (best) return best.engine;
+  throw notPushed(name, [...away, ...failures]);
+}
+
+const notPushed = (reference: string, missing: readonly Away[]) =>
+  new ClusterError('not-found', `An image does not exist locally with the tag: ${reference}${unlessAway(missing)}`);
 
 /** Engines that have the image, and those that did not say. */
 export async function enginesWith(
