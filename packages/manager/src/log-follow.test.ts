@@ -9,6 +9,7 @@ import { aService, aStore, aTask, builtAt } from '../../../test/kit/builders.ts'
 import { LogHub } from './dispatcher/log-hub.ts';
 import type { Session } from './dispatcher/session.ts';
 import type { Store } from './store/store.ts';
+import type { View } from './store/types.ts';
 
 // Logs that are followed while the leader changes: the APIs of three managers over connections of the kernel's, real hubs, and one node whose agent is
 // not real.
@@ -95,11 +96,16 @@ let apis: Map<Name, TestApi>;
 let dialled: Socket[];
 let unwatch: () => void;
 let readIndex: () => Promise<void>;
+/** What `m3` knows, while that is not all. */
+let behind: View | undefined;
 beforeEach(async () => {
   clock = new ManualClock();
   store = aStore({ services: [web], tasks: [aTask({ id: 't1', service: web, node: 'n1' })] });
   agent = new Agent();
-  readIndex = async () => undefined;
+  behind = undefined;
+  readIndex = async () => {
+    behind = undefined;
+  };
   [hubs, apis, dialled] = [new Map(), new Map(), []];
   for (const name of names) {
     const api = await testApi({
@@ -108,6 +114,7 @@ beforeEach(async () => {
       manager: {
         isLeader: () => leader === name,
         readIndex: () => readIndex(),
+        view: () => (name === 'm3' && behind ? behind : store.view()),
         leader: () => (leader ? { nodeId: leader, addr: '' } : undefined),
         dialLeader: async () => {
           if (leader === name) return 'here';
@@ -261,6 +268,19 @@ test('the tail is of what there was when it was asked for', async () => {
   for (const text of ['d', 'e', 'f']) agent.say('t1', text);
   lead('m2');
   await client.until('c', 'd', 'e', 'f');
+  client.stop();
+});
+
+test('a manager that is behind catches up before it passes a line on, whose reader asks it for the task', async () => {
+  const client = await follow('m3', '&details=1');
+  const about = (taskId: string, text: string) =>
+    `com.docker.swarm.node.id=n1,com.docker.swarm.service.id=${web.ID},com.docker.swarm.task.id=${taskId} ${text}`;
+  agent.say('t1', 'a');
+  await client.until(about('t1', 'a'));
+  behind = aStore({ services: [web] }).view();
+  apply({ op: 'create', table: 'tasks', object: aTask({ id: 't2', service: web, slot: 2, node: 'n1' }) });
+  agent.say('t2', 'b');
+  await client.until(about('t1', 'a'), about('t2', 'b'));
   client.stop();
 });
 

@@ -45,6 +45,7 @@ export async function* followLogs(
     try {
       for await (const entry of fromLeader(context, { ...wish, cursor: account.cursor }, signal)) {
         isTold = false;
+        if ('taken' in entry) await untilKnown(managerOf(context), entry.taken);
         account.add(entry);
         if (isLogEntry(entry)) yield entry;
       }
@@ -56,6 +57,12 @@ export async function* followLogs(
     }
     await delay(context.clock, retryMs, signal).catch(() => undefined);
   }
+}
+
+/** Whoever reads a line asks this manager whose it is. */
+async function untilKnown(manager: ManagerAccess, taskIds: readonly string[]): Promise<void> {
+  const view = manager.view();
+  if (taskIds.some((taskId) => !view.get('tasks', taskId))) await manager.readIndex();
 }
 
 /** How far a log that is followed has come. */
