@@ -125,6 +125,26 @@ test('containers made by hand are shown, and keep the network', async () => {
   expect((await call('DELETE', '/networks/open')).status).toBe(204);
 });
 
+test('a node that no block of an attachable network is left for says so', async () => {
+  const Config = [{ Subnet: '10.9.0.0/29' }];
+  const id = await create('narrow', { Attachable: true, IPAM: { Driver: 'default', Config } });
+  settle();
+  const problems = async () => (await call('GET', '/nodes/n1')).json.Description.NetworkProblems;
+  const describe = (Kind: 'nftables' | 'proxy') => {
+    const { Description } = store.view().get('nodes', 'n1')!;
+    const set = { Description: { ...Description!, Ingress: { Kind } } };
+    apply(store, [{ op: 'update', table: 'nodes', id: 'n1', set }]);
+  };
+  describe('nftables');
+  expect(await problems()).toBeUndefined();
+  apply(store, [{ op: 'update', table: 'networks', id, set: { Blocks: { n2: ['10.9.0.4/30'] } } }]);
+  expect(await problems()).toEqual([
+    'network narrow: 10.9.0.0/29 has no block left for this node, so it does not have the network for containers made by hand; a larger --subnet has more',
+  ]);
+  describe('proxy');
+  expect(await problems()).toBeUndefined();
+});
+
 test('what a network asks for is kept and shown', async () => {
   await create('big', {
     EnableIPv6: true,
