@@ -176,6 +176,12 @@ export function scenarios(runtime: 'docker' | 'process'): void {
         const { code } = await over('docker', ['node', 'ls'], env);
         expect(code).not.toBe(0);
       }
+      expect(await cluster.ctl(first, 'context', 'clients', '--format', '{{.Name}} {{.State}}')).toBe('ada valid\n');
+      await cluster.ctl(first, 'context', 'revoke', 'ada');
+      await cluster.eventually(
+        'every manager knows it',
+        async () => (await over('docker', ['node', 'ls'], tls)).code !== 0,
+      );
     });
   });
 

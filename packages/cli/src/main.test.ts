@@ -57,6 +57,12 @@ describe('swarmctl', () => {
     expect((await swarmctl('swarm', 'init', '--data-path-port', 'many')).err).toContain('data-path-port');
   });
 
+  test('a client is taken back by its name', async () => {
+    const { err } = await swarmctl('context', 'revoke', 'ada smith');
+    expect(err).toContain('not found');
+    expect(daemon.requests.at(-1)).toMatchObject({ method: 'DELETE', url: '/v1.50/swarm/clients/ada%20smith' });
+  });
+
   test('a new cluster is forced when asked for', async () => {
     await swarmctl('swarm', 'init');
     expect(daemon.sent()).toMatchObject({ ForceNewCluster: false });

@@ -1,6 +1,7 @@
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer as createHttp, type IncomingMessage } from 'node:http';
-import { type RequestOptions, request } from 'node:https';
+import { Agent, type RequestOptions, request } from 'node:https';
 import { connect, createServer, type Socket } from 'node:net';
 import {
   type Clock,
@@ -115,6 +116,24 @@ describe('the port of the API', () => {
     await cut;
     await expect(ask(await client())).rejects.toThrow();
     expect(await ask({ ...(await client(other)), ca: other.certificate })).toBe('hello');
+  });
+
+  test('refuses a client whose certificate was taken back, cuts off what it has open, and nobody else', async () => {
+    const door = await open();
+    const [ada, bob] = [await client(), await client()];
+    const Serial = new X509Certificate(ada.cert).serialNumber;
+    const listed = { Serial, Name: 'ada', IssuedAt: now, ExpiresAt: now + 1_000_000 };
+    await door.serve({ ...cluster, Clients: [listed] });
+    const agents = [ada, bob].map((identity) => new Agent({ ...identity, ca: root.certificate, keepAlive: true }));
+    for (const agent of agents) expect(await ask({ agent })).toBe('hello');
+    const sockets = agents.map((agent) => Object.values(agent.freeSockets)[0]?.[0] as Socket);
+    const cut = once(sockets[0] as Socket, 'close');
+    await door.serve({ ...cluster, Clients: [{ ...listed, Revoked: true }] });
+    await cut;
+    await expect(ask(ada)).rejects.toThrow();
+    expect(sockets[1]?.destroyed).toBe(false);
+    expect(await ask(bob)).toBe('hello');
+    for (const agent of agents) agent.destroy();
   });
 
   test('while the root is rotated, takes and is taken by clients of either; cuts off those of the old one in the end', async () => {

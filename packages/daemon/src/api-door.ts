@@ -85,13 +85,14 @@ export class ApiDoor {
     return door;
   }
 
-  /** Lets clients of this cluster in. To be called again when its roots change; what was let in by one that is trusted no more is cut off. */
+  /** Lets clients of this cluster in. To be called again when it changes; who was let in and may not come in any more is cut off. */
   async serve(cluster: Cluster): Promise<void> {
-    const before = this.#cluster && trustedRoots(this.#cluster.RootCA);
+    const before = this.#cluster;
     this.#cluster = cluster;
-    if (before === trustedRoots(cluster.RootCA)) return;
+    const areRootsSame = before && trustedRoots(before.RootCA) === trustedRoots(cluster.RootCA);
+    if (areRootsSame && before.Clients === cluster.Clients) return;
     for (const [socket, shown] of this.#open) if (!this.#nameOf(socket, shown)) socket.destroy();
-    await this.#renew();
+    if (!areRootsSame) await this.#renew();
   }
 
   async #renew(): Promise<void> {
@@ -160,8 +161,12 @@ export class ApiDoor {
     const { clock, log } = this.#modules;
     try {
       if (!this.#cluster) throw new ClusterError('unauthenticated', 'no cluster');
-      const { ID: clusterId, RootCA } = this.#cluster;
-      return verifyClientCertificate(shown, { roots: trustedRoots(RootCA), clusterId }, clock.now());
+      const { ID: clusterId, RootCA, Clients = [] } = this.#cluster;
+      const name = verifyClientCertificate(shown, { roots: trustedRoots(RootCA), clusterId }, clock.now());
+      const serial = shown[0]?.serialNumber;
+      if (Clients.some(({ Serial, Revoked }) => Revoked && Serial === serial))
+        throw new ClusterError('unauthenticated', `the certificate of ${name} was taken back`);
+      return name;
     } catch (error) {
       log.warn({ error: messageOf(error), from: socket.remoteAddress }, 'a client was refused');
       return undefined;

@@ -3,10 +3,11 @@ import { currentContext, hostOf, listContexts, removeContext, saveContext, useCo
 import { renderInspect, renderList } from '../output.ts';
 import { explain, forEach, type Shell } from '../runtime.ts';
 import { showBytes } from '../units.ts';
+import { contextClients } from './context-clients.ts';
 import { contextExport } from './context-export.ts';
 import type { Args, Command } from './types.ts';
 
-// swarmctl info, version, and context: ls, use, create, rm (export has a file of its own).
+// swarmctl info, version, and context: ls, use, create, rm (export, clients and revoke have files of their own).
 
 interface Info {
   Name: string;
@@ -102,6 +103,7 @@ const columns = [
 
 export const contextCommands: readonly Command[] = [
   contextExport,
+  ...contextClients,
   {
     usage: 'ls',
     aliases: ['list'],

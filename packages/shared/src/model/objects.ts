@@ -330,6 +330,18 @@ export interface RootRotation {
   readonly CrossSigned: string;
 }
 
+/** Whom a certificate lets use the API over TCP. */
+export interface ApiClient {
+  /** Of the certificate, hexadecimal. */
+  readonly Serial: string;
+  readonly Name: string;
+  /** ms since the epoch. */
+  readonly IssuedAt: number;
+  readonly ExpiresAt: number;
+  /** It was taken back, and is refused. */
+  readonly Revoked?: true;
+}
+
 export interface Cluster extends Meta {
   readonly Spec: ClusterSpec & { readonly Name: string; readonly Labels: Readonly<Record<string, string>> };
   readonly DefaultAddrPool: readonly string[];
@@ -353,6 +365,8 @@ export interface Cluster extends Meta {
   readonly UnlockKey?: string;
   /** Ours: the network called ingress was taken away, and with it the publishing of ports. Writer: the API. */
   readonly NoIngress?: true;
+  /** Ours: certificates of clients of the API over TCP that have not ended. Writer: the API. */
+  readonly Clients?: readonly ApiClient[];
   /** Ours: raft ids that must never come back. */
   readonly RemovedRaftIDs: readonly number[];
 }

@@ -107,6 +107,12 @@ export const operations: Readonly<Record<string, Operation>> = {
     body: 'ClientRequest',
     success: 201,
   },
+  'GET /swarm/clients': { summary: 'List certified clients of the API over TCP (not in Docker)' },
+  'DELETE /swarm/clients/{client}': {
+    summary: 'Take certificates of clients back, by name or serial (not in Docker)',
+    success: 204,
+    refusals: [404],
+  },
 
   'GET /nodes': {
     summary: 'List nodes',
