@@ -54,6 +54,13 @@ class Agent {
     return this.#session?.session;
   }
 
+  /** Of what it was asked for there is no more. */
+  end(): void {
+    const { hub, session, parts } = this.#session ?? {};
+    if (hub && session) for (const part of parts?.keys() ?? []) hub.end(session, part, undefined);
+    parts?.clear();
+  }
+
   get isAsked(): boolean {
     return (this.#session?.parts.size ?? 0) > 0;
   }
@@ -161,7 +168,7 @@ function lead(name: Name): void {
   const hub: LogHub = new LogHub({
     view: () => store.view(),
     sessionOf: () => agent.session,
-    sessions: () => [],
+    sessions: () => (agent.session ? [agent.session] : []),
     newId: () => `${name}-${++ids}`,
     clock,
   });
@@ -191,9 +198,9 @@ const passing =
   };
 
 /** Reads from when `held` resolves. */
-async function follow(name: Name, query = '', held?: Promise<void>) {
+async function follow(name: Name, query = 'follow=1', held?: Promise<void>, of = '/services/web') {
   const port = portOf(name);
-  const path = `/services/web/logs?follow=1&stdout=1&stderr=1${query}`;
+  const path = `${of}/logs?stdout=1&stderr=1&${query}`;
   const answer = await new Promise<IncomingMessage>((resolve, reject) =>
     get({ host: '127.0.0.1', port, path, agent: false }, resolve).once('error', reject),
   );
@@ -262,7 +269,7 @@ test.each<[string, Name, { hangs: boolean }]>([
 
 test('the tail is of what there was when it was asked for', async () => {
   for (const text of ['a', 'b', 'c']) agent.say('t1', text);
-  const client = await follow('m3', '&tail=1');
+  const client = await follow('m3', 'follow=1&tail=1');
   await client.until('c');
   depose();
   for (const text of ['d', 'e', 'f']) agent.say('t1', text);
@@ -271,8 +278,25 @@ test('the tail is of what there was when it was asked for', async () => {
   client.stop();
 });
 
+test('what is not followed, and what the managers have forgotten, is the leader’s alone', async () => {
+  agent.say('t1', 'a');
+  agent.say('forgotten0123456789012345', 'b');
+  for (const [of, text] of [
+    ['/services/web', 'a'],
+    ['/tasks/t1', 'a'],
+    ['/tasks/forgotten0123456789012345', 'b'],
+  ] as const) {
+    const client = await follow('m3', of.includes('forgotten') ? 'follow=1' : '', undefined, of);
+    await expect.poll(() => agent.isAsked).toBe(true);
+    agent.end();
+    await client.ended;
+    expect(client.lines).toEqual([text]);
+  }
+  expect(dialled).toHaveLength(3);
+});
+
 test('a manager that is behind catches up before it passes a line on, whose reader asks it for the task', async () => {
-  const client = await follow('m3', '&details=1');
+  const client = await follow('m3', 'follow=1&details=1');
   const about = (taskId: string, text: string) =>
     `com.docker.swarm.node.id=n1,com.docker.swarm.service.id=${web.ID},com.docker.swarm.task.id=${taskId} ${text}`;
   agent.say('t1', 'a');
@@ -305,7 +329,7 @@ test.each<[string, Name]>([
   const held = new Promise<void>((resolve) => {
     read = resolve;
   });
-  const client = await follow(name, '', held);
+  const client = await follow(name, 'follow=1', held);
   await expect.poll(passing(() => agent.isAsked)).toBe(true);
   const count = 1_000;
   expect(await agent.pour('t1', count)).toBeLessThan(count / 2);
