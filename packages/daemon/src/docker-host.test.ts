@@ -243,8 +243,8 @@ describe('the cluster as one Docker host', () => {
     expect(b.asked.at(-1)).toMatchObject({ url: '/v1.45/images/r/a/push?tag=1', body: '{}' });
     expect((await api.call('POST', '/images/r/a/push')).status).toBe(200);
     expect(b.asked.at(-1)?.url).toBe('/v1.45/images/r/a/push');
-    expect(await api.call('POST', '/images/r/a/push?tag=9')).toMatchObject({
-      ...{ status: 404, json: { message: 'An image does not exist locally with the tag: r/a:9' } },
+    expect(await api.call('POST', '/images/docker.io/library/no/push?tag=9')).toMatchObject({
+      ...{ status: 404, json: { message: 'An image does not exist locally with the tag: no:9' } },
     });
   });
 

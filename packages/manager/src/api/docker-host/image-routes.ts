@@ -110,8 +110,7 @@ async function pushedBy(host: DockerHost, name: string, tag: string | undefined)
     throw notPushed(`${name}:${tag}`, missing);
   }
   const { all, away } = await room.engines();
-  // As engines list it, too.
-  const names = [name, name.replace(/^docker\.io\/(library\/)?/, '')];
+  const names = [name, familiar(name)];
   const query = queryText({ filters: JSON.stringify({ reference: names }) });
   const { values, failures } = await room.each(all, 'GET', `/images/json${query}`);
   const tagsOf = (rows: readonly ImageRow[]) => rows.reduce((sum, { RepoTags }) => sum + (RepoTags?.length ?? 0), 0);
@@ -123,8 +122,14 @@ async function pushedBy(host: DockerHost, name: string, tag: string | undefined)
   throw notPushed(name, [...away, ...failures]);
 }
 
-const notPushed = (reference: string, missing: readonly Away[]) =>
-  new ClusterError('not-found', `An image does not exist locally with the tag: ${reference}${unlessAway(missing)}`);
+/** As engines list it. */
+const familiar = (name: string): string => name.replace(/^docker\.io\/(library\/)?/, '');
+
+const notPushed = (name: string, missing: readonly Away[]) =>
+  new ClusterError(
+    'not-found',
+    `An image does not exist locally with the tag: ${familiar(name)}${unlessAway(missing)}`,
+  );
 
 /** Engines that have the image, and those that did not say. */
 export async function enginesWith(
