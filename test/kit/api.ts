@@ -83,6 +83,7 @@ export async function testApi({ store, local, meanwhile, ...options }: TestApiOp
     openEngine: async () => {
       throw new ClusterError('unavailable', 'the node is away');
     },
+    isAwaited: () => false,
     nodesForHandMade,
     dialLeader: async () => {
       throw new Error('nobody leads');

@@ -44,6 +44,31 @@ describe('the cluster as one Docker host', () => {
       );
     });
 
+    test('of a node that is on its way to a new leader are waited for, not for ever', async () => {
+      let isOnItsWay = true;
+      const isAwaited = (nodeId: string) => nodeId === 'n2' && isOnItsWay;
+      const [a, b] = [engine('A', [container('a1', 'one')]), engine('B', [container('b1', 'two')])];
+      const api = await host({ n1: a, n2: b }, { isAwaited });
+      const listed = async (comesAfterMs: number) => {
+        const since = api.clock.monotonic();
+        const passedMs = () => api.clock.monotonic() - since;
+        isOnItsWay = true;
+        let isDone = false;
+        const answer = api.call('GET', '/containers/json').finally(() => {
+          isDone = true;
+        });
+        while (!isDone) {
+          await api.clock.advance(50);
+          isOnItsWay = passedMs() < comesAfterMs;
+        }
+        return { count: (await answer).json.length, passedMs: passedMs() };
+      };
+      const inTime = await listed(3_000);
+      expect(inTime.count).toBe(2);
+      expect(inTime.passedMs).toBeGreaterThanOrEqual(3_000);
+      expect((await listed(60_000)).passedMs).toBeLessThan(30_000);
+    });
+
     test('of one node, by the filter of that name', async () => {
       const [a, b] = [engine('A', [container('a1', 'one')]), engine('B', [container('b1', 'two')])];
       const api = await host({ n1: a, n2: b });

@@ -208,6 +208,10 @@ export class Manager implements ManagerHandle {
 
   nodesForHandMade = nodesForHandMade;
 
+  isAwaited(nodeId: string): boolean {
+    return this.#dispatcher?.isAwaited(nodeId) ?? this.isLeader();
+  }
+
   openEngine(nodeId: string): Promise<Duplex> {
     return this.#engines.open(nodeId);
   }

@@ -40,6 +40,8 @@ export interface ManagerAccess {
   events(): EventJournal;
   /** Leader only: an authenticated stream to a node's engine door, which speaks HTTP. Rejects `unavailable` when the node is away. */
   openEngine(nodeId: string): Promise<Duplex>;
+  /** Leader only: it leads since so short a time that the node may be there and has not come to it yet. */
+  isAwaited(nodeId: string): boolean;
   /** Nodes that may have a container made by hand, the best first; if there is none, why. */
   nodesForHandMade(view: View, wish: HandMade): { readonly nodes: readonly Node[]; readonly why: string };
   /** An authenticated stream to the leader's API; `here` when this manager turns out to lead. */

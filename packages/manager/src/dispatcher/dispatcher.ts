@@ -90,6 +90,11 @@ export class Dispatcher {
     return session !== undefined;
   }
 
+  /** The node did not come to this leader yet, which gives it time. */
+  isAwaited(nodeId: string): boolean {
+    return this.#presence.isAwaited(nodeId, timesOf(this.#modules.clock));
+  }
+
   /** Lines of the tasks as they come from their nodes, followed also of later tasks; a node that is away gives a notice. */
   subscribeLogs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogNote> {
     return this.#logs.subscribe(wish, signal);

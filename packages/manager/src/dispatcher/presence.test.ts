@@ -25,6 +25,17 @@ test('a node that was not heard of is lost after one whole grace and the time to
   expect(lostAt(presenceOf(aNode({ id: 'n' })), 0, 10_000)).toBe(5_250);
 });
 
+test('it is awaited until then, or until it is heard of, unless it is down or said goodbye', () => {
+  const isAwaited = (presence: Presence, ms: number) => presence.isAwaited('n', at(ms));
+  const presence = presenceOf(aNode({ id: 'n' }));
+  expect([isAwaited(presence, 0), isAwaited(presence, 5_249), isAwaited(presence, 5_250)]).toEqual([true, true, false]);
+  presence.hello('n', said, at(1_000));
+  expect(isAwaited(presence, 1_000)).toBe(false);
+  expect(isAwaited(presenceOf(aNode({ id: 'n', state: 'down', set: { DownSince: 5 } })), 0)).toBe(false);
+  expect(isAwaited(presenceOf(aNode({ id: 'n', set: { RestartGraceUntil: at(20_000).now } })), 0)).toBe(false);
+  expect(presence.isAwaited('another', at(0))).toBe(false);
+});
+
 test('each message counts', () => {
   const presence = presenceOf(aNode({ id: 'n' }));
   presence.hello('n', said, at(0));

@@ -81,6 +81,13 @@ export class Presence {
     return back;
   }
 
+  /** A new leader has not heard of it yet, and gives it time. */
+  isAwaited(nodeId: string, { monotonic }: Pick<Times, 'monotonic'>): boolean {
+    const facts = this.#nodes.get(nodeId);
+    if (!facts || facts.present || facts.gone || facts.graceUntil !== undefined) return false;
+    return monotonic < facts.deadline;
+  }
+
   described(nodeId: string, { description, addr }: Said): void {
     const facts = this.#nodes.get(nodeId);
     if (facts) Object.assign(facts, { description, addr });

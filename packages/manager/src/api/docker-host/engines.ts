@@ -1,6 +1,6 @@
 import { Agent, request as httpRequest } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type Clock, ClusterError, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
+import { type Clock, ClusterError, delay, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { type Node, parseJson } from '@swarmctl/shared/model';
 import { type ApiContext, clusterOf, leading } from '../context.ts';
 import { findNode } from '../nodes.ts';
@@ -71,6 +71,9 @@ const infoMs = 5_000;
 const freshMs = 5_000;
 /** Which engine a node has hardly ever changes. */
 const lateMs = 60_000;
+/** Nodes come to a new leader within their grace; who asks has no more patience than this. */
+const comingMs = 20_000;
+const lookAgainMs = 100;
 /** For what is nice to know. */
 export const countMs = 1_000;
 
@@ -124,6 +127,7 @@ export class EngineRoom {
         .map(async (node) => {
           try {
             if (node.Status.State !== 'ready') throw new Error(`the node is ${node.Status.State}`);
+            await this.#come(manager, node);
             const info = await this.#info(node);
             const known = found.get(info.ID);
             if (known) known.nodes.push(node);
@@ -139,6 +143,13 @@ export class EngineRoom {
     });
     all.sort((a, b) => (a.node.ID < b.node.ID ? -1 : 1));
     return { manager, clusterId: clusterOf(view).ID, all, away };
+  }
+
+  /** A new leader would take nodes for away that are on their way to it. */
+  async #come(manager: ManagerAccess, { ID }: Node): Promise<void> {
+    const { clock } = this.#context;
+    const end = clock.monotonic() + comingMs;
+    while (manager.isAwaited(ID) && clock.monotonic() < end) await delay(clock, lookAgainMs);
   }
 
   async #info(node: Node): Promise<EngineInfo> {
