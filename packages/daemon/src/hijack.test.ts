@@ -102,6 +102,12 @@ describe.each(Object.keys(doors) as (keyof typeof doors)[])('by %s', (door) => {
       }
     });
 
+    test('attach, whose input is at its end at once', async () => {
+      const client = open();
+      client.end(head('/containers/one/attach?stream=1&stdin=1'));
+      expect(behindHead(await textOf(client))).toBe(`/v1.45/containers/${idOf('a1')}/attach ||bye`);
+    });
+
     test('attach, whose other end has said all first', async () => {
       const client = open();
       client.write(`${head('/containers/one/attach?stream=1&stdin=1')}raw, quit`);
