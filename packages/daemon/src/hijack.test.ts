@@ -144,6 +144,23 @@ describe.each(Object.keys(doors) as (keyof typeof doors)[])('by %s', (door) => {
       expect(await textOf(client)).toMatch(/\{"Tty":true\}\|raw\|bye$/);
     });
 
+    test('one sent ahead of the answer to another is cut off', async () => {
+      const attach = head('/containers/one/attach', 'Connection: Upgrade', 'Upgrade: tcp');
+      for (const second of [`${head('/containers/one/attach')}raw`, `${attach}raw`]) {
+        const client = open();
+        client.write(`GET /events HTTP/1.1\r\nHost: x\r\n\r\n${second}`);
+        await textOf(client).catch(() => undefined);
+        client.destroy();
+      }
+      expect(engine.asked.filter(({ url }) => url.includes('attach'))).toEqual([]);
+    });
+
+    test('a version before the version is no way to be taken for one behind the route', async () => {
+      const client = open();
+      client.end(head(`/v1.41/v1.41/exec/${exec}/start`, 'Content-Length: 0'));
+      expect(await textOf(client)).toMatch(/^HTTP\/1\.1 404 .*page not found/s);
+    });
+
     test('a client that waits with the body until it is asked to go on', async () => {
       const client = open();
       const [first = ''] = framings['by its length'].split('{');

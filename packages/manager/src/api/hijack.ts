@@ -28,9 +28,12 @@ const isHijack = ({ method, url = '' }: IncomingMessage): boolean =>
 export class ApiRequest extends IncomingMessage {
   declare asked: boolean | null;
   declare taken?: Taken;
+  /** As it came: asked again behind a route, whose URL is rewritten, Node's server gets the same answer. */
+  #hijacks: boolean | undefined;
 
   get upgrade(): boolean {
-    return this.asked === true || isHijack(this);
+    this.#hijacks ??= isHijack(this);
+    return this.asked === true || this.#hijacks;
   }
 
   set upgrade(asked: boolean | null) {
@@ -40,8 +43,16 @@ export class ApiRequest extends IncomingMessage {
 
 /** Leads requests that Node's server hands over to their routes. */
 export function serveHijacks(app: FastifyInstance): void {
+  /** What is not answered yet, by connection. */
+  const pending = new WeakMap<Socket, number>();
+  app.server.on('request', ({ socket }, response) => {
+    pending.set(socket, (pending.get(socket) ?? 0) + 1);
+    response.once('close', () => pending.set(socket, (pending.get(socket) ?? 0) - 1));
+  });
   app.server.on('upgrade', (request: ApiRequest, socket: Socket, head) => {
     holdUpgrade(socket, head);
+    // Sent ahead, it would speak in the midst of an answer: no client of these does, and Node's server gives no way to wait.
+    if (pending.get(socket)) return void socket.destroy();
     bodyOfUpgrade(request, socket).then(
       (body) => {
         // A protocol that is not spoken here is passed over (RFC 9110, 7.8), but Node's server has no way to go on with a body.
