@@ -83,6 +83,7 @@ export class NetworkTracker {
     for (const id of this.#touched) {
       const network = view.get('networks', id);
       this.#put(id, network && wholeNetwork(view, network));
+      if (!network) this.#low.delete(id);
       const use = network && this.#lowUse(view, network);
       if (use) low.push(use);
     }
@@ -94,7 +95,11 @@ export class NetworkTracker {
     const known = this.#known.get(id);
     const whole = known && fresh ? settled(known.whole, fresh) : fresh;
     if (known && whole === known.whole) return;
-    for (const nodeId of Object.keys(known?.whole.gateways ?? {})) this.#byNode.get(nodeId)?.delete(id);
+    for (const nodeId of Object.keys(known?.whole.gateways ?? {})) {
+      const ids = this.#byNode.get(nodeId);
+      ids?.delete(id);
+      if (ids?.size === 0) this.#byNode.delete(nodeId);
+    }
     this.#known.delete(id);
     if (!whole) return;
     const serving = new Set(whole.common.names.flatMap(({ tasks }) => tasks.map(({ taskId }) => taskId)));

@@ -151,7 +151,7 @@ describe.skipIf(missing)(`with an engine${missing ? ` (${missing} is missing)` :
       const runtime = opened();
       const given = task(runtime, 'echo one; sleep 0.1; echo two >&2', { container: { TTY: true } });
       await run(runtime, given);
-      expect(await output(runtime, given)).toEqual(['one', 'two']);
+      expect(await output(runtime, given)).toEqual(['one\r', 'two\r']);
     });
 
     it('says that memory ran out', async () => {

@@ -92,7 +92,9 @@ class DockerRuntime implements Runtime {
       const timeout = delay(this.#clock, describeTimeoutMs, done.signal).then(() => {
         throw new RuntimeError(`no answer in ${describeTimeoutMs} ms`);
       });
-      const info = await Promise.race([this.#docker.info() as Promise<EngineInfo>, timeout]);
+      // The types do not know that it takes one.
+      const ask = this.#docker.info as (options: { abortSignal: AbortSignal }) => Promise<EngineInfo>;
+      const info = await Promise.race([ask.call(this.#docker, { abortSignal: done.signal }), timeout]);
       this.#engine = info;
       this.#described = describeEngine(info, this.#options);
       return { ready: true, description: this.#described };
