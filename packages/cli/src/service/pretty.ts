@@ -1,5 +1,6 @@
 import { isIPv6 } from 'node:net';
 import {
+  type ContainerSpec,
   isJobMode,
   jobSizeOf,
   type PortConfig,
@@ -7,6 +8,7 @@ import {
   rollbackConfigOf,
   type Service,
   type ServiceSpec,
+  type TaskSpec,
   updateConfigOf,
 } from '@swarmctl/shared/model';
 import { showBytes, showNs } from '../units.ts';
@@ -33,6 +35,10 @@ export function prettyService(service: Service): string {
     ...updateStatus(service),
     'Placement:',
     ...list(' Constraints:\t', spec.TaskTemplate.Placement?.Constraints),
+    ...list(
+      ' Preferences:\t',
+      spec.TaskTemplate.Placement?.Preferences?.map(({ Spread }) => `spread=${Spread?.SpreadDescriptor ?? ''}`),
+    ),
     spec.TaskTemplate.Placement?.MaxReplicas
       ? ` Max Replicas Per Node: ${spec.TaskTemplate.Placement.MaxReplicas}`
       : undefined,
@@ -46,6 +52,20 @@ export function prettyService(service: Service): string {
     ...list(' Env:\t\t', container.Env),
     container.User ? ` User:\t\t${container.User}` : undefined,
     container.Dir ? ` Dir:\t\t${container.Dir}` : undefined,
+    container.Hostname ? ` Hostname:\t${container.Hostname}` : undefined,
+    container.Init === undefined ? undefined : ` Init:\t\t${container.Init}`,
+    ...list(' Hosts:\t\t', container.Hosts),
+    ...list(' Cap add:\t', container.CapabilityAdd),
+    ...list(' Cap drop:\t', container.CapabilityDrop),
+    ...list(
+      ' Sysctls:\t',
+      Object.entries(container.Sysctls ?? {}).map(([key, value]) => `${key}=${value}`),
+    ),
+    ...list(
+      ' Ulimits:\t',
+      container.Ulimits?.map(({ Name, Soft, Hard }) => `${Name}=${Soft}:${Hard}`),
+    ),
+    ...healthcheck(container.Healthcheck),
     ...section(
       'Mounts:',
       (container.Mounts ?? []).map(
@@ -61,6 +81,7 @@ export function prettyService(service: Service): string {
       'Secrets:',
       (container.Secrets ?? []).map(({ File, SecretName }) => file(File?.Name, SecretName)),
     ),
+    ...logDriver(spec.TaskTemplate.LogDriver),
     'Resources:',
     ...limits(' Reservations:', resources?.Reservations),
     ...limits(' Limits:', resources?.Limits),
@@ -122,6 +143,32 @@ function limits(
   ];
   return section(title, lines);
 }
+
+function healthcheck(value: ContainerSpec['Healthcheck']): string[] {
+  if (!value) return [];
+  const { Test, Interval, Timeout, StartPeriod, Retries } = value;
+  const time = (title: string, ns: number | undefined) => (ns ? [`  ${title}\t${showNs(ns)}`] : []);
+  return [
+    ' Healthcheck:',
+    ...list('  Test:\t\t', Test),
+    ...time('Interval:', Interval),
+    ...time('Timeout:', Timeout),
+    ...time('Start period:', StartPeriod),
+    ...(Retries ? [`  Retries:\t${Retries}`] : []),
+  ];
+}
+
+const logDriver = (driver: TaskSpec['LogDriver']): string[] =>
+  driver
+    ? [
+        'Log Driver:',
+        ` Name:\t\t${driver.Name ?? ''}`,
+        ...list(
+          ' Options:\t',
+          Object.entries(driver.Options ?? {}).map(([key, value]) => `${key}=${value}`),
+        ),
+      ]
+    : [];
 
 const addressesOf = ({ Spec }: Service, port: PortConfig) => publishedOptionsOf(Spec.Labels ?? {}, port).addresses;
 
