@@ -125,6 +125,28 @@ describe('the cluster as one Docker host', () => {
       expect((await create({}, '?name=one')).status).toBe(409);
     });
 
+    test('beside another, or apart from it, when its environment says so', async () => {
+      const answers = { 'POST /containers/create': { Id: idOf('f') } };
+      const [a, b] = [engine('A', [container('a1', 'db')], answers), engine('B', [], answers)];
+      const api = await host({ n1: a, n2: b });
+      const create = (...Env: string[]) => api.call('POST', '/containers/create', { Image: 'i', Env });
+      const made = ({ asked }: typeof a) => asked.filter(({ method }) => method === 'POST').length;
+      await create('affinity:container==db', 'A=b');
+      expect([made(a), made(b)]).toEqual([1, 0]);
+      expect(JSON.parse(a.asked.at(-1)?.body ?? '').Env).toEqual(['A=b']);
+      await create('affinity:container!=db');
+      expect([made(a), made(b)]).toEqual([1, 1]);
+      expect(await create('affinity:container!=db', 'constraint:node==host-n1')).toMatchObject({
+        status: 503,
+        json: { message: expect.stringContaining('/db, which it wants to be apart from, is on host-n1') },
+      });
+      expect(await create('affinity:container==nobody')).toMatchObject({
+        status: 400,
+        json: { message: 'No such container: nobody' },
+      });
+      expect((await create('affinity:image==i')).status).toBe(400);
+    });
+
     test('on a node that has only just come, which is waited for, not for ever', async () => {
       const api = await host({ n1: engine('A', [], { 'POST /containers/create': { Id: idOf('f') } }) });
       const says = (State: 'unknown' | 'ready') =>

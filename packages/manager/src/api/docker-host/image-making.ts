@@ -7,8 +7,8 @@ import { asError, type Engine, type Engines, warningOf, workMs } from './engines
 import { type DockerHost, versionIn } from './host.ts';
 import { copyImages, feed, loadInto } from './image-archives.ts';
 import { answerOver, requestOver } from './over-stream.ts';
-import { constraintsLabel } from './placement.ts';
 import { failuresOf, Progress, prefixOf, readProgress, type Telling, untilGone, withPrefix } from './progress.ts';
+import { constraintsLabel } from './wishes.ts';
 
 // Images that come to the cluster: pulled and loaded by all nodes; built, imported and committed by one, since each engine would make another of it, and copied
 // from there to all others.

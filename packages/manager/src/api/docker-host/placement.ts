@@ -1,7 +1,8 @@
 import { ClusterError, isClusterError } from '@swarmctl/shared/kit';
-import { type Network, parseConstraints } from '@swarmctl/shared/model';
-import { clusterLabel, findContainer, type Listing, type Place, taskLabel } from './containers.ts';
+import type { Network } from '@swarmctl/shared/model';
+import { clusterLabel, findContainer, type Listing, namesOf, type Place, taskLabel } from './containers.ts';
 import { type Engine, type Engines, hostnameOf } from './engines.ts';
+import { isWish, type Wishes, wishesOf } from './wishes.ts';
 
 // Where a container by hand goes: beside the containers that it refers to, else where the scheduler would put a task with its constraints.
 
@@ -22,10 +23,6 @@ export interface ContainerConfig {
   readonly NetworkingConfig?: { readonly EndpointsConfig?: Readonly<Record<string, unknown>> | null } | null;
 }
 
-/** Several are told apart by commas. */
-export const constraintsLabel = 'swarmctl.constraints';
-const constraintVariable = /^constraint:(.*)$/s;
-
 export interface Placed {
   readonly config: ContainerConfig;
   readonly engine: Engine;
@@ -38,17 +35,20 @@ export function placeContainer(
   given: ContainerConfig,
   networks: readonly Network[] = [],
 ): Placed {
-  const { constraints, config } = withoutConstraints(given, engines.clusterId);
-  const beside = dependencies(given).map((one) => found(listing, one));
+  const wishes = wishesOf(given);
+  const beside = dependencies(given, wishes).map((one) => found(listing, one));
+  const apart = listing.places.filter((place) => wishes.apart.some((name) => isCalled(place, name)));
   const [first] = beside;
   const other = beside.find(({ engine }) => engine !== first?.engine);
   if (first && other) {
     const where = [first, other].map(({ node, row }) => `${row.Names[0]} on ${hostnameOf(node)}`).join(', ');
     throw new ClusterError('conflict', `it refers to containers on several nodes: ${where}`);
   }
-  const candidates = first ? [first.engine] : engines.all;
+  const candidates = (first ? [first.engine] : engines.all).filter(
+    (engine) => !apart.some((place) => place.engine === engine),
+  );
   const { nodes, why } = engines.manager.nodesForHandMade(engines.manager.view(), {
-    constraints,
+    constraints: wishes.constraints,
     logDriver: given.HostConfig?.LogConfig?.Type || undefined,
     volumeDriver: given.HostConfig?.VolumeDriver || undefined,
     others: countByNode(listing.places),
@@ -60,9 +60,12 @@ export function placeContainer(
   const engine = best && candidates.find((one) => one.nodes.some((node) => node.ID === best.ID));
   if (!engine) {
     const lacks = networks.flatMap((network) => roomProblem(network, candidates));
+    lacks.push(
+      ...apart.map(({ node, row }) => `${row.Names[0]}, which it wants to be apart from, is on ${hostnameOf(node)}`),
+    );
     throw new ClusterError('unavailable', [`no suitable node${why && ` (${why})`}`, ...lacks].join('; '));
   }
-  return { config, engine };
+  return { config: withoutWishes(given, engines.clusterId), engine };
 }
 
 /** Whose block it is not known yet, the network may still come to. */
@@ -76,39 +79,29 @@ function roomProblem(network: Network, engines: readonly Engine[]): string[] {
   return [`network ${network.Spec.Name}: ${subnets} has no block left for ${without.map(hostnameOf).join(', ')}`];
 }
 
-function withoutConstraints(given: ContainerConfig, clusterId: string) {
-  const inEnv = textsOf(given.Env).flatMap((text) => constraintVariable.exec(text)?.[1] ?? []);
-  const inLabel = String(given.Labels?.[constraintsLabel] ?? '').split(',');
-  // Swarm's clients of old write `constraint:node==NAME`.
-  const constraints = [...inEnv, ...inLabel]
-    .map((text) => text.trim().replace(/^node(?=\s*[=!]=)/, 'node.hostname'))
-    .filter((text) => text !== '');
-  try {
-    parseConstraints(constraints);
-  } catch (error) {
-    throw new ClusterError('invalid-argument', `constraints of the container: ${(error as Error).message}`);
-  }
-  const config = {
-    ...given,
-    ...(Array.isArray(given.Env) && { Env: textsOf(given.Env).filter((text) => !constraintVariable.test(text)) }),
-    Labels: { ...given.Labels, [clusterLabel]: clusterId },
-  };
-  return { constraints, config };
-}
+/** As its engine is told. */
+const withoutWishes = (given: ContainerConfig, clusterId: string): ContainerConfig => ({
+  ...given,
+  ...(Array.isArray(given.Env) && { Env: textsOf(given.Env).filter((text) => !isWish(text)) }),
+  Labels: { ...given.Labels, [clusterLabel]: clusterId },
+});
+
+const isCalled = ({ row }: Place, name: string): boolean => namesOf(row).includes(name) || row.Id === name;
 
 interface Dependency {
-  readonly by: 'volumes' | 'link' | 'mode';
+  readonly by: 'volumes' | 'link' | 'mode' | 'affinity';
   readonly reference: string;
 }
 
-/** Containers that share something with it. */
-function dependencies({ HostConfig }: ContainerConfig): readonly Dependency[] {
+/** Containers that share something with it, or that it wants to be beside. */
+function dependencies({ HostConfig }: ContainerConfig, { beside }: Wishes): readonly Dependency[] {
   const shared = [HostConfig?.NetworkMode, HostConfig?.IpcMode, HostConfig?.PidMode];
   const named = (by: Dependency['by'], texts: unknown) =>
     textsOf(texts).map((text) => ({ by, reference: text.split(':')[0] ?? '' }));
   return [
     ...named('volumes', HostConfig?.VolumesFrom),
     ...named('link', HostConfig?.Links),
+    ...named('affinity', beside),
     ...shared.flatMap((mode) => {
       const reference = /^container:(.+)$/.exec(mode ?? '')?.[1];
       return reference === undefined ? [] : [{ by: 'mode' as const, reference }];
