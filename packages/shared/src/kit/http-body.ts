@@ -3,7 +3,8 @@ import { ClusterError } from './errors.ts';
 
 // Where the body of an HTTP request ends in bytes that go on behind it, for connections that are taken from Node's server behind the head.
 
-const maxBodyBytes = 1024 * 1024;
+/** What attach and exec are asked with is short, and is looked through again with each piece that comes: also its framing counts. */
+const maxBodyBytes = 16 * 1024;
 /** Of a chunk's size with its extensions, and of all trailers. */
 const maxLineBytes = 4_096;
 
@@ -16,7 +17,11 @@ export interface LeadingBody {
 /** Undefined while some of it is missing. Throws `invalid-argument` for a body that is too long or framed wrongly. */
 export function leadingBody(headers: IncomingHttpHeaders, bytes: Buffer): LeadingBody | undefined {
   const encoding = headers['transfer-encoding'];
-  if (encoding?.toLowerCase() === 'chunked') return leadingChunks(bytes);
+  if (encoding?.toLowerCase() === 'chunked') {
+    const found = leadingChunks(bytes);
+    if (!found && bytes.length > maxBodyBytes) throw tooLong();
+    return found;
+  }
   const length = Number(headers['content-length'] ?? 0);
   if (encoding !== undefined || !(length <= maxBodyBytes)) {
     throw invalid(`a body needs a Content-Length or 'Transfer-Encoding: chunked', and at most ${maxBodyBytes} bytes`);
@@ -36,7 +41,7 @@ function leadingChunks(bytes: Buffer): LeadingBody | undefined {
     const size = Number.parseInt(digits, 16);
     if (size === 0) break;
     total += size;
-    if (total > maxBodyBytes) throw invalid(`the body may have at most ${maxBodyBytes} bytes`);
+    if (total > maxBodyBytes) throw tooLong();
     if (bytes.length < at + size + 2) return undefined;
     if (bytes.toString('latin1', at + size, at + size + 2) !== '\r\n')
       throw invalid('a chunk of the body is longer than it says');
@@ -61,3 +66,4 @@ function lineAt(bytes: Buffer, at: number, from = at): string | undefined {
 }
 
 const invalid = (message: string) => new ClusterError('invalid-argument', message);
+const tooLong = () => invalid(`the body may have at most ${maxBodyBytes} bytes`);
