@@ -119,6 +119,8 @@ describe('images that come to the cluster', () => {
     });
     const nowhere = encodeURIComponent('{"swarmctl.constraints":"node.hostname==x"}');
     expect((await post(api, `/build?labels=${nowhere}`)).status).toBe(503);
+    const noText = encodeURIComponent('{"swarmctl.constraints":5}');
+    expect((await post(api, `/build?labels=${noText}`)).status).toBe(400);
   });
 
   test('by import, made by one node and copied to the others', async () => {

@@ -108,8 +108,14 @@ async function built(host: DockerHost, request: Asked, reply: FastifyReply): Pro
 function withoutConstraints(text: string | undefined) {
   const { [constraintsLabel]: wish = '', ...labels } = ((text && parseJson(Buffer.from(text))) || {}) as Record<
     string,
-    string
+    unknown
   >;
+  if (typeof wish !== 'string') {
+    throw new ClusterError(
+      'invalid-argument',
+      `label '${constraintsLabel}': expected text such as node.hostname==NAME`,
+    );
+  }
   return { wish, labels: text === undefined ? undefined : JSON.stringify(labels) };
 }
 
