@@ -132,6 +132,7 @@ export class Agent {
    */
   async run(signal: AbortSignal): Promise<'stopped' | 'removed'> {
     const watching = new AbortController();
+    const unfollow = this.#doubtTheSilent();
     try {
       await this.#restore();
       for (const runtime of this.#modules.runtimes.values()) {
@@ -148,6 +149,7 @@ export class Agent {
       return await Promise.race([this.#connector().run(ending), failed]);
     } finally {
       watching.abort();
+      unfollow();
       this.#routing.end();
       this.#tasks.end();
       this.#logs.clear();
@@ -237,6 +239,16 @@ export class Agent {
       removed: (reason) => hooks?.removed?.(reason),
       goodbye: (session) => this.#goodbye(session),
     });
+  }
+
+  /** A host that the mesh hears no more may be that of the manager: long before the heartbeats tell. */
+  #doubtTheSilent(): () => void {
+    let known: ReadonlySet<string> = new Set();
+    const unfollow = this.#modules.mesh?.onChange(({ gone = new Set() }) => {
+      if ([...gone].some((nodeId) => !known.has(nodeId))) this.#session?.doubt();
+      known = gone;
+    });
+    return unfollow ?? (() => undefined);
   }
 
   #closed(): boolean {

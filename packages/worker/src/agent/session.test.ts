@@ -49,4 +49,32 @@ describe('a session', () => {
       expect(await session.ended).toEqual({ type: 'closed', reason: 'the manager is silent' });
     },
   );
+
+  it('in doubt asks at once, and ends two seconds later without a word', async () => {
+    const { clock, stream, session, hear } = open();
+    hear({ type: 'heartbeat-period', heartbeatMs: 5_000 });
+    await clock.advance(1_000);
+    stream.sent.length = 0;
+    session.doubt();
+    expect(stream.sent).toEqual([{ type: 'heartbeat', revision: 7 }]);
+    await clock.advance(1_999);
+    expect(session.open).toBe(true);
+    await clock.advance(1);
+    expect(await session.ended).toEqual({ type: 'closed', reason: 'the manager is silent' });
+    session.doubt();
+    expect(stream.sent).toHaveLength(1);
+  });
+
+  it('in doubt goes on as ever at a word', async () => {
+    const { clock, session, hear } = open();
+    hear({ type: 'heartbeat-period', heartbeatMs: 5_000 });
+    await clock.advance(1_000);
+    session.doubt();
+    await clock.advance(500);
+    hear({ type: 'heartbeat-ack' });
+    await clock.advance(15_249);
+    expect(session.open).toBe(true);
+    await clock.advance(1);
+    expect(session.open).toBe(false);
+  });
 });

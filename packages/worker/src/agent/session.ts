@@ -19,12 +19,15 @@ export interface SessionModules {
 const missedBeats = 3;
 const defaultHeartbeatMs = 1_000;
 const allowanceMs = 250;
+/** So long a manager in doubt has to say something. */
+const doubtMs = 2_000;
 
 export class AgentSession {
   readonly #stream: LinkStream;
   readonly #modules: SessionModules;
   #heartbeatMs = defaultHeartbeatMs;
   #heard: number;
+  #doubtedAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
   #end: SessionEnd | undefined;
   readonly ended: Promise<SessionEnd>;
@@ -61,6 +64,13 @@ export class AgentSession {
     this.#stream.destroy();
   }
 
+  /** There is reason to believe that the manager is gone: it is asked at once, and has to answer soon. */
+  doubt(): void {
+    if (!this.open) return;
+    this.#doubtedAt = this.#modules.clock.monotonic();
+    this.#beatNow();
+  }
+
   #receive(message: ManagerMessage): void {
     if (!this.open) return;
     this.#heard = this.#modules.clock.monotonic();
@@ -80,23 +90,30 @@ export class AgentSession {
 
   #changePeriod(heartbeatMs: number): void {
     this.#heartbeatMs = heartbeatMs;
+    this.#beatNow();
+  }
+
+  #beatNow(): void {
     this.#timer?.cancel();
     this.send({ type: 'heartbeat', revision: this.#modules.applied() });
     this.#beat();
   }
 
+  /** When it will have been silent for too long, on the monotonic clock. */
+  get #givenUpAt(): number {
+    const usually = this.#heard + this.#heartbeatMs * missedBeats + allowanceMs;
+    return this.#heard <= this.#doubtedAt ? Math.min(usually, this.#doubtedAt + doubtMs) : usually;
+  }
+
   /** Also when the manager has been silent for long enough: the next one does not wait for longer. */
   #beat(): void {
-    const { clock, applied } = this.#modules;
-    const untilGivenUp = () => this.#heard + this.#heartbeatMs * missedBeats + allowanceMs - clock.monotonic();
+    const { clock } = this.#modules;
+    const untilGivenUp = () => this.#givenUpAt - clock.monotonic();
     this.#timer = clock.after(
       Math.max(1, Math.min(this.#heartbeatMs, untilGivenUp())),
       () => {
         if (untilGivenUp() <= 0) this.close('the manager is silent');
-        else {
-          this.send({ type: 'heartbeat', revision: applied() });
-          this.#beat();
-        }
+        else this.#beatNow();
       },
       { unref: true },
     );
