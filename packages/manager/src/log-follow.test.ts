@@ -1,6 +1,6 @@
 import { get, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { ManualClock, settle } from '@swarmctl/shared/kit';
+import { encode, ManualClock, settle } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import { engineFrames, type LogLine, logsChunkBytes, logsWindow, type ManagerMessage } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -357,6 +357,18 @@ test('who hangs up before the answer has begun is let go of', async () => {
 });
 
 test('what managers ask each other is refused to whoever asks otherwise', async () => {
-  const { call } = apiOf('m1');
+  const { call, app } = apiOf('m1');
+  const begunAt = (begun: number) =>
+    encode({ subject: { serviceId: 'web' }, options: {}, cursor: { begun, tasks: [] } });
+  const wrong = [encode({ subject: null, options: {} }), begunAt(1.5), begunAt(Number.NaN)];
   for (const body of [undefined, '{}', 'x']) expect(await call('POST', '/logs', body)).toMatchObject({ status: 400 });
+  for (const body of wrong) {
+    const sent = {
+      method: 'POST',
+      url: '/logs',
+      payload: Buffer.from(body),
+      headers: { 'content-type': 'application/octet-stream' },
+    } as const;
+    expect(await app.inject(sent)).toMatchObject({ statusCode: 400 });
+  }
 });

@@ -191,8 +191,11 @@ function wishIn(body: Buffer | undefined): LogWish {
   try {
     wish = body && (decode(body) as Partial<LogWish>);
   } catch {}
-  if (typeof wish?.subject !== 'object' || typeof wish.options !== 'object') {
+  const begun = wish?.cursor?.begun ?? 0;
+  if (!isObject(wish?.subject) || !isObject(wish?.options) || !Number.isSafeInteger(begun)) {
     throw new ClusterError('invalid-argument', 'managers ask each other for logs here, in a form of their own');
   }
   return wish as LogWish;
 }
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;

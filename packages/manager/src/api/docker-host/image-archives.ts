@@ -40,7 +40,7 @@ export async function loadInto(
       if (line.stream !== undefined) seen.add(line.stream);
     };
     const answer = (await answers.get(engine)) as IncomingMessage;
-    await readProgress(answer, { begin: () => tell.begin(), say });
+    await readProgress(answer, { begin: () => tell.begin(), say, drained: () => tell.drained() });
   });
   return [...dialled, ...loaded];
 }

@@ -28,7 +28,7 @@ export function commitRoute(app: FastifyInstance, host: DockerHost): void {
     const name = nameIn(single(query, 'repo'), single(query, 'tag')) ?? String(json?.Id);
     const engines = await room.engines();
     const from = engines.all.find((engine) => engine.nodes.some(({ ID }) => ID === node.ID));
-    const quiet = { signal: untilGone(reply), begin: () => {}, say: () => {} };
+    const quiet = { signal: untilGone(reply), begin: () => {}, say: () => {}, drained: async () => {} };
     const failures = from ? await copyImages(room, from, others(engines, from), [name], quiet) : [];
     if (failures.length > 0) {
       throw new ClusterError('unknown', `${json?.Id} is made, but not everywhere: ${asError(failures).message}`);
@@ -76,7 +76,7 @@ async function pulled(host: DockerHost, request: Asked, reply: FastifyReply): Pr
     const answer = await answerOver(await host.room.dial(engine.node.ID), asked);
     const prefix = prefixOf(engine, engines.all);
     const say: Telling['say'] = (line) => progress.say(withPrefix(line, prefix));
-    await readProgress(answer, { begin: () => progress.begin(), say });
+    await readProgress(answer, { begin: () => progress.begin(), say, drained: () => progress.drained() });
   });
   return progress.end(failures, engines.away);
 }
@@ -158,13 +158,13 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
       id = line.aux?.ID ?? (/^sha256:[0-9a-f]{64}$/.test(line.status ?? '') ? line.status : id);
       progress.say(line);
     };
-    await readProgress(await answer, { begin: () => progress.begin(), say });
+    await readProgress(await answer, { begin: () => progress.begin(), say, drained: () => progress.drained() });
   });
   const made = names.length > 0 ? names : id === undefined ? [] : [id];
   if (failures.length > 0 || made.length === 0) return progress.end(failures);
   // What it is called was said where it was made.
   const say: Telling['say'] = (line) => line.stream === undefined && progress.say(line);
-  const copying = { signal, begin: () => {}, say };
+  const copying = { signal, begin: () => {}, say, drained: () => progress.drained() };
   return progress.end(await copyImages(host.room, first, others(engines, first), made, copying), engines.away);
 }
 

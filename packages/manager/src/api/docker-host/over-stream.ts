@@ -24,9 +24,18 @@ export function answerOver(stream: Duplex, options: RequestOptions): Promise<Inc
   return answer;
 }
 
-/** The whole body. Rejects when it breaks off. */
-export async function textOf(answer: IncomingMessage): Promise<string> {
+const mostBytes = 64 << 20;
+
+/** The whole body. Rejects when it breaks off, or is larger than any that is meant; bytes. */
+export async function textOf(answer: IncomingMessage, most = mostBytes): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of answer) chunks.push(Buffer.from(chunk as Buffer | string));
+  let bytes = 0;
+  for await (const chunk of answer) {
+    const piece = Buffer.from(chunk as Buffer | string);
+    bytes += piece.length;
+    // What is left over ends the stream with the loop.
+    if (bytes > most) throw new Error(`an answer of more than ${most} bytes`);
+    chunks.push(piece);
+  }
   return Buffer.concat(chunks).toString('utf8');
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { messageOf } from '@swarmctl/shared/kit';
 import type { FastifyReply } from 'fastify';
+import { drained } from '../stream.ts';
 import { type Away, type Engine, hostnameOf } from './engines.ts';
 import { textOf } from './over-stream.ts';
 
@@ -29,7 +30,12 @@ export interface Telling {
   readonly signal: AbortSignal;
   begin(): void;
   say(line: Line): void;
+  /** Resolves when what was said has been taken, or nobody listens any more. */
+  drained(): Promise<void>;
 }
+
+/** In characters; an engine's own are a few hundred. */
+const longestLine = 1 << 20;
 
 export class Progress implements Telling {
   readonly #reply: FastifyReply;
@@ -53,6 +59,10 @@ export class Progress implements Telling {
 
   say(line: Line): void {
     this.#reply.raw.write(`${JSON.stringify(line)}\r\n`);
+  }
+
+  async drained(): Promise<void> {
+    if (this.#reply.raw.writableNeedDrain) await drained(this.#reply, this.signal);
   }
 
   /** The last that is said: who was left out, and what failed, if anything did. */
@@ -95,7 +105,7 @@ export async function failuresOf(
 }
 
 /** Rejects with what the engine said, its `code`, and its `status` if it began nothing. */
-export async function readProgress(answer: IncomingMessage, tell: Pick<Telling, 'begin' | 'say'>): Promise<void> {
+export async function readProgress(answer: IncomingMessage, tell: Omit<Telling, 'signal'>): Promise<void> {
   answer.setEncoding('utf8');
   if (answer.statusCode !== 200) {
     throw Object.assign(new Error(messageIn(await textOf(answer))), { status: answer.statusCode });
@@ -112,7 +122,10 @@ export async function readProgress(answer: IncomingMessage, tell: Pick<Telling, 
   for await (const chunk of answer) {
     const lines = `${rest}${chunk}`.split('\n');
     rest = lines.pop() ?? '';
+    if (rest.length > longestLine) throw new Error(`a line of progress of more than ${longestLine} characters`);
     for (const line of lines) read(line);
+    // Who listens slowly slows the engine, and fills no memory here.
+    await tell.drained();
   }
   read(rest);
   if (failure) throw failure;
