@@ -121,7 +121,7 @@ test('ls shows versions in their order, inspect what there is', async () => {
 
 test('rm and prune', async () => {
   expect(await swarmctl('secret', 'rm', 'pass', 'p1')).toEqual({ status: 0, out: 'pass\np1\n', err: '' });
-  expect((await swarmctl('secret', 'prune')).out).toBe('pass\npass.v2\n');
+  for (const flags of [[], ['-f']]) expect((await swarmctl('secret', 'prune', ...flags)).out).toBe('pass\npass.v2\n');
 });
 
 describe('services', () => {

@@ -157,6 +157,7 @@ export const payloadCommands = (kind: PayloadKind): readonly Command[] => [
   {
     usage: 'prune',
     describe: 'Remove old versions that nothing runs, names or could roll back to',
+    options: (yargs) => yargs.option('force', { alias: 'f', type: 'boolean', describe: 'As ever: nothing is asked' }),
     run: prune(kind),
   },
   {
