@@ -29,6 +29,7 @@ import {
   WithHttp,
 } from '@swarmctl/worker';
 import { markOf } from './config.ts';
+import { clearLeftovers, forgetLeftovers } from './leftovers.ts';
 import type { StartWorker, WorkerHandle, WorkerModules, WorkerOptions } from './ports.ts';
 
 // The worker side of a node: the agent over the runtime, the ingress and the mesh that the configuration names.
@@ -38,6 +39,14 @@ export const startWorker: StartWorker = async (options, modules) => {
   const { clock, log } = modules;
   const answers = { nodeId, ingressAddrs: config.ingressAddr, advertiseAddr: addr };
   const payloads = new PayloadStore();
+  const httpModules = { clock, log: log.child({ module: 'http' }), secrets: payloads };
+  await clearLeftovers(options, {
+    clear: async (earlier) => {
+      await openHttpIngress({ ...answers, nodeId: earlier }, httpModules).close();
+      await mountsOf({ ...options, nodeId: earlier }, modules, payloads)?.keepOnly(() => false);
+    },
+    log,
+  });
   const plain = await createIngress(
     config.ingress,
     {
@@ -46,7 +55,7 @@ export const startWorker: StartWorker = async (options, modules) => {
     },
     { clock, log: log.child({ module: 'ingress' }) },
   );
-  const http = openHttpIngress(answers, { clock, log: log.child({ module: 'http' }), secrets: payloads });
+  const http = openHttpIngress(answers, httpModules);
   // What an earlier daemon of this node left would answer.
   if (plain.kind === 'off') await http.close();
   const ingress = plain.kind === 'off' ? plain : new WithHttp(plain, http);
@@ -180,6 +189,7 @@ export function workerOf(
       await ended.catch(() => undefined);
       await agent.purge();
       await close({ keep: false });
+      forgetLeftovers(nodeId);
     },
   };
 }
