@@ -126,6 +126,33 @@ describe('NftIngress', () => {
     await ingress.close({ keep: true });
   });
 
+  it('is in force when flows of UDP to who has left are forgotten, or cannot be in a second', async () => {
+    const waiting: (() => void)[] = [];
+    const run = async () => {
+      await new Promise<void>((resolve) => waiting.push(resolve));
+      return { code: 0, stdout: '', stderr: '' };
+    };
+    const modules = { log: silentLogger, clock, nft, host, run, listeners: async () => [], interfaces: () => ({}) };
+    const ingress = await NftIngress.open({ nodeId: 'n1', ingressAddrs: [], advertiseAddr: '10.0.0.1' }, modules);
+    const [entry] = entries([53, ['n2']]).values();
+    const udp = { ...entry, key: 'udp/53', protocol: 'udp' } as IngressEntry;
+    let isApplied = false;
+    const applied = ingress.apply(new Map([['udp/53', udp]])).then(() => {
+      isApplied = true;
+    });
+    await settle();
+    expect([nft.news().length, waiting.length > 0, isApplied]).toEqual([2, true, false]);
+    await clock.advance(999);
+    expect(isApplied).toBe(false);
+    await clock.advance(1);
+    await applied;
+    for (let go = waiting.shift(); go; go = waiting.shift()) {
+      go();
+      await settle();
+    }
+    await ingress.close({ keep: true });
+  });
+
   it('has flows of UDP forgotten again once conntrack can be run, and complains once', async () => {
     const warnings: string[] = [];
     const warn = ({ error }: { error?: string }) => void (error !== undefined && warnings.push(error));

@@ -39,6 +39,8 @@ const takenMs = 5_000;
 /** Docker's firewall may come and go. */
 const admitMs = 10_000;
 const worstRetryMs = 5_000;
+/** The longest that flows of UDP hold up what else has changed. */
+const forgetMs = 1_000;
 export class NftIngress implements Ingress {
   readonly kind = 'nftables';
   readonly #options: IngressOptions;
@@ -201,12 +203,23 @@ export class NftIngress implements Ingress {
     this.#departed.changed(before, plan.table);
     logProblems(this.#log, this.#planned, plan.problems);
     this.#planned = plan.problems;
+    const forgotten = this.#udp.forget(udp, () => this.#inForce());
+    // Before it is said to be in force: a backend is stopped then, and what is still led there is refused.
+    if (udp.size > 0) await this.#atMost(forgetMs, forgotten);
     this.#versions.settle(version);
     this.#inBackground(async () => {
-      await this.#udp.forget(udp, () => this.#inForce());
+      await forgotten;
       await this.#admitNowAndThen();
       await this.#reflect(plan.table);
     });
+  }
+
+  /** Resolves with `work`, or without it after `ms`. */
+  async #atMost(ms: number, work: Promise<void>): Promise<void> {
+    const done = new AbortController();
+    const end = delay(this.#clock, ms, AbortSignal.any([done.signal, this.#ended.signal])).catch(() => {});
+    await Promise.race([work, end]);
+    done.abort();
   }
 
   #learn(mesh: MeshState | undefined): void {
