@@ -65,6 +65,20 @@ describe('judge', () => {
     });
   });
 
+  test('whichever slots a scale-down has left are what is wanted', () => {
+    const gone = [2, 4].map((slot) => task(slot, 'shutdown', { DesiredState: 'remove' }));
+    const left = [task(1, 'running'), task(3, 'running')];
+    const progress = judge(seen([...left, ...gone]), { startedMs: 2000, rollback: false });
+    expect(progress).toMatchObject({ done: 2, wanted: 2, verdict: { kind: 'running' } });
+    expect(progress.lines.map((line) => line.label)).toEqual(['1', '3']);
+    // Before any has been told to go.
+    expect(verdict(seen([...left, task(2, 'running'), task(4, 'running')]))).toEqual({ kind: 'going' });
+    // One of them is being replaced.
+    expect(verdict(seen([task(1, 'running'), task(3, 'failed', { DesiredState: 'shutdown' })]))).toEqual({
+      kind: 'going',
+    });
+  });
+
   test('an update is over when the updater says so', () => {
     const tasks = [task(1, 'running'), task(2, 'running')];
     expect(verdict(seen(tasks, { UpdateStatus: { State: 'updating' } }))).toEqual({ kind: 'going' });

@@ -66,7 +66,8 @@ export function judge(seen: Seen, since: { readonly startedMs: number; readonly 
       !isTerminal(task.Status.State) &&
       !down.has(task.NodeID ?? ''),
   );
-  return { done, wanted, lines, verdict: verdictOf(seen, since, done >= wanted && groups.size >= wanted && !surplus) };
+  const allRun = done >= wanted && groups.size === wanted && !surplus;
+  return { done, wanted, lines, verdict: verdictOf(seen, since, allRun) };
 }
 
 /** A job is through when each of its places has its completion. */
@@ -98,6 +99,15 @@ const hostnameOf = ({ nodes }: Pick<Seen, 'nodes'>, { NodeID: id = '' }: Task): 
 const isRunning = (task: Task, down: ReadonlySet<string>) =>
   task.Status.State === 'running' && wantsLife(task.DesiredState) && !down.has(task.NodeID ?? '');
 
+/** As many as are wanted, and more while more are alive. Scaling down leaves whichever slots it likes: not always the first. */
+function slotsOf(service: Service, { tasks, current }: Seen): readonly number[] {
+  const wanted = service.Spec.Mode?.Replicated?.Replicas ?? 1;
+  const alive = tasks.filter((task) => current.has(task.ID) && wantsLife(task.DesiredState));
+  const slots = new Set(alive.map(({ Slot }) => Slot ?? 0));
+  for (let slot = 1; slots.size < wanted; slot++) slots.add(slot);
+  return [...slots].sort((a, b) => a - b);
+}
+
 /** The task that speaks for each slot (or node): the current one that is meant to live, else the newest. */
 function groupBySlot(service: Service, seen: Seen, down: ReadonlySet<string>): Map<string, Task | undefined> {
   const global = service.Spec.Mode?.Global !== undefined;
@@ -106,9 +116,7 @@ function groupBySlot(service: Service, seen: Seen, down: ReadonlySet<string>): M
     !b ||
     Number(wantsLife(a.DesiredState)) > Number(wantsLife(b.DesiredState)) ||
     (wantsLife(a.DesiredState) === wantsLife(b.DesiredState) && a.CreatedAt >= b.CreatedAt);
-  if (!global)
-    for (let slot = 1; slot <= (service.Spec.Mode?.Replicated?.Replicas ?? 1); slot++)
-      groups.set(String(slot), undefined);
+  if (!global) for (const slot of slotsOf(service, seen)) groups.set(String(slot), undefined);
   for (const task of seen.tasks) {
     if (!seen.current.has(task.ID) || task.DesiredState === 'remove' || (global && down.has(task.NodeID ?? '')))
       continue;
