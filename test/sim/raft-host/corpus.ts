@@ -38,6 +38,11 @@ export const corpus: readonly CorpusSeed[] = [
     found:
       'a leader that removed itself was gone before the others knew that it was committed, and so counted on its vote and on that of a lost one',
   },
+  {
+    seed: 412604671,
+    steps: 34,
+    found: 'a member that joined later did not know the log that another had lost, and heard it under its new one',
+  },
   { seed: 1, steps: 300 },
   { seed: 6, steps: 600 },
 ];

@@ -58,6 +58,7 @@ export class Peers {
       self: options.id,
       logId: store.log,
       identify: (peer, logId) => this.#identify(peer, logId),
+      known: () => store.peers.known,
       dial: modules.dial,
       tickMs: timing.tickMs,
       random: options.random,

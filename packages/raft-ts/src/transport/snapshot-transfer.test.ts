@@ -40,6 +40,7 @@ function setUp(chunks: () => AsyncGenerator<Uint8Array>, over: Over = {}) {
     self: 1,
     logId: 10,
     identify,
+    known: () => new Map(),
     peer: 2,
     message: snap,
     header,
@@ -51,6 +52,7 @@ function setUp(chunks: () => AsyncGenerator<Uint8Array>, over: Over = {}) {
     self: over.to ?? 2,
     logId: 20,
     identify,
+    known: () => new Map(),
     peer: 1,
     begin: (got) => store.receive(got),
     deliver: async (m, snapshot) => {

@@ -27,6 +27,7 @@ function setUp(over: Partial<TransportEnv> = {}, silent = false) {
     self: 1,
     logId: 10,
     identify: (_, logId) => logId === 20,
+    known: () => new Map(),
     dial: async (_, channel) => {
       const [mine, theirs] = streamPair();
       dialed.push({ channel, stream: theirs });
@@ -75,8 +76,8 @@ function setUp(over: Partial<TransportEnv> = {}, silent = false) {
   return { transport, seen, dialed, timers, event };
 }
 
-const hello = (channel: Channel, from = 2, to = 1, logId = 20) =>
-  encodeFrame(frameKind.hello, encodeHello({ self: from, logId }, to, channel));
+const hello = (channel: Channel, from = 2, to = 1, logId = 20, others: readonly [number, number][] = []) =>
+  encodeFrame(frameKind.hello, encodeHello({ self: from, logId, known: () => new Map(others) }, to, channel));
 const heartbeat = message({ type: 'heartbeat', to: 1, from: 2, term: 1 });
 const frameOf = (m: Message) => encodeFrame(frameKind.message, encodeMessage(m).take());
 const closed = (stream: Duplex) => new Promise<void>((resolve) => stream.once('close', () => resolve()));
@@ -190,6 +191,38 @@ describe('a stream that a peer opened', () => {
     noted(true);
     await arrived;
     expect(parts.seen.messages.map(({ term }) => term)).toEqual([1]);
+  });
+
+  it('says by which logs it knows others, which are noted before it is heard', async () => {
+    const known = new Map([[4, 40]]);
+    const noted: (() => void)[] = [];
+    const asked: number[][] = [];
+    const identify = (peer: number, logId: number) => {
+      asked.push([peer, logId]);
+      return peer === 2 || new Promise<boolean>((resolve) => noted.push(() => resolve(true)));
+    };
+    const { transport, seen, event } = setUp({ identify, known: () => known });
+    const [mine, theirs] = streamPair();
+    transport.accept(2, 'control', mine);
+    const others: [number, number][] = [
+      [1, 11],
+      [3, 30],
+      [4, 41],
+    ];
+    theirs.write(hello('control', 2, 1, 20, others));
+    theirs.write(frameOf(heartbeat));
+    await new Promise((resolve) => setImmediate(resolve));
+    // Neither of itself, nor of whom it knows already.
+    expect(asked).toEqual([
+      [2, 20],
+      [3, 30],
+    ]);
+    expect(seen.messages).toEqual([]);
+    const heard = event();
+    noted[0]?.();
+    await heard;
+    expect(seen.messages).toMatchObject([{ type: 'heartbeat' }]);
+    await transport.close();
   });
 
   it('is closed after long silence', async () => {

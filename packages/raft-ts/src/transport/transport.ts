@@ -299,8 +299,8 @@ export class Transport {
 
   /** A former member is to be told so, whichever log it has. */
   get #introduction(): Introduction {
-    const { self, logId, identify, isRemoved } = this.#env;
-    return { self, logId, identify: (peer, theirs) => isRemoved(peer) || identify(peer, theirs) };
+    const { self, logId, identify, known, isRemoved } = this.#env;
+    return { self, logId, known, identify: (peer, theirs) => isRemoved(peer) || identify(peer, theirs) };
   }
 
   #ticks(ms: number): number {

@@ -47,6 +47,11 @@ export class PeerLogs {
     return new PeerLogs(fileSystem, path, log, known);
   }
 
+  /** By id; without what is still being noted. */
+  get known(): ReadonlyMap<number, number> {
+    return this.#known;
+  }
+
   knows(peer: number): boolean {
     return this.#known.has(peer) || this.#noted.has(peer);
   }
