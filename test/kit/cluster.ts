@@ -247,8 +247,10 @@ export class Cluster {
   /** Ends every daemon, then whatever their tasks still run. */
   async stop(): Promise<void> {
     await Promise.all(this.nodes.map((node) => this.kill(node)));
-    endProcessesOf(this.folder);
-    // A process that was just killed may still leave a last line.
+    const ended = endProcessesOf(this.folder);
+    // Until they are gone they may leave a last line, in a folder that is just being emptied.
+    for (let i = 0; i < 200 && ended.some((pid) => existsSync(`/proc/${pid}`)); i++)
+      await new Promise((resolve) => setTimeout(resolve, 25));
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 20 });
   }
 }
@@ -256,13 +258,17 @@ export class Cluster {
 const tail = (file: string) =>
   existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n').slice(-8).join('\n') : '(no log)';
 
-/** Shims of the process runtime name their data folder; on SIGUSR2 each ends its whole task, then itself. */
-export function endProcessesOf(folder: string): void {
+/** Shims of the process runtime name their data folder; on SIGUSR2 each ends its whole task, then itself. Their pids. */
+export function endProcessesOf(folder: string): readonly number[] {
+  const told: number[] = [];
   const { stdout } = spawnSync('ps', ['-eo', 'pid=,args='], { encoding: 'utf8' });
   for (const line of stdout.split('\n')) {
     const match = /^\s*(\d+)\s+swarmd-shim\s+(.*)$/.exec(line);
-    if (match?.[2]?.includes(`${folder}/`)) spawnSync('kill', ['-USR2', match[1] ?? '']);
+    if (!match?.[2]?.includes(`${folder}/`)) continue;
+    spawnSync('kill', ['-USR2', match[1] ?? '']);
+    told.push(Number(match[1]));
   }
+  return told;
 }
 
 export function runProgram(
