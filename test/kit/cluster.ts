@@ -249,8 +249,7 @@ export class Cluster {
     await Promise.all(this.nodes.map((node) => this.kill(node)));
     const ended = endProcessesOf(this.folder);
     // Until they are gone they may leave a last line, in a folder that is just being emptied.
-    for (let i = 0; i < 200 && ended.some((pid) => existsSync(`/proc/${pid}`)); i++)
-      await new Promise((resolve) => setTimeout(resolve, 25));
+    await this.eventually('its processes have ended', () => !ended.some((pid) => existsSync(`/proc/${pid}`)));
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 20 });
   }
 }
