@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inTime, realClock } from '@swarmctl/shared/kit';
 import type { Node, Task } from '@swarmctl/shared/model';
 import { Host } from './host.ts';
 import { Machine } from './machine.ts';
@@ -140,10 +141,11 @@ export class Lab {
   /** What the first manager that answers with a leader says; while there is none, for so long others are asked again. */
   async nodes(patienceMs = 0): Promise<ShownNode[]> {
     const end = performance.now() + patienceMs;
+    const limit = { what: 'a list of nodes', ms: 2_000 };
     do {
       for (const { api, daemon } of this.managers) {
         if (daemon.pid === undefined) continue;
-        const nodes = await within(api.get<ShownNode[]>('/nodes'), 2_000);
+        const nodes = await inTime(realClock, limit, () => api.get<ShownNode[]>('/nodes')).catch(() => undefined);
         if (nodes) return nodes;
       }
       if (performance.now() < end) await sleep(100);
@@ -251,16 +253,3 @@ export class Lab {
 
 const cutFrom = (name: string, cuts: readonly Cut[]) =>
   cuts.filter((cut) => cut.includes(name)).map(([a, b]) => (a === name ? b : a));
-
-/** Undefined when it fails or takes too long. */
-async function within<T>(answer: Promise<T>, timeoutMs: number): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), timeoutMs);
-  });
-  try {
-    return await Promise.race([answer.catch(() => undefined), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

@@ -5,6 +5,7 @@ import {
   ClusterError,
   delay,
   type Identity,
+  inTime,
   type Logger,
   messageOf,
   type NewId,
@@ -256,15 +257,10 @@ export class Membership {
 
   /** By which the raft group knows this node, which it takes in if it does not. `limitMs`: the managers are given so long. */
   async #askRaftId(limitMs?: number): Promise<number> {
-    const limit = new AbortController();
-    const late = () => limit.abort(new ClusterError('unavailable', 'the managers took too long'));
-    const timer = limitMs === undefined ? undefined : this.#modules.clock.after(limitMs, late, { unref: true });
-    const signal = AbortSignal.any([this.#abort.signal, limit.signal]);
-    try {
-      return (await this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, signal)).raftId;
-    } finally {
-      timer?.cancel();
-    }
+    const { signal } = this.#abort;
+    const ask = (until: AbortSignal) => this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, until);
+    if (limitMs === undefined) return (await ask(signal)).raftId;
+    return (await inTime(this.#modules.clock, { what: 'the managers’ answer', ms: limitMs, signal }, ask)).raftId;
   }
 
   async #promote(): Promise<void> {

@@ -4,6 +4,7 @@ import type { TLSSocket } from 'node:tls';
 import {
   ClusterError,
   FrameStream,
+  inTime,
   messageOf,
   newSharedKey,
   newTokenSecret,
@@ -44,6 +45,8 @@ const leaderlessRetryMs = 50;
 /** How long a request may wait for an election, and how often it looks. */
 const leaderWaitMs = 3_000;
 const leaderPollMs = 10;
+/** How long a leader that stops waits for another to take over. */
+const transferMs = 2_000;
 
 export class Manager implements ManagerHandle {
   readonly options: ManagerOptions;
@@ -384,9 +387,10 @@ export class Manager implements ManagerHandle {
     const status = this.raft.status();
     const others = status.members.some((member) => member.id !== status.id && !member.learner);
     if (options.transfer && status.role === 'leader' && others) {
-      const timeout = new Promise<void>((resolve) => this.#modules.clock.after(2_000, resolve, { unref: true }));
-      await Promise.race([this.raft.transferLeadership(), timeout]).catch((error) =>
-        this.#modules.log.warn({ error: messageOf(error) }, 'cannot hand leadership over'),
+      const { clock, log } = this.#modules;
+      const limit = { what: 'its transfer', ms: transferMs };
+      await inTime(clock, limit, () => this.raft.transferLeadership()).catch((error) =>
+        log.warn({ error: messageOf(error) }, 'cannot hand leadership over'),
       );
     }
     this.#stopped = true;

@@ -6,6 +6,7 @@ export * from './config-file.ts';
 export * from './errors.ts';
 export * from './frames.ts';
 export * from './http-relay.ts';
+export * from './in-time.ts';
 export * from './join-token.ts';
 export * from './lines.ts';
 export * from './log.ts';

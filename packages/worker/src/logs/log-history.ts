@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
+import { type Clock, inTime, type Logger, messageOf } from '@swarmctl/shared/kit';
 import type { LogLine, LogOptions } from '@swarmctl/shared/wire';
 import { Slots } from '../agent/slots.ts';
 import type { Runtime } from '../runtime/types.ts';
@@ -68,18 +68,12 @@ export class LogHistory {
   }
 
   async #keepInTime(taskId: string, runtime: Pick<Runtime, 'logs'>): Promise<void> {
-    const done = new AbortController();
-    const timeout = delay(this.#clock, timeLimitMs, done.signal).then(() => {
-      done.abort();
-      throw new Error(`not done in ${timeLimitMs} ms`);
-    });
+    const limit = { what: 'copying it', ms: timeLimitMs };
     try {
-      await Promise.race([this.#slots.run(() => this.#keep(taskId, runtime, done.signal), done.signal), timeout]);
+      await inTime(this.#clock, limit, (signal) => this.#slots.run(() => this.#keep(taskId, runtime, signal), signal));
     } catch (error) {
       this.#log.warn({ task: taskId, error: messageOf(error) }, 'the log of a task is not kept');
     } finally {
-      done.abort();
-      timeout.catch(() => undefined);
       this.#keeping.delete(taskId);
     }
   }

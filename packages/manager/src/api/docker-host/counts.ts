@@ -1,4 +1,4 @@
-import { messageOf } from '@swarmctl/shared/kit';
+import { inTime, messageOf } from '@swarmctl/shared/kit';
 import { parseJson } from '@swarmctl/shared/model';
 import type { FastifyRequest } from 'fastify';
 import type { ApiContext } from '../context.ts';
@@ -39,19 +39,17 @@ export class ContainerCounts {
 
   async #askLeader(manager: ManagerAccess): Promise<EngineCounts> {
     const { clock, local, log } = this.#context;
-    const abort = new AbortController();
-    const timer = clock.after(leaderMs, () => abort.abort(new Error('no answer in time')));
     try {
-      const stream = await manager.dialLeader(abort.signal);
-      if (stream === 'here') return await this.#room.counts();
-      const headers = { [forwardedBy]: local.info().nodeId, connection: 'close' };
-      const text = await textOf(await answerOver(stream, { path: '/info', headers, signal: abort.signal }));
-      return sumOfCounts([parseJson(Buffer.from(text)) as EngineCounts]);
+      return await inTime(clock, { what: 'the leader’s answer', ms: leaderMs }, async (signal) => {
+        const stream = await manager.dialLeader(signal);
+        if (stream === 'here') return await this.#room.counts();
+        const headers = { [forwardedBy]: local.info().nodeId, connection: 'close' };
+        const text = await textOf(await answerOver(stream, { path: '/info', headers, signal }));
+        return sumOfCounts([parseJson(Buffer.from(text)) as EngineCounts]);
+      });
     } catch (error) {
       log.debug({ error: messageOf(error) }, 'the leader did not say how many containers there are');
       return none;
-    } finally {
-      timer.cancel();
     }
   }
 }

@@ -1,6 +1,15 @@
 import { Agent, request as httpRequest } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type Clock, ClusterError, delay, isClusterError, type Logger, messageOf } from '@swarmctl/shared/kit';
+import {
+  type Clock,
+  ClusterError,
+  delay,
+  ifLate,
+  inTime,
+  isClusterError,
+  type Logger,
+  messageOf,
+} from '@swarmctl/shared/kit';
 import { type Node, parseJson } from '@swarmctl/shared/model';
 import { type ApiContext, clusterOf, leading } from '../context.ts';
 import { findNode } from '../nodes.ts';
@@ -214,15 +223,8 @@ export class EngineRoom {
       const info = await this.#info(node);
       infos.set(info.ID, info);
     });
-    let late = () => {};
-    const timer = this.#context.clock.after(countMs, () => late());
-    await Promise.race([
-      Promise.allSettled(asked),
-      new Promise<void>((resolve) => {
-        late = resolve;
-      }),
-    ]);
-    timer.cancel();
+    const limit = { what: 'what some engines have', ms: countMs };
+    await inTime(this.#context.clock, limit, () => Promise.allSettled(asked)).catch(ifLate(undefined));
     return sumOfCounts([...infos.values()]);
   }
 

@@ -1,4 +1,4 @@
-import { type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
+import { type Clock, delay, inTime, type Logger, messageOf } from '@swarmctl/shared/kit';
 import { type Moment, toUnixTime } from '@swarmctl/shared/model';
 import { nodeIdAttribute } from './event-filter.ts';
 import { EventLog } from './event-log.ts';
@@ -85,19 +85,11 @@ export class EngineEvents {
 
   /** Never rejects. */
   async #patiently(source: Source, signal: AbortSignal, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    if (signal.aborted) return;
     const { clock, log } = this.#modules;
-    const patience = new AbortController();
-    const all = AbortSignal.any([signal, patience.signal]);
-    const timer = clock.after(source.patienceMs, () => patience.abort(new Error('no answer in time')));
-    const late = new Promise<void>((_, reject) => all.addEventListener('abort', () => reject(all.reason)));
     try {
-      await Promise.race([work(all), late]);
+      await inTime(clock, { what: 'its answer', ms: source.patienceMs, signal }, work);
     } catch (error) {
       log.debug({ source: source.name, error: messageOf(error) }, 'past events are missing');
-    } finally {
-      timer.cancel();
-      patience.abort();
     }
   }
 }

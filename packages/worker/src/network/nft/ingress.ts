@@ -1,5 +1,5 @@
 import { networkInterfaces } from 'node:os';
-import { Bell, type Clock, delay, type Logger, messageOf } from '@swarmctl/shared/kit';
+import { Bell, type Clock, delay, inTime, type Logger, messageOf } from '@swarmctl/shared/kit';
 import type { TaskEndpoint } from '@swarmctl/shared/model';
 import type { IngressEntry } from '@swarmctl/shared/wire';
 import { answeredAddresses, familyOf, type LocalAddresses, localAddresses } from '../address.ts';
@@ -205,21 +205,14 @@ export class NftIngress implements Ingress {
     this.#planned = plan.problems;
     const forgotten = this.#udp.forget(udp, () => this.#inForce());
     // Before it is said to be in force: a backend is stopped then, and what is still led there is refused.
-    if (udp.size > 0) await this.#atMost(forgetMs, forgotten);
+    const limit = { what: 'forgetting flows of UDP', ms: forgetMs, signal: this.#ended.signal };
+    if (udp.size > 0) await inTime(this.#clock, limit, () => forgotten).catch(() => undefined);
     this.#versions.settle(version);
     this.#inBackground(async () => {
       await forgotten;
       await this.#admitNowAndThen();
       await this.#reflect(plan.table);
     });
-  }
-
-  /** Resolves with `work`, or without it after `ms`. */
-  async #atMost(ms: number, work: Promise<void>): Promise<void> {
-    const done = new AbortController();
-    const end = delay(this.#clock, ms, AbortSignal.any([done.signal, this.#ended.signal])).catch(() => {});
-    await Promise.race([work, end]);
-    done.abort();
   }
 
   #learn(mesh: MeshState | undefined): void {

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Clock, delay, type Logger, messageOf, realClock, silentLogger } from '@swarmctl/shared/kit';
+import { type Clock, delay, inTime, type Logger, messageOf, realClock, silentLogger } from '@swarmctl/shared/kit';
 import { payloadReferences, type RegistryAuth, type Task } from '@swarmctl/shared/model';
 import { ingressPorts, type LogLine, type LogOptions } from '@swarmctl/shared/wire';
 import type Docker from 'dockerode';
@@ -87,22 +87,17 @@ class DockerRuntime implements Runtime {
   }
 
   async describe() {
-    const done = new AbortController();
     try {
-      const timeout = delay(this.#clock, describeTimeoutMs, done.signal).then(() => {
-        throw new RuntimeError(`no answer in ${describeTimeoutMs} ms`);
-      });
       // The types do not know that it takes one.
       const ask = this.#docker.info as (options: { abortSignal: AbortSignal }) => Promise<EngineInfo>;
-      const info = await Promise.race([ask.call(this.#docker, { abortSignal: done.signal }), timeout]);
+      const limit = { what: 'its answer', ms: describeTimeoutMs };
+      const info = await inTime(this.#clock, limit, (abortSignal) => ask.call(this.#docker, { abortSignal }));
       this.#engine = info;
       this.#described = describeEngine(info, this.#options);
       return { ready: true, description: this.#described };
     } catch (error) {
       const reason = `the Docker engine at ${this.#dockerHost} does not answer: ${messageOf(error)}`;
       return { ready: false, reason, description: this.#described };
-    } finally {
-      done.abort();
     }
   }
 

@@ -1,4 +1,4 @@
-import { type Clock, delay } from '@swarmctl/shared/kit';
+import { type Clock, ifLate, inTime } from '@swarmctl/shared/kit';
 import type Docker from 'dockerode';
 import { RuntimeError } from '../types.ts';
 import type { EngineCalls } from './calls.ts';
@@ -39,15 +39,8 @@ async function kill(container: Docker.Container, signal: string, { calls }: Stop
 
 /** Waits for the end; false after `ms`. */
 async function hasEnded(container: Docker.Container, ms: number, { calls, clock }: StopModules): Promise<boolean> {
-  const done = new AbortController();
-  const waiting = calls.call(() => container.wait({ abortSignal: done.signal }), isNotFound).then(() => true);
-  // The loser of the race is aborted, and then nobody listens to it.
-  waiting.catch(() => {});
-  const timeout = delay(clock, ms, done.signal).then(() => false);
-  timeout.catch(() => {});
-  try {
-    return await Promise.race([waiting, timeout]);
-  } finally {
-    done.abort();
-  }
+  return inTime(clock, { what: 'the end of a container', ms }, async (abortSignal) => {
+    await calls.call(() => container.wait({ abortSignal }), isNotFound);
+    return true;
+  }).catch(ifLate(false));
 }

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { type Clock, delay } from '@swarmctl/shared/kit';
+import { type Clock, ifLate, inTime } from '@swarmctl/shared/kit';
 import { RuntimeError } from '../types.ts';
 import { controlSocket } from './task-folder.ts';
 
@@ -25,16 +25,13 @@ export async function startShim(folder: string, clock: Clock): Promise<void> {
     stdio: ['ignore', log, log, 'pipe'],
   });
   closeSync(log);
-  const done = new AbortController();
   try {
-    const timeout = delay(clock, startTimeoutMs, done.signal).then(() => undefined);
-    timeout.catch(() => {});
-    const line = await Promise.race([firstLine(child), timeout]);
+    const limit = { what: 'the start of the shim', ms: startTimeoutMs };
+    const line = await inTime(clock, limit, () => firstLine(child)).catch(ifLate(undefined));
     if (line === undefined) throw new RuntimeError(`the shim did not start: ${tail(join(folder, 'shim.log'))}`);
     const { error, permanent } = JSON.parse(line) as { error?: string; permanent?: boolean };
     if (error !== undefined) throw new RuntimeError(error, { permanent: permanent ?? false });
   } finally {
-    done.abort();
     child.stdio[3]?.destroy();
     child.unref();
   }
