@@ -15,11 +15,10 @@ test('an engine waits for who listens slowly', async () => {
   const answer = answerOf();
   const said: Line[] = [];
   let take = () => {};
-  const drained = () =>
-    new Promise<void>((resolve) => {
-      take = resolve;
-    });
-  const reading = readProgress(answer, { begin: () => {}, say: (line) => said.push(line), drained });
+  const taken = new Promise<void>((resolve) => {
+    take = resolve;
+  });
+  const reading = readProgress(answer, { begin: () => {}, say: (line) => said.push(line), drained: () => taken });
   const line = `${JSON.stringify({ status: 'x'.repeat(1_000) })}\n`;
   let written = 0;
   while (answer.write(line)) written++;
@@ -32,7 +31,6 @@ test('an engine waits for who listens slowly', async () => {
   await turns();
   expect(said.length).toBeGreaterThan(before);
   answer.destroy();
-  take();
   await expect(reading).rejects.toThrow();
 });
 
@@ -40,7 +38,7 @@ test('a line without an end is given up, and the engine with it', async () => {
   const answer = answerOf();
   const reading = readProgress(answer, { begin: () => {}, say: () => {}, drained: async () => {} });
   answer.write('x'.repeat((1 << 20) + 1));
-  await expect(reading).rejects.toThrow('a line of progress of more than 1048576 characters');
+  await expect(reading).rejects.toThrow('a line of more than 1048576 bytes');
   expect(answer.destroyed).toBe(true);
 });
 

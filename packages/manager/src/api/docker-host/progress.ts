@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { messageOf } from '@swarmctl/shared/kit';
+import { linesOf, messageOf } from '@swarmctl/shared/kit';
 import type { FastifyReply } from 'fastify';
 import { drained } from '../stream.ts';
 import { type Away, type Engine, hostnameOf } from './engines.ts';
@@ -34,8 +34,8 @@ export interface Telling {
   drained(): Promise<void>;
 }
 
-/** In characters; an engine's own are a few hundred. */
-const longestLine = 1 << 20;
+/** An engine's own are a few hundred. */
+const mostLineBytes = 1 << 20;
 
 export class Progress implements Telling {
   readonly #reply: FastifyReply;
@@ -106,28 +106,18 @@ export async function failuresOf(
 
 /** Rejects with what the engine said, its `code`, and its `status` if it began nothing. */
 export async function readProgress(answer: IncomingMessage, tell: Omit<Telling, 'signal'>): Promise<void> {
-  answer.setEncoding('utf8');
   if (answer.statusCode !== 200) {
     throw Object.assign(new Error(messageIn(await textOf(answer))), { status: answer.statusCode });
   }
   tell.begin();
-  let rest = '';
   let failure: Error | undefined;
-  const read = (line: string) => {
-    if (line.trim() === '') return;
+  for await (const line of linesOf(answer, { maxBytes: mostLineBytes, unended: 'keep' })) {
     const said = JSON.parse(line) as Line;
     if (said.error !== undefined) failure = Object.assign(new Error(said.error), { code: said.errorDetail?.code });
     else tell.say(said);
-  };
-  for await (const chunk of answer) {
-    const lines = `${rest}${chunk}`.split('\n');
-    rest = lines.pop() ?? '';
-    if (rest.length > longestLine) throw new Error(`a line of progress of more than ${longestLine} characters`);
-    for (const line of lines) read(line);
     // Who listens slowly slows the engine, and fills no memory here.
     await tell.drained();
   }
-  read(rest);
   if (failure) throw failure;
 }
 

@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { linesOf } from '@swarmctl/shared/kit';
 import type { Node } from '@swarmctl/shared/model';
 import type { ApiContext } from '../context.ts';
 import { clusterLabel, queryText, swarmNodeLabel } from '../docker-host/containers.ts';
@@ -31,8 +31,8 @@ export interface Source {
 const nodePatienceMs = 2_000;
 /** It waits for the nodes itself. */
 const leaderPatienceMs = 4_000;
-/** In characters; labels of containers are in there. */
-const mostLineLength = 256 * 1024;
+/** Labels of containers are in there. */
+const mostLineBytes = 256 * 1024;
 
 export function sourcesOf(context: ApiContext, room: EngineRoom): readonly Source[] {
   const manager = context.local.manager();
@@ -97,24 +97,12 @@ export async function* readEvents(
     });
     if (answer.statusCode !== 200) throw new Error(`status ${answer.statusCode}: ${(await textOf(answer)).trim()}`);
     onBegun();
-    for await (const line of linesOf(answer)) {
+    for await (const line of linesOf(answer, { maxBytes: mostLineBytes, longer: 'skip' })) {
       const event = eventIn(line);
       const told = event && source.told(event);
       if (told) yield told;
     }
   } finally {
     stream.destroy();
-  }
-}
-
-/** One that is too long is passed over. */
-async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
-  answer.setEncoding('utf8');
-  let rest = '';
-  for await (const chunk of answer) {
-    const lines = `${rest}${chunk}`.split('\n');
-    // A piece too much is enough to know it.
-    rest = (lines.pop() ?? '').slice(0, mostLineLength + 1);
-    yield* lines.filter((line) => line.length <= mostLineLength && line.trim() !== '');
   }
 }
