@@ -291,7 +291,8 @@ configs: {word: {file: ./word.txt}}
       (await cluster.tasks('wrong')).some(
         (task: Task) =>
           task.Status.State === 'rejected' &&
-          task.Status.Err === "template: config 'wrong': the task has no secret with this target",
+          task.Status.Err ===
+            'failed to expand templated config wrong: template: expansion:1:2: executing "expansion" at <secret "none">: error calling secret: secret target none not found',
       ),
     );
   });

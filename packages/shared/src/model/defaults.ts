@@ -90,7 +90,8 @@ export const placeName = (task: Placed & Pick<Task, 'ServiceAnnotations'>): stri
   `${task.ServiceAnnotations.Name}.${slotName(task)}`;
 
 /** `<service>.<slot>.<task id>` */
-export const taskName = (task: Task): string => `${placeName(task)}.${task.ID}`;
+export const taskName = (task: Placed & Pick<Task, 'ServiceAnnotations' | 'ID'>): string =>
+  `${placeName(task)}.${task.ID}`;
 
 /** Finished tasks kept for each slot, or each node of a global service. */
 export const defaultTaskHistory = 5;

@@ -26,6 +26,7 @@ export * from './service-networks.ts';
 export * from './specs.ts';
 export * from './task-state.ts';
 export * from './task-up.ts';
+export * from './templates.ts';
 export * from './tunnel-keys.ts';
 export * from './validate.ts';
 export * from './vxlan-ids.ts';

@@ -1,4 +1,4 @@
-import { ClusterError } from '../kit/errors.ts';
+import { ClusterError, messageOf } from '../kit/errors.ts';
 import { parseConstraints } from './constraints.ts';
 import { isJobMode } from './defaults.ts';
 import { isImageReference } from './image.ts';
@@ -19,6 +19,7 @@ import { type ProxyLabelName, proxyLabels } from './proxy-options.ts';
 import { checkResources } from './resource-rules.ts';
 import { checkAttachments } from './service-networks.ts';
 import type { ContainerSpec, EndpointSpec, Mount, PortConfig, ServiceSpec, TaskSpec } from './specs.ts';
+import { checkTemplates } from './templates.ts';
 
 // Cross-field rules of a service's spec and the defaults that are stored with it, with Docker's messages where clients match on text.
 
@@ -54,6 +55,7 @@ export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
   checkReservedLabels('service', labels);
   checkMode(spec);
   checkContainer(template);
+  checkTemplatesOf(spec);
   checkResources(template);
   checkPlacement(template);
   const complete: Service['Spec'] = {
@@ -75,6 +77,14 @@ export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
     if (problem) throw invalid(problem);
   }
   return complete;
+}
+
+function checkTemplatesOf({ Name = '', Labels = {}, TaskTemplate }: ServiceSpec): void {
+  try {
+    checkTemplates(TaskTemplate?.ContainerSpec ?? {}, { Name, Labels });
+  } catch (error) {
+    throw invalid(messageOf(error));
+  }
 }
 
 /** The place of old clients counts where the new one is empty, and is shown to those who use it; what is done goes by the new one alone. */

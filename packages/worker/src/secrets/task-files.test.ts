@@ -73,6 +73,8 @@ describe('templates', () => {
     ['{{env "A"}}|{{env `B`}}|{{env "C"}}|{{env "none"}}', 'x=y|2||'],
     ['{{ secret "/etc/pass" }} {{ config "öther" }}', '{{.not.expanded}} o'],
     ['ä {{.Service.Labels.tier}}', 'ä frönt'],
+    ['{{range $key, $value := .Service.Labels}}{{$key}}={{$value | printf "%q"}};{{end}}', 'tier="frönt";'],
+    ['{{if eq (env "A") "x=y"}}{{secret "/etc/pass" | len}}{{end}}', '17'],
     ['à {{- /* nothing */ -}} ß', 'àß'],
   ])('%s is %s', (content, wanted) => {
     expect(filled(content).toString()).toBe(wanted);
@@ -86,16 +88,24 @@ describe('templates', () => {
   });
 
   test.each([
-    ['{{secret "none"}}', "template: config 'it': the task has no secret with this target"],
-    ['{{config "none"}}', "template: config 'it': the task has no config with this target"],
-    ['{{if true}}x', "'if true' is not supported"],
-    ['{{.Service', "template: config 'it': unclosed action"],
+    [
+      'a={{secret "unknowntarget"}}',
+      'failed to expand templated config it: template: expansion:1:4: executing "expansion" at <secret "unknowntarge...>: error calling secret: secret target unknowntarget not found',
+    ],
+    ['{{config "none"}}', 'error calling config: config target none not found'],
+    ['{{secret}}', 'at <secret>: wrong number of args for secret: want 1 got 0'],
+    ['{{.Task.Nam}}', "can't evaluate field Nam in type struct { ID string; Name string; Slot string }"],
+    ['{{.None}}', "can't evaluate field None in type *template.PayloadContext"],
+    ['\n{{.Service', 'failed to expand templated config it: template: expansion:2: unclosed action'],
   ])('%s is refused', (content, problem) => expect(() => filled(content)).toThrow(problem));
 
   test('a refused secret shows nothing of it', () => {
-    expect(() => filled('hush {{"hidden" | quote}}', 'secret')).toThrow(
-      "template: secret 'it': an action cannot be evaluated; write a field such as .Service.Name",
-    );
-    expect(() => filled('hush {{"hidden" | quote}}', 'secret')).not.toThrow(/hush|hidden/);
+    for (const [content, place] of [
+      ['hush {{"hidden" | quote}}', '1'],
+      ['hush {{secret "hidden"}}', '1:7'],
+    ] as const) {
+      const message = `failed to expand templated secret it: template: expansion:${place}: this action cannot be evaluated`;
+      expect(() => filled(content, 'secret')).toThrow(expect.objectContaining({ message }));
+    }
   });
 });

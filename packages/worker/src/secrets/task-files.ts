@@ -1,6 +1,7 @@
-import { type PayloadReference, payloadReferences, type Task } from '@swarmctl/shared/model';
+import { messageOf } from '@swarmctl/shared/kit';
+import { expandPayload, type PayloadReference, payloadReferences, type Task } from '@swarmctl/shared/model';
 import type { NodePayload } from '@swarmctl/shared/wire';
-import { expand, expandContainerSpec, templateContext, type Value } from '../runtime/template.ts';
+import { contextOf, expandContainerSpec } from '../runtime/template.ts';
 import { RuntimeError, type RuntimeNode } from '../runtime/types.ts';
 
 // The files that a task's secrets and configs become, templates filled in. Pure.
@@ -35,46 +36,31 @@ interface Surroundings {
   readonly payloads: readonly NodePayload[];
 }
 
-/**
- * Bytes in, bytes out: each is one character meanwhile, so that what is no UTF-8 stays as it is. What another secret or config holds is put in as
- * it is, templates and all.
- */
+/** What another secret or config holds is put in as it is, templates and all. */
 function filledIn({ kind, name }: PayloadReference, data: Uint8Array, around: Surroundings): Uint8Array {
   const { task, node, references, payloads } = around;
-  const contentOf = (wanted: PayloadReference['kind']) => (argument: string) => {
-    const i = references.findIndex((one) => one.kind === wanted && byteText(one.target) === argument);
+  const contentOf = (wanted: PayloadReference['kind']) => (target: string) => {
+    const i = references.findIndex((one) => one.kind === wanted && one.target === target);
     const payload = payloads[i];
-    if (!payload) throw new Error(`the task has no ${wanted} with this target`);
+    if (!payload) throw new Error(`${wanted} target ${target} not found`);
     return Buffer.from(payload.data).toString('latin1');
   };
   const container = task.Spec.ContainerSpec ?? {};
   const { Env: env = [] } = expandContainerSpec({ ...(container.Env && { Env: container.Env }) }, task, node);
-  const text = Buffer.from(data).toString('latin1');
-  const called = `${kind} '${name}'`;
+  const variable = (wanted: string) =>
+    env.find((line) => line.startsWith(`${wanted}=`))?.slice(wanted.length + 1) ?? '';
   try {
-    const filled = expand(text, {
-      context: byteValue(templateContext(task, node)),
-      functions: {
-        env: (argument) => {
-          const line = env.map(byteText).find((one) => one.startsWith(`${argument}=`));
-          return line?.slice(argument.length + 1) ?? '';
-        },
-        secret: contentOf('secret'),
-        config: contentOf('config'),
-      },
-      called,
+    return expandPayload(data, contextOf(task, node, '*template.PayloadContext'), {
+      env: variable,
+      secret: contentOf('secret'),
+      config: contentOf('config'),
     });
-    return Buffer.from(filled, 'latin1');
   } catch (error) {
-    if (kind === 'config') throw error;
-    const known = 'write a field such as .Service.Name, env "NAME", or secret or config with a target of the task';
-    throw new RuntimeError(`template: ${called}: an action cannot be evaluated; ${known}`, { permanent: true });
+    const problem = kind === 'config' ? messageOf(error) : placeIn(messageOf(error));
+    throw new RuntimeError(`failed to expand templated ${kind} ${name}: ${problem}`, { permanent: true });
   }
 }
 
-const byteText = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
-
-const byteValue = (value: Value): Value =>
-  typeof value === 'string'
-    ? byteText(value)
-    : Object.fromEntries(Object.entries(value).map(([name, member]) => [byteText(name), byteValue(member)]));
+/** Of a message that may show a part of a secret, where it is alone. */
+const placeIn = (message: string): string =>
+  `${/^template: \w+:\d+(:\d+)?/.exec(message)?.[0] ?? 'template'}: this action cannot be evaluated`;
