@@ -1,5 +1,6 @@
 import type { Service, Task } from '@swarmctl/shared/model';
 import { Cluster } from '../kit/cluster.ts';
+import { eventually } from '../kit/eventually.ts';
 import { DockerSwarm, Hosts, type Hosts as HostsType } from './engines.ts';
 import { median, print, spread, timed } from './stats.ts';
 
@@ -36,13 +37,14 @@ async function oursOn({ hosts: list }: HostsType): Promise<void> {
         await timed(async () => {
           const { ID } = await api.post<{ ID: string }>('/services/create', specOf(size));
           await until(
+            `${size} tasks run`,
             async () =>
               runningOf(await api.get<Task[]>('/tasks', { filters: JSON.stringify({ service: [ID] }) })) === size,
           );
         }),
       );
       for (const service of await api.get<Service[]>('/services')) await api.delete(`/services/${service.ID}`);
-      await until(async () => (await api.get<Task[]>('/tasks')).length === 0);
+      await until('no task is left', async () => (await api.get<Task[]>('/tasks')).length === 0);
     }
   } finally {
     await cluster.stop();
@@ -63,6 +65,7 @@ async function dockerOn({ hosts: list }: HostsType): Promise<void> {
             ID?: string;
           };
           await until(
+            `${size} tasks run`,
             async () =>
               runningOf((await docker.listTasks({ filters: JSON.stringify({ service: [id ?? ID] }) })) as Task[]) ===
               size,
@@ -71,6 +74,7 @@ async function dockerOn({ hosts: list }: HostsType): Promise<void> {
       );
       for (const service of await docker.listServices()) await docker.getService(service.ID).remove();
       await until(
+        'no container is left',
         async () =>
           (await Promise.all(list.map((host) => host.engine.docker.listContainers({ all: true })))).flat().length === 0,
       );
@@ -97,12 +101,8 @@ function runningOf(tasks: readonly Task[]): number {
   return tasks.filter((task) => task.Status.State === 'running').length;
 }
 
-async function until(check: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 120_000; !(await check()); ) {
-    if (performance.now() > end) throw new Error('not in 120 s');
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+const until = (what: string, check: () => Promise<boolean>) =>
+  eventually(what, check, { timeoutMs: 120_000, everyMs: 50 });
 
 async function removeContainers(docker: import('dockerode')): Promise<void> {
   for (const { Id } of await docker.listContainers({ all: true }))

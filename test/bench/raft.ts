@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { eventually } from '../kit/eventually.ts';
 import { EtcdCluster } from '../raft/etcd-cluster.ts';
 import { KvCluster } from '../raft/kv-cluster.ts';
 import type { LoadResult, LoadSettings } from '../raft/kv-load.ts';
@@ -177,11 +178,11 @@ async function failOver(
 }
 
 async function caughtUp(): Promise<void> {
-  for (const end = Date.now() + 20_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 20))) {
+  const isSo = async () => {
     const states = await Promise.all(raft.members.map((member) => raft.status(member).catch(() => undefined)));
-    if (states.every((one) => one && one.leader > 0 && one.applied === states[0]?.applied)) return;
-  }
-  throw new Error('a restarted member does not catch up');
+    return states.every((one) => one && one.leader > 0 && one.applied === states[0]?.applied);
+  };
+  await eventually('a restarted member catches up', isSo, { timeoutMs: 20_000 });
 }
 
 /** A busy loop for every core, at the members' own priority, and writes all the time: the term must not move. */

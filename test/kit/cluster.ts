@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Node, Service, Task } from '@swarmctl/shared/model';
 import { Client } from '../../packages/cli/src/client.ts';
+import { eventually, tail } from './eventually.ts';
 import { swarmctl } from './swarmctl.ts';
 
 // A real cluster for end-to-end tests: separate `swarmd` processes with addresses of their own in one network namespace (as root), so that
@@ -187,9 +187,8 @@ export class Cluster {
   }
 
   /** Waits for a leader and returns it. */
-  async leader(timeoutMs = 15_000): Promise<NodeHandle> {
-    let found: NodeHandle | undefined;
-    await this.eventually(
+  leader(timeoutMs = 15_000): Promise<NodeHandle> {
+    return this.eventually(
       'a leader',
       async () => {
         for (const manager of this.managers.filter((node) => node.process)) {
@@ -197,14 +196,13 @@ export class Cluster {
             .get<(Node & { ManagerStatus?: { Leader?: boolean } })[]>('/nodes')
             .catch(() => []);
           const leading = nodes.find((node) => node.ManagerStatus?.Leader);
-          found = this.nodes.find((node) => node.name === leading?.Description?.Hostname && node.process);
-          if (found) return true;
+          const found = this.nodes.find((node) => node.name === leading?.Description?.Hostname && node.process);
+          if (found) return found;
         }
-        return false;
+        return undefined;
       },
       timeoutMs,
     );
-    return found as NodeHandle;
   }
 
   async service(name: string): Promise<Service> {
@@ -221,23 +219,9 @@ export class Cluster {
     );
   }
 
-  /** Polls until true; fails naming what was waited for, with the daemons' last log lines. */
-  async eventually(what: string, check: () => Promise<boolean> | boolean, timeoutMs = 30_000): Promise<void> {
-    const end = Date.now() + timeoutMs;
-    let last: unknown;
-    for (;;) {
-      try {
-        if (await check()) return;
-        last = undefined;
-      } catch (error) {
-        last = error;
-      }
-      if (Date.now() > end) break;
-      await sleep(50);
-    }
-    throw new Error(
-      `not in ${timeoutMs} ms: ${what}${last ? ` (last error: ${String(last)})` : ''}\n${this.logTails()}`,
-    );
+  /** With the daemons' last log lines in the error. */
+  eventually<T>(what: string, check: () => Promise<T> | T, timeoutMs = 30_000) {
+    return eventually(what, check, { timeoutMs, everyMs: 50, hint: () => this.logTails() });
   }
 
   logTails(): string {
@@ -253,9 +237,6 @@ export class Cluster {
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 20 });
   }
 }
-
-const tail = (file: string) =>
-  existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n').slice(-8).join('\n') : '(no log)';
 
 /** Shims of the process runtime name their data folder; on SIGUSR2 each ends its whole task, then itself. Their pids. */
 export function endProcessesOf(folder: string): readonly number[] {

@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import Docker from 'dockerode';
+import { tail } from './eventually.ts';
 import { imageArchive } from './images/archive.ts';
 
 // Private Docker engines for tests. Each has its own data root, exec root, pid file, socket, containerd and bridge, so several can live on
@@ -290,5 +291,3 @@ function mountsUnder(folder: string): string[] {
 async function waitUntil(check: () => boolean, timeoutMs: number): Promise<void> {
   for (const end = Date.now() + timeoutMs; !check() && Date.now() < end; ) await sleep(20);
 }
-
-const tail = (file: string) => readFileSync(file, 'utf8').trimEnd().split('\n').slice(-12).join('\n');

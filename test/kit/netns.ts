@@ -1,6 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { eventually } from './eventually.ts';
 
 // Network namespaces for tests: some machines on one network, each with its loopback and an address. The network itself is a bridge in a
 // namespace of its own, so that nothing is added to the machine's, and every lab may use the same addresses.
@@ -123,12 +124,9 @@ export async function startPeer(space: Netns, { ingress, mesh, uid }: PeerOption
 
 /** Resolves when the kernel has given a namespace its link-local address by itself, and the routes with it. Rejects after 10 s. */
 export async function linkLocal(space: Netns): Promise<void> {
-  for (const end = Date.now() + 10_000; ; await new Promise((resolve) => setTimeout(resolve, 10))) {
-    const routes = space.run('ip', '-6', 'route', 'show', 'table', 'all', 'dev', 'eth0');
-    if (['fe80::/64', 'local fe80', 'multicast ff00::/8'].every((one) => routes.includes(one))) return;
-    if (Date.now() > end)
-      throw new Error(`${space.name} has no link-local address after 10 s, only these routes:\n${routes}`);
-  }
+  const routes = () => space.run('ip', '-6', 'route', 'show', 'table', 'all', 'dev', 'eth0');
+  const isThere = () => ['fe80::/64', 'local fe80', 'multicast ff00::/8'].every((one) => routes().includes(one));
+  await eventually(`a link-local address in ${space.name}`, isThere, { timeoutMs: 10_000, hint: routes });
 }
 
 /** Deletes what runs that did not end in order left behind. */

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
+import { eventually } from '../kit/eventually.ts';
 import { Lab, noLab } from './lab.ts';
 import { isAlive, processes, processesIn } from './processes.ts';
-import { eventually, run } from './run.ts';
+import { run } from './run.ts';
 import { bridgeNamespace, findState, namespaceOf, nodeName } from './state.ts';
 import { containerProcesses, noTraces, tracesOf } from './traces.ts';
 

@@ -4,11 +4,12 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTime, realClock } from '@swarmctl/shared/kit';
 import type { Node, Task } from '@swarmctl/shared/model';
+import { eventually, tail } from '../kit/eventually.ts';
 import { Host } from './host.ts';
 import { Machine } from './machine.ts';
 import { type Cut, Network } from './network.ts';
 import { remove } from './remove.ts';
-import { all, eventually, tail } from './run.ts';
+import { all } from './run.ts';
 import { createState, defaultName, type LabOptions, type LabState, planOf, readState, writeState } from './state.ts';
 
 // A lab: hosts on one bridge, each with its own engine and swarmd, formed into a cluster; and a client, which is on the bridge and is no host. A lab
@@ -214,8 +215,8 @@ export class Lab {
   }
 
   /** Polls until true; else fails with the daemons' last words. */
-  eventually(what: string, check: () => Promise<boolean> | boolean, timeoutMs = 30_000): Promise<void> {
-    return eventually(what, check, { timeoutMs, hint: () => this.logTails() });
+  async eventually(what: string, check: () => Promise<boolean> | boolean, timeoutMs = 30_000): Promise<void> {
+    await eventually(what, check, { timeoutMs, hint: () => this.logTails() });
   }
 
   logTails(): string {

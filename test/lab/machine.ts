@@ -2,9 +2,10 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { tail } from '../kit/eventually.ts';
 import type { Network } from './network.ts';
 import { endAll, isAlive, type ProcessId, processes, processesIn, processId } from './processes.ts';
-import { exitCode, run, tail } from './run.ts';
+import { exitCode, run } from './run.ts';
 import { folderOf, markOf, namespaceOf } from './state.ts';
 
 // A machine of the lab: a named network namespace with an address on the bridge, and in it a first process with a pid namespace, a host name,

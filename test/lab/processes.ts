@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../kit/eventually.ts';
 
 // The machine's processes as /proc shows them, and the end of those that are chosen.
 
@@ -53,13 +53,11 @@ export function processesMarked(mark: Readonly<Record<string, string>>): Process
 
 /** Kills until there are none, those that came up meanwhile too. */
 export async function endAll(choose: () => readonly ProcessId[]): Promise<void> {
-  const deadline = Date.now() + 15_000;
   for (let doomed = choose(); doomed.length > 0; doomed = choose()) {
     for (const one of doomed) kill(one);
-    while (doomed.some(isAlive)) {
-      if (Date.now() > deadline) throw new Error(`these do not end: ${doomed.filter(isAlive).map(({ pid }) => pid)}`);
-      await sleep(10);
-    }
+    const alive = () => doomed.filter(isAlive).map(({ pid }) => pid);
+    const patience = { timeoutMs: 15_000, everyMs: 10, hint: () => `these live: ${alive()}` };
+    await eventually('processes end when killed', () => alive().length === 0, patience);
   }
 }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { tail } from '../kit/eventually.ts';
 import type { Machine } from './machine.ts';
 import { endAll, type Process, processesIn } from './processes.ts';
-import { tail } from './run.ts';
 
 // A program that runs on a machine in the background, on its own once started: any later process of the lab finds it among those of the machine.
 

@@ -1,10 +1,8 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-// Small things that every part of the lab does: run a program, wait for something.
+// Small things that every part of the lab does: run a program, wait for several jobs.
 
 const execute = promisify(execFile);
 
@@ -27,26 +25,3 @@ export async function all(jobs: readonly Promise<unknown>[]): Promise<void> {
 /** As a shell has it. */
 export const exitCode = (code: number | null, signal: NodeJS.Signals | null) =>
   code ?? 128 + (constants.signals[signal ?? 'SIGKILL'] ?? 0);
-
-/** Polls until true. `hint` adds to the error. */
-export async function eventually(
-  what: string,
-  check: () => Promise<boolean> | boolean,
-  { timeoutMs = 30_000, hint = () => '' }: { timeoutMs?: number; hint?: () => string } = {},
-): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    let last: unknown;
-    try {
-      if (await check()) return;
-    } catch (error) {
-      last = error;
-    }
-    if (Date.now() > deadline)
-      throw new Error([`not in ${timeoutMs} ms: ${what}`, ...(last ? [String(last)] : []), hint()].join('\n').trim());
-    await sleep(25);
-  }
-}
-
-export const tail = (file: string, lines = 8) =>
-  existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n') : '(no log)';

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../kit/eventually.ts';
 import { Authority } from './certificates.ts';
 import { KvClient } from './kv-client.ts';
 
@@ -54,16 +54,18 @@ export class EtcdCluster {
     member.process = spawn('etcd', member.args, { stdio: ['ignore', log, log], env });
   }
 
-  async leader(): Promise<EtcdMember> {
-    for (const end = Date.now() + 30_000; Date.now() < end; await sleep(20)) {
+  leader(): Promise<EtcdMember> {
+    const leader = async () => {
       for (const member of this.members.filter((one) => one.process)) {
         const status = (await member.client.call('/v3/maintenance/status', {}, 1_000).catch(() => undefined)) as
           | { leader?: string; header: { member_id: string } }
           | undefined;
         if (status?.leader && status.leader === status.header.member_id) return member;
       }
-    }
-    throw new Error(`etcd has no leader:\n${this.members.map(({ id }) => this.#log(id)).join('\n')}`);
+      return undefined;
+    };
+    const hint = () => this.members.map(({ id }) => this.#log(id)).join('\n');
+    return eventually('a leader of etcd', leader, { everyMs: 20, hint });
   }
 
   #log(id: number): string {

@@ -2,8 +2,8 @@ import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { eventually } from '../kit/eventually.ts';
 import { Authority, type Certificate } from './certificates.ts';
 import { KvClient, type Where } from './kv-client.ts';
 import type { KvSettings } from './kv-server.ts';
@@ -129,15 +129,14 @@ export class KvCluster {
   }
 
   /** Waits for one that leads. */
-  async leader(timeoutMs = 20_000): Promise<KvMember> {
-    for (const end = Date.now() + timeoutMs; Date.now() < end; await sleep(20)) {
+  leader(timeoutMs = 20_000): Promise<KvMember> {
+    const leader = async () => {
       const up = this.members.filter((member) => member.process);
       const states = await Promise.all(up.map((member) => this.status(member).catch(() => undefined)));
       const leading = states.filter((one) => one?.role === 'leader').sort((a, b) => (b?.term ?? 0) - (a?.term ?? 0))[0];
-      const found = this.members.find(({ id }) => id === leading?.id);
-      if (found) return found;
-    }
-    throw new Error(`no leader in ${timeoutMs} ms\n${this.log()}`);
+      return this.members.find(({ id }) => id === leading?.id);
+    };
+    return eventually('a leader', leader, { timeoutMs, everyMs: 20, hint: () => this.log() });
   }
 
   log(...members: KvMember[]): string {

@@ -7,6 +7,7 @@ import { FrameStream, newIdFrom, realClock, seededRandom, silentLogger } from '@
 import type { AgentMessage, ManagerMessage } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { connection as duplexPair } from '../../../test/kit/duplex-pair.ts';
+import { eventually } from '../../../test/kit/eventually.ts';
 import { newCluster, newNode } from './ca/new-cluster.ts';
 import { Manager } from './manager.ts';
 import type { ManagerOptions } from './manager-types.ts';
@@ -49,13 +50,6 @@ async function startManager(nodeId: string, raftId: number, start: ManagerOption
   );
   managers.set(nodeId, manager);
   return manager;
-}
-
-async function eventually(what: string, check: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 30_000; !(await check()); ) {
-    if (Date.now() > end) throw new Error(`not in 30 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 const bootstrap = async () =>
