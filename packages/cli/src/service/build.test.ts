@@ -110,6 +110,7 @@ describe('create', () => {
     [{ mount: ['type=bind,sorce=/a,target=/b'] }, /unknown field 'sorce'; did you mean 'source'/],
     [{ mount: ['type=tmpfs,target=/b,volume-nocopy=true'] }, /volume options do not fit a mount of type tmpfs/],
     [{ 'limit-memory': 'lots' }, /expected a size such as 512m/],
+    [{ 'oom-score-adj': 'low' }, /invalid argument "low" for "--oom-score-adj": expected a whole number/],
     [{ 'update-delay': '5' }, /expected a duration such as 10s/],
     [{ ulimit: ['nofile'] }, /expected NAME=SOFT/],
   ])('%j is refused', (given, message) => {

@@ -27,66 +27,69 @@ export interface ScalarFlag {
   readonly set: (spec: SpecDraft, value: string, flag: string) => void;
 }
 
-const isTrue = (flag: string, value: string) => {
-  if (value !== 'true' && value !== 'false') throw bad(flag, value, 'expected true or false');
-  return value === 'true';
-};
+/** How a value is written. */
+interface Kind<T> {
+  readonly type?: ScalarFlag['type'];
+  /** Throws for what is no such value. */
+  readonly parse: (flag: string, value: string) => T;
+}
 
-const updateFlags = (kind: 'update' | 'rollback', field: 'UpdateConfig' | 'RollbackConfig'): ScalarFlag[] => [
-  {
-    name: `${kind}-parallelism`,
-    type: 'string',
-    describe: `Tasks ${kind === 'update' ? 'updated' : 'rolled back'} at once (1; 0 for all)`,
-    set: (s, v, f) => {
-      config(s, field).Parallelism = uint(f, v);
-    },
+const text: Kind<string> = { parse: (_, value) => value };
+const words: Kind<string[]> = { parse: shellWords };
+const number: Kind<number> = { parse: uint };
+const integer: Kind<number> = {
+  parse: (flag, value) => {
+    if (!/^[+-]?\d+$/.test(value)) throw bad(flag, value, 'expected a whole number');
+    return Number(value);
   },
-  {
-    name: `${kind}-delay`,
-    type: 'string',
-    describe: 'Time between batches (0s)',
-    set: (s, v, f) => {
-      config(s, field).Delay = durationNs(f, v);
-    },
+};
+const duration: Kind<number> = { parse: durationNs };
+const cpus: Kind<number> = { parse: nanoCpus };
+const size: Kind<number> = { parse: bytes };
+const yesNo: Kind<boolean> = {
+  type: 'boolean',
+  parse: (flag, value) => {
+    if (value !== 'true' && value !== 'false') throw bad(flag, value, 'expected true or false');
+    return value === 'true';
   },
-  {
-    name: `${kind}-failure-action`,
-    type: 'string',
-    describe: kind === 'update' ? 'pause, continue or rollback (pause)' : 'pause or continue (pause)',
-    set: (s, v, f) => {
-      config(s, field).FailureAction = oneOf(
-        f,
-        v,
-        kind === 'update' ? ['pause', 'continue', 'rollback'] : ['pause', 'continue'],
-      );
-    },
+};
+const share: Kind<number> = {
+  parse: (flag, value) => {
+    const ratio = Number(value);
+    if (value.trim() === '' || !(ratio >= 0 && ratio <= 1)) throw bad(flag, value, 'expected a number from 0 to 1');
+    return ratio;
   },
-  {
-    name: `${kind}-monitor`,
-    type: 'string',
-    describe: 'How long a new task is watched for failure (5s)',
-    set: (s, v, f) => {
-      config(s, field).Monitor = durationNs(f, v);
-    },
+};
+const choice = <const T extends string>(...allowed: readonly T[]): Kind<T> => ({
+  parse: (flag, value) => oneOf(flag, value, allowed),
+});
+
+/** What it is given becomes a field of a part of the spec. */
+const field = <P extends object, K extends keyof P>(
+  name: string,
+  { type = 'string', parse }: Kind<NonNullable<P[K]>>,
+  describe: string,
+  part: (spec: SpecDraft) => P,
+  key: K,
+  more: Pick<ScalarFlag, 'alias' | 'only'> = {},
+): ScalarFlag => ({
+  ...{ name, ...more, type, describe },
+  set: (spec, value, flag) => {
+    part(spec)[key] = parse(flag, value);
   },
-  {
-    name: `${kind}-max-failure-ratio`,
-    type: 'string',
-    describe: 'Share of failed tasks to tolerate (0)',
-    set: (s, v, f) => {
-      const ratio = Number(v);
-      if (v.trim() === '' || !(ratio >= 0 && ratio <= 1)) throw bad(f, v, 'expected a number from 0 to 1');
-      config(s, field).MaxFailureRatio = ratio;
-    },
-  },
-  {
-    name: `${kind}-order`,
-    type: 'string',
-    describe: 'stop-first or start-first (stop-first)',
-    set: (s, v, f) => {
-      config(s, field).Order = oneOf(f, v, ['stop-first', 'start-first']);
-    },
-  },
+});
+
+const itself = (spec: SpecDraft) => spec;
+const reservations = (spec: SpecDraft) => resources(spec, 'Reservations');
+const updates = (spec: SpecDraft) => config(spec, 'UpdateConfig');
+const rollbacks = (spec: SpecDraft) => config(spec, 'RollbackConfig');
+
+const updateFlags = (kind: 'update' | 'rollback', done: string, part: typeof updates): ScalarFlag[] => [
+  field(`${kind}-parallelism`, number, `Tasks ${done} at once (1; 0 for all)`, part, 'Parallelism'),
+  field(`${kind}-delay`, duration, 'Time between batches (0s)', part, 'Delay'),
+  field(`${kind}-monitor`, duration, 'How long a new task is watched for failure (5s)', part, 'Monitor'),
+  field(`${kind}-max-failure-ratio`, share, 'Share of failed tasks to tolerate (0)', part, 'MaxFailureRatio'),
+  field(`${kind}-order`, choice('stop-first', 'start-first'), 'stop-first or start-first (stop-first)', part, 'Order'),
 ];
 
 const healthFlags: ScalarFlag[] = [
@@ -98,46 +101,11 @@ const healthFlags: ScalarFlag[] = [
       health(s).Test = v === '' ? [] : ['CMD-SHELL', v];
     },
   },
-  {
-    name: 'health-interval',
-    type: 'string',
-    describe: 'Time between checks (30s)',
-    set: (s, v, f) => {
-      health(s).Interval = durationNs(f, v);
-    },
-  },
-  {
-    name: 'health-timeout',
-    type: 'string',
-    describe: 'Longest run of a check (30s)',
-    set: (s, v, f) => {
-      health(s).Timeout = durationNs(f, v);
-    },
-  },
-  {
-    name: 'health-start-period',
-    type: 'string',
-    describe: 'Time in which failures do not count (0s)',
-    set: (s, v, f) => {
-      health(s).StartPeriod = durationNs(f, v);
-    },
-  },
-  {
-    name: 'health-start-interval',
-    type: 'string',
-    describe: 'Time between checks in the start period (5s)',
-    set: (s, v, f) => {
-      health(s).StartInterval = durationNs(f, v);
-    },
-  },
-  {
-    name: 'health-retries',
-    type: 'string',
-    describe: 'Failures in a row that make it unhealthy (3)',
-    set: (s, v, f) => {
-      health(s).Retries = uint(f, v);
-    },
-  },
+  field('health-interval', duration, 'Time between checks (30s)', health, 'Interval'),
+  field('health-timeout', duration, 'Longest run of a check (30s)', health, 'Timeout'),
+  field('health-start-period', duration, 'Time in which failures do not count (0s)', health, 'StartPeriod'),
+  field('health-start-interval', duration, 'Time between checks in the start period (5s)', health, 'StartInterval'),
+  field('health-retries', number, 'Failures in a row that make it unhealthy (3)', health, 'Retries'),
   {
     name: 'no-healthcheck',
     type: 'boolean',
@@ -156,33 +124,9 @@ const modes = {
 } as const;
 
 export const scalarFlags: readonly ScalarFlag[] = [
-  {
-    name: 'name',
-    type: 'string',
-    only: 'create',
-    describe: 'Service name',
-    set: (s, v) => {
-      s.Name = v;
-    },
-  },
-  {
-    name: 'image',
-    type: 'string',
-    only: 'update',
-    describe: 'Image',
-    set: (s, v) => {
-      container(s).Image = v;
-    },
-  },
-  {
-    name: 'args',
-    type: 'string',
-    only: 'update',
-    describe: 'Arguments of the command',
-    set: (s, v, f) => {
-      container(s).Args = shellWords(f, v);
-    },
-  },
+  field('name', text, 'Service name', itself, 'Name', { only: 'create' }),
+  field('image', text, 'Image', container, 'Image', { only: 'update' }),
+  field('args', words, 'Arguments of the command', container, 'Args', { only: 'update' }),
   {
     name: 'mode',
     type: 'string',
@@ -215,220 +159,67 @@ export const scalarFlags: readonly ScalarFlag[] = [
       s.Mode = { ReplicatedJob: { TotalCompletions: 1, ...s.Mode.ReplicatedJob, MaxConcurrent: uint(f, v) } };
     },
   },
-  {
-    name: 'replicas-max-per-node',
-    type: 'string',
-    describe: 'Most tasks on one node (0: no limit)',
-    set: (s, v, f) => {
-      placement(s).MaxReplicas = uint(f, v);
-    },
-  },
-  {
-    name: 'hostname',
-    type: 'string',
-    describe: 'Container hostname',
-    set: (s, v) => {
-      container(s).Hostname = v;
-    },
-  },
-  {
-    name: 'user',
-    alias: 'u',
-    type: 'string',
-    describe: 'User name or UID[:group or GID]',
-    set: (s, v) => {
-      container(s).User = v;
-    },
-  },
-  {
-    name: 'workdir',
-    alias: 'w',
-    type: 'string',
-    describe: 'Working directory in the container',
-    set: (s, v) => {
-      container(s).Dir = v;
-    },
-  },
-  {
-    name: 'entrypoint',
-    type: 'string',
-    describe: "Replaces the image's entrypoint",
-    set: (s, v, f) => {
-      container(s).Command = shellWords(f, v);
-    },
-  },
-  {
-    name: 'tty',
-    alias: 't',
-    type: 'boolean',
-    describe: 'Allocate a pseudo-TTY',
-    set: (s, v, f) => {
-      container(s).TTY = isTrue(f, v);
-    },
-  },
-  {
-    name: 'init',
-    type: 'boolean',
-    describe: 'Run an init inside the container',
-    set: (s, v, f) => {
-      container(s).Init = isTrue(f, v);
-    },
-  },
-  {
-    name: 'read-only',
-    type: 'boolean',
-    describe: "Mount the container's root read-only",
-    set: (s, v, f) => {
-      container(s).ReadOnly = isTrue(f, v);
-    },
-  },
-  {
-    name: 'stop-signal',
-    type: 'string',
-    describe: 'Signal that stops the container',
-    set: (s, v) => {
-      container(s).StopSignal = v;
-    },
-  },
-  {
-    name: 'stop-grace-period',
-    type: 'string',
-    describe: 'Time from the stop signal to a kill (10s)',
-    set: (s, v, f) => {
-      container(s).StopGracePeriod = durationNs(f, v);
-    },
-  },
-  {
-    name: 'oom-score-adj',
-    type: 'string',
-    describe: 'OOM preference (-1000 to 1000)',
-    set: (s, v) => {
-      container(s).OomScoreAdj = Number(v);
-    },
-  },
-  {
-    name: 'limit-cpu',
-    type: 'string',
-    describe: 'CPUs at most',
-    set: (s, v, f) => {
-      limits(s).NanoCPUs = nanoCpus(f, v);
-    },
-  },
-  {
-    name: 'limit-memory',
-    type: 'string',
-    describe: 'Memory at most',
-    set: (s, v, f) => {
-      limits(s).MemoryBytes = bytes(f, v);
-    },
-  },
-  {
-    name: 'limit-pids',
-    type: 'string',
-    describe: 'Processes at most (0: no limit)',
-    set: (s, v, f) => {
-      limits(s).Pids = uint(f, v);
-    },
-  },
-  {
-    name: 'reserve-cpu',
-    type: 'string',
-    describe: 'CPUs to reserve',
-    set: (s, v, f) => {
-      resources(s, 'Reservations').NanoCPUs = nanoCpus(f, v);
-    },
-  },
-  {
-    name: 'reserve-memory',
-    type: 'string',
-    describe: 'Memory to reserve',
-    set: (s, v, f) => {
-      resources(s, 'Reservations').MemoryBytes = bytes(f, v);
-    },
-  },
-  {
-    name: 'restart-condition',
-    type: 'string',
-    describe: 'none, on-failure or any (any)',
-    set: (s, v, f) => {
-      restart(s).Condition = oneOf(f, v, ['none', 'on-failure', 'any']);
-    },
-  },
-  {
-    name: 'restart-delay',
-    type: 'string',
-    describe: 'Time between restarts (5s)',
-    set: (s, v, f) => {
-      restart(s).Delay = durationNs(f, v);
-    },
-  },
-  {
-    name: 'restart-max-attempts',
-    type: 'string',
-    describe: 'Restarts before giving up (0: no limit)',
-    set: (s, v, f) => {
-      restart(s).MaxAttempts = uint(f, v);
-    },
-  },
-  {
-    name: 'restart-window',
-    type: 'string',
-    describe: 'Window in which restarts are counted',
-    set: (s, v, f) => {
-      restart(s).Window = durationNs(f, v);
-    },
-  },
-  {
-    name: 'endpoint-mode',
-    type: 'string',
-    describe: 'vip or dnsrr (vip)',
-    set: (s, v, f) => {
-      endpoint(s).Mode = oneOf(f, v, ['vip', 'dnsrr']);
-    },
-  },
-  {
-    name: 'log-driver',
-    type: 'string',
-    describe: 'Logging driver',
-    set: (s, v) => {
-      logDriver(s).Name = v;
-    },
-  },
-  ...updateFlags('update', 'UpdateConfig'),
-  ...updateFlags('rollback', 'RollbackConfig'),
+  field('replicas-max-per-node', number, 'Most tasks on one node (0: no limit)', placement, 'MaxReplicas'),
+  field('hostname', text, 'Container hostname', container, 'Hostname'),
+  field('user', text, 'User name or UID[:group or GID]', container, 'User', { alias: 'u' }),
+  field('workdir', text, 'Working directory in the container', container, 'Dir', { alias: 'w' }),
+  field('entrypoint', words, "Replaces the image's entrypoint", container, 'Command'),
+  field('tty', yesNo, 'Allocate a pseudo-TTY', container, 'TTY', { alias: 't' }),
+  field('init', yesNo, 'Run an init inside the container', container, 'Init'),
+  field('read-only', yesNo, "Mount the container's root read-only", container, 'ReadOnly'),
+  field('stop-signal', text, 'Signal that stops the container', container, 'StopSignal'),
+  field('stop-grace-period', duration, 'Time from the stop signal to a kill (10s)', container, 'StopGracePeriod'),
+  field('oom-score-adj', integer, 'OOM preference (-1000 to 1000)', container, 'OomScoreAdj'),
+  field('limit-cpu', cpus, 'CPUs at most', limits, 'NanoCPUs'),
+  field('limit-memory', size, 'Memory at most', limits, 'MemoryBytes'),
+  field('limit-pids', number, 'Processes at most (0: no limit)', limits, 'Pids'),
+  field('reserve-cpu', cpus, 'CPUs to reserve', reservations, 'NanoCPUs'),
+  field('reserve-memory', size, 'Memory to reserve', reservations, 'MemoryBytes'),
+  field(
+    'restart-condition',
+    choice('none', 'on-failure', 'any'),
+    'none, on-failure or any (any)',
+    restart,
+    'Condition',
+  ),
+  field('restart-delay', duration, 'Time between restarts (5s)', restart, 'Delay'),
+  field('restart-max-attempts', number, 'Restarts before giving up (0: no limit)', restart, 'MaxAttempts'),
+  field('restart-window', duration, 'Window in which restarts are counted', restart, 'Window'),
+  field('endpoint-mode', choice('vip', 'dnsrr'), 'vip or dnsrr (vip)', endpoint, 'Mode'),
+  field('log-driver', text, 'Logging driver', logDriver, 'Name'),
+  ...updateFlags('update', 'updated', updates),
+  field(
+    'update-failure-action',
+    choice('pause', 'continue', 'rollback'),
+    'pause, continue or rollback (pause)',
+    updates,
+    'FailureAction',
+  ),
+  ...updateFlags('rollback', 'rolled back', rollbacks),
+  field(
+    'rollback-failure-action',
+    choice('pause', 'continue'),
+    'pause or continue (pause)',
+    rollbacks,
+    'FailureAction',
+  ),
   ...healthFlags,
-  {
-    name: 'drain-timeout',
-    type: 'string',
-    describe: 'How long connections may go on before a stop (10s)',
-    set: (s, v) => {
-      labels(s)['swarmctl.drain-timeout'] = v;
-    },
-  },
-  {
-    name: 'runtime',
-    type: 'string',
-    describe: 'docker or process (docker)',
-    set: (s, v) => {
-      labels(s)['swarmctl.runtime'] = v;
-    },
-  },
-  {
-    name: 'ready-check',
-    type: 'string',
-    describe: 'connect or none: wait until ingress ports accept connections (connect)',
-    set: (s, v) => {
-      labels(s)['swarmctl.ready-check'] = v;
-    },
-  },
-  {
-    name: 'pin',
-    type: 'string',
-    describe: 'Whether a manager replaces the tag by its digest: try, or strict to refuse what it cannot pin',
-    set: (s, v) => {
-      labels(s)['swarmctl.pin'] = v;
-    },
-  },
+  field('drain-timeout', text, 'How long connections may go on before a stop (10s)', labels, 'swarmctl.drain-timeout'),
+  field('runtime', text, 'docker or process (docker)', labels, 'swarmctl.runtime'),
+  field(
+    'ready-check',
+    text,
+    'connect or none: wait until ingress ports accept connections (connect)',
+    labels,
+    'swarmctl.ready-check',
+  ),
+  field(
+    'pin',
+    text,
+    'Whether a manager replaces the tag by its digest: try, or strict to refuse what it cannot pin',
+    labels,
+    'swarmctl.pin',
+  ),
   ...beyondFlags,
 ];
 
