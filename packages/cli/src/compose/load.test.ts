@@ -36,7 +36,7 @@ describe('short forms', () => {
     [
       'volumes: ["./a:/b:ro,rslave"]',
       {
-        volumes: [{ type: 'bind', source: '/work/a', target: '/b', read_only: true, bind: { propagation: 'rslave' } }],
+        volumes: [{ type: 'bind', source: '/app/a', target: '/b', read_only: true, bind: { propagation: 'rslave' } }],
       },
     ],
     ['volumes: ["~/a:/b"]', { volumes: [{ type: 'bind', source: '/home/me/a', target: '/b' }] }],
@@ -189,7 +189,7 @@ describe('extends', () => {
     const right = { ...files, 'sub/b.yaml': files['sub/b.yaml'].replace('image: {}', 'image: o') };
     expect(web(right, { env: { I: 'base:1' } })).toEqual({
       ...{ image: 'base:1', user: 'me' },
-      volumes: [{ type: 'bind', source: '/work/sub/d', target: '/d' }],
+      volumes: [{ type: 'bind', source: '/app/sub/d', target: '/d' }],
     });
   });
   test('not in a circle of files', () => {
@@ -215,7 +215,7 @@ describe('include', () => {
   test('brings services and what they need, with variables and paths of their own', () => {
     expect(read(files)).toEqual({
       services: {
-        db: { image: 'db:9', volumes: [{ type: 'bind', source: '/work/sub/d', target: '/d' }], networks: { back: {} } },
+        db: { image: 'db:9', volumes: [{ type: 'bind', source: '/app/sub/d', target: '/d' }], networks: { back: {} } },
         more: { image: 'more:7', user: 'over' },
         web: { image: 'web:1', user: 'none' },
       },

@@ -151,7 +151,7 @@ describe('the container', () => {
         Mounts: [
           {
             Type: 'bind',
-            Source: '/work/x',
+            Source: '/app/x',
             Target: '/b',
             BindOptions: { Propagation: 'rslave', CreateMountpoint: true, NonRecursive: true },
           },

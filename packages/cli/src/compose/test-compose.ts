@@ -6,10 +6,10 @@ import { type ReadStack, readStack, type StackFiles } from './read-stack.ts';
 
 type Given = Partial<Pick<StackFiles, 'env' | 'envFiles' | 'profiles' | 'name' | 'files'>>;
 
-/** The first file is the one that is read, unless `files` says otherwise. They lie in /work. */
+/** The first file is the one that is read, unless `files` says otherwise. They lie in /app. */
 export function tryCompose(files: Readonly<Record<string, string>> | string, given: Given = {}): ReadStack {
   const all = typeof files === 'string' ? { 'c.yaml': files } : files;
-  const folder = '/work';
+  const folder = '/app';
   return readStack({
     files: Object.keys(all).slice(0, 1),
     env: {},
