@@ -93,7 +93,43 @@ describe('the cluster as one Docker host', () => {
     });
 
     test.each([
+      ['host-n2/one', 'b1'],
+      ['/host-n2/one', 'b1'],
+      ['n1/one', 'a1'],
+      ['host-n2/b2', 'b2'],
+      ['web/db', 'a2'],
+    ])('are found by %s: node and name, or a link', async (reference, id) => {
+      const linked = container('a2', 'two', { Names: ['/two', '/web/db'] });
+      const [a, b] = [
+        engine('A', [container('a1', 'one'), linked]),
+        engine('B', [container('b1', 'one'), container('b2', 'x')]),
+      ];
+      const api = await host({ n1: a, n2: b });
+      for (const path of [encodeURIComponent(reference), reference]) {
+        expect((await api.call('GET', `/v1.41/containers/${path}/json`)).json.Id).toBe(idOf(id));
+      }
+      await api.call('DELETE', `/containers/${reference}?force=1`);
+      const last = [a, b].map(({ asked }) => asked.at(-1)).find((one) => one?.method === 'DELETE');
+      expect(last?.url).toBe(`/v1.45/containers/${idOf(id)}?force=1`);
+    });
+
+    test('of one name on several nodes are shown with their node, so that each can be asked for', async () => {
+      const api = await host({
+        n1: engine('A', [container('a1', 'one'), container('a2', 'two')]),
+        n2: engine('B', [container('b1', 'one')]),
+      });
+      const { json } = await api.call('GET', '/containers/json');
+      expect(json.map(({ Names }: { Names: string[] }) => Names)).toEqual([
+        ['/host-n1/one'],
+        ['/two'],
+        ['/host-n2/one'],
+      ]);
+    });
+
+    test.each([
       ['nosuch', 404, 'No such container: nosuch'],
+      ['host-n2/x', 404, 'No such container: host-n2/x'],
+      ['nowhere/x', 404, 'No such container: nowhere/x'],
       ['ab', 400, 'Multiple IDs found with provided prefix: ab'],
       ['twice', 400, expect.stringContaining('several containers are called twice')],
     ])('are not found by %s', async (reference, status, message) => {
@@ -202,14 +238,16 @@ describe('the cluster as one Docker host', () => {
       expect(await refusal({ Links: ['no:alias'] })).toBe('400 could not get container for no: No such container: no');
       expect(await refusal({ VolumesFrom: ['no:ro'] })).toBe('400 No such container: no');
       expect(await refusal({ NetworkMode: 'container:no' })).toBe('404 No such container: no');
-      const { statusCode, payload } = await api.app.inject({
-        ...{ method: 'POST', url: '/containers/nosuch/exec', payload: '{invalid' },
-        headers: { 'content-type': 'application/json' },
-      });
-      expect([statusCode, payload]).toEqual([
-        400,
-        expect.stringContaining('looking for beginning of object key string'),
-      ]);
+      for (const verb of ['exec', 'update']) {
+        const { statusCode, payload } = await api.app.inject({
+          ...{ method: 'POST', url: `/containers/nosuch/${verb}`, payload: '{invalid' },
+          headers: { 'content-type': 'application/json' },
+        });
+        expect([statusCode, payload]).toEqual([
+          400,
+          expect.stringContaining('looking for beginning of object key string'),
+        ]);
+      }
     });
 
     test('made before or since another are told apart within a second, on whichever node', async () => {
@@ -611,6 +649,18 @@ describe('the cluster as one Docker host', () => {
       });
       const out = await raw(api, head(`/exec/${exec}/start`, 'Content-Length: 7'), '{"a"', ':1}rest');
       expect(out.split('\r\n\r\n')[1]).toBe(`/v1.45/exec/${exec}/start {"a":1}|rest|bye`);
+    });
+
+    test('leads to the container of a node by its name there', async () => {
+      const api = await host({ n1: engine('A', [container('a1', 'one')]), n2: engine('B', [container('b1', 'one')]) });
+      const out = await raw(api, head('/v1.41/containers/host-n2/one/attach?stream=1'), 'input');
+      expect(out.split('\r\n\r\n')[1]).toBe(`/v1.41/containers/${idOf('b1')}/attach |input|bye`);
+    });
+
+    test.each(['{invalid', '[]'])('with a body such as %s is refused before its exec is looked for', async (body) => {
+      const api = await host({ n1: engine('A', []) });
+      const out = await raw(api, head(`/exec/${idOf('0')}/start`, `Content-Length: ${body.length}`), body);
+      expect(out).toMatch(/^HTTP\/1.1 400 .*"invalid JSON: /s);
     });
 
     test.each([

@@ -2,6 +2,7 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { bodyOfUpgrade, holdUpgrade, messageOf, refuseUpgrade } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { joinNodeName } from './docker-host/node-name-paths.ts';
 import { withoutVersion } from './version.ts';
 
 // Requests whose connection becomes a container's: attach and exec. Newer clients ask for that with `Upgrade`, older ones just go on behind the request's
@@ -22,7 +23,7 @@ interface Taken {
 const hijackedPath = /^\/(?:containers\/[^/?]+\/attach|exec\/[^/?]+\/start)\/?(?:\?|$)/;
 
 const isHijack = ({ method, url = '' }: IncomingMessage): boolean =>
-  method === 'POST' && hijackedPath.test(withoutVersion(url));
+  method === 'POST' && hijackedPath.test(joinNodeName(method, withoutVersion(url)));
 
 /** What Node's server makes of a request. It asks each for `upgrade` behind its head; if that is true it reads no further, and hands the connection over. */
 export class ApiRequest extends IncomingMessage {
@@ -82,6 +83,9 @@ function responseTo(request: ApiRequest, socket: Socket): ServerResponse {
 }
 
 export const isHijacked = (request: IncomingMessage): boolean => (request as ApiRequest).taken !== undefined;
+
+/** What came as the body of a request whose connection can be taken over. */
+export const bodyOfHijacked = (request: IncomingMessage): Buffer | undefined => (request as ApiRequest).taken?.body;
 
 /** From here on the connection is the caller's, held behind the body. */
 export function hijack(reply: FastifyReply): Taken {

@@ -5,6 +5,7 @@ import { clientRoutes } from './clients.ts';
 import type { ApiContext } from './context.ts';
 import { DockerHost } from './docker-host/host.ts';
 import { dockerHostRoutes } from './docker-host/index.ts';
+import { joinNodeName } from './docker-host/node-name-paths.ts';
 import { eventRoutes } from './events/routes.ts';
 import { forwardToLeader } from './forward.ts';
 import { ApiRequest, serveHijacks } from './hijack.ts';
@@ -42,7 +43,7 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
     // Longer than a request line can be: what is too long for a name is simply not found.
     routerOptions: { maxParamLength: 65_536, ignoreTrailingSlash: true },
     frameworkErrors: (error, _request, reply) => badRequest(error, reply as unknown as FastifyReply),
-    rewriteUrl: (request) => withoutVersion(request.url ?? '/'),
+    rewriteUrl: ({ method, url = '/' }) => joinNodeName(method, withoutVersion(url)),
   });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));

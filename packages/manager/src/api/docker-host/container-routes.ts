@@ -1,7 +1,7 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import { parseDurationMs, parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
-import { isHijacked } from '../hijack.ts';
+import { bodyOfHijacked, isHijacked } from '../hijack.ts';
 import { type Filters, filtersOf, flag, passesLabels, type Query, single } from '../query.ts';
 import { Turns } from '../turns.ts';
 import { createContainer } from './container-create.ts';
@@ -13,6 +13,7 @@ import {
   nodeLabel,
   type Place,
   queryText,
+  shownNames,
   shownNode,
   taskLabel,
   warn,
@@ -55,10 +56,12 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     // Of one second, each engine has told its own in their order.
     const asked = places.filter((_, at) => fits?.[at] ?? true).sort((a, b) => b.row.Created - a.row.Created);
     warn(reply, warningOf(missing));
-    return (limit > 0 ? asked.slice(0, limit) : asked).map(({ node, row }) => ({
-      ...withClusterNetworks(view, row),
-      Labels: { ...row.Labels, [nodeLabel]: hostnameOf(node) },
-      Node: shownNode(node),
+    const namesOf = shownNames(places);
+    return (limit > 0 ? asked.slice(0, limit) : asked).map((place) => ({
+      ...withClusterNetworks(view, place.row),
+      Names: namesOf(place),
+      Labels: { ...place.row.Labels, [nodeLabel]: hostnameOf(place.node) },
+      Node: shownNode(place.node),
     }));
   });
 
@@ -90,8 +93,14 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     }),
   );
 
+  app.post<One>('/containers/:id/update', leaderOnly, async (request, reply) => {
+    checkBody(request.body as Buffer | undefined);
+    const { node, id } = await host.find(request.params.id);
+    return host.pass(request, reply, node, `/containers/${id}/update`);
+  });
+
   app.post<One>('/containers/:id/exec', leaderOnly, async (request, reply) => {
-    const body = parseJson(request.body as Buffer) ?? {};
+    const body = checkBody(request.body as Buffer | undefined);
     const { node, id } = await host.find(request.params.id);
     const path = `${versionIn(request)}/containers/${id}/exec`;
     const { status, json, text } = await room.ask(node, 'POST', path, { body });
@@ -138,7 +147,7 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
       },
     });
   for (const verb of ['top', 'logs', 'changes', 'export', 'stats', 'archive']) pass('GET', `/${verb}`);
-  for (const verb of ['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'update', 'resize']) {
+  for (const verb of ['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'resize']) {
     pass('POST', `/${verb}`);
   }
   pass('HEAD', '/archive');
@@ -170,9 +179,18 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
   passExec('GET', '/json');
   passExec('POST', '/resize');
   app.post<One>('/exec/:id/start', hijacks, async (request, reply) => {
+    // As with Docker, a body that is none comes before an exec that there is not.
+    checkBody(bodyOfHijacked(request.raw));
     const node = await host.findExec(request.params.id);
     return host.passHijacked(request, reply, node, `/exec/${request.params.id}/start`);
   });
+}
+
+/** The object that a body is. Throws `invalid-argument` for any other. */
+function checkBody(body: Buffer | undefined): object {
+  const given = parseJson(body) ?? {};
+  if (typeof given === 'object' && !Array.isArray(given)) return given;
+  throw new ClusterError('invalid-argument', 'invalid JSON: the body must be an object');
 }
 
 /** `before` and `since` name containers, which may be on other nodes than those that they are compared with. */

@@ -61,9 +61,30 @@ const nodeOf = (engine: Engine, row: Pick<Row, 'Labels'>): Node =>
 export const namesOf = (row: Pick<Row, 'Names'>): readonly string[] =>
   (row.Names ?? []).map((name) => name.replace(/^\//, '')).filter((name) => !name.includes('/'));
 
-/** By whole id, then name, then unique beginning of the id. Throws as Docker says it. */
+/** The node, by name or id, and the container of NODE/NAME. */
+const ofNode = /^([^/]+)\/(.+)$/s;
+
+/** A reference without its node, as that node's engine knows it. */
+export const withoutNode = (reference: string): string => ofNode.exec(withoutSlash(reference))?.[2] ?? reference;
+
+const withoutSlash = (name: string): string => name.replace(/^\//, '');
+
+/**
+ * By whole id, then name, then unique beginning of the id; of one node's as NODE/ and one of these. A name by which another is linked to it is one of its
+ * names, too. Throws as Docker says it.
+ */
 export function findContainer({ places, missing }: Listing, reference: string): Place {
-  const name = reference.replace(/^\//, '');
+  const name = withoutSlash(reference);
+  const [, node, rest] = ofNode.exec(name) ?? [];
+  const linked = rest === undefined ? undefined : places.find(({ row }) => row.Names?.includes(`/${name}`));
+  if (linked) return linked;
+  if (node === undefined) return findAmong({ places, missing }, name, reference);
+  const isIt = (one: Node) => one.ID === node || hostnameOf(one) === node;
+  const there = places.filter(({ engine }) => engine.nodes.some(isIt));
+  return findAmong({ places: there, missing }, rest ?? '', reference);
+}
+
+function findAmong({ places, missing }: Listing, name: string, reference: string): Place {
   const exact = places.find(({ row }) => row.Id === name);
   if (exact) return exact;
   const named = places.filter(({ row }) => namesOf(row).includes(name));
@@ -71,7 +92,10 @@ export function findContainer({ places, missing }: Listing, reference: string): 
   if (first && named.length === 1) return first;
   if (first) {
     const where = named.map(({ node, row }) => `${row.Id.slice(0, 12)} on ${hostnameOf(node)}`).join(', ');
-    throw new ClusterError('invalid-argument', `several containers are called ${name}: ${where}; name one by its id`);
+    throw new ClusterError(
+      'invalid-argument',
+      `several containers are called ${name}: ${where}; name one by its id, or as NODE/${name}`,
+    );
   }
   const begun = /^[0-9a-f]+$/.test(name) ? places.filter(({ row }) => row.Id.startsWith(name)) : [];
   const [only] = begun;
@@ -83,6 +107,14 @@ export function findContainer({ places, missing }: Listing, reference: string): 
 /** What was not looked at. */
 export const unlessAway = (missing: readonly Away[]): string =>
   missing.length === 0 ? '' : ` (not asked: ${missing.map(({ node, reason }) => `${node}: ${reason}`).join('; ')})`;
+
+/** As they are shown: one that several nodes have a container of, with its node, so that it can be given back. */
+export function shownNames(places: readonly Place[]): (place: Place) => readonly string[] {
+  const counts = new Map<string, number>();
+  for (const { row } of places) for (const name of row.Names ?? []) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return ({ node, row }) =>
+    (row.Names ?? []).map((name) => ((counts.get(name) ?? 0) > 1 ? `/${hostnameOf(node)}${name}` : name));
+}
 
 /** Throws when the name is another container's, on whichever node. */
 export function checkName({ places }: Listing, name: string, selfId?: string): void {
