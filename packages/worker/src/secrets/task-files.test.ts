@@ -90,7 +90,7 @@ describe('templates', () => {
   test.each([
     [
       'a={{secret "unknowntarget"}}',
-      'failed to expand templated config it: template: expansion:1:4: executing "expansion" at <secret "unknowntarge...>: error calling secret: secret target unknowntarget not found',
+      'failed to expand templated config it: template: expansion:1:4: executing "expansion" at <secret "unknowntarget">: error calling secret: secret target unknowntarget not found',
     ],
     ['{{config "none"}}', 'error calling config: config target none not found'],
     ['{{secret}}', 'at <secret>: wrong number of args for secret: want 1 got 0'],

@@ -60,9 +60,8 @@ class Execution {
   #wrong({ at, text }: { readonly at: number; readonly text: string }, problem: string): TemplateError {
     const before = this.#template.source.slice(0, at);
     const place = `${before.split('\n').length}:${at - (before.lastIndexOf('\n') + 1)}`;
-    const shown = text.length > 20 ? `${text.slice(0, 20)}...` : text;
     return new TemplateError(
-      `template: ${this.#name}:${place}: executing ${JSON.stringify(this.#name)} at <${shown}>: ${problem}`,
+      `template: ${this.#name}:${place}: executing ${JSON.stringify(this.#name)} at <${text}>: ${problem}`,
     );
   }
 
@@ -205,7 +204,7 @@ class Execution {
         const field = first.path.at(-1);
         if (field !== undefined) throw this.#wrong(first, `${field} has arguments but cannot be invoked as function`);
       }
-      throw this.#wrong(command, `can't give argument to non-function ${first?.text}`);
+      throw this.#wrong(first as Operand, `can't give argument to non-function ${first?.text}`);
     }
     if (first?.kind === 'nil') throw this.#wrong(first, 'nil is not a command');
     return this.#value(first as Operand, dot);
@@ -257,7 +256,7 @@ class Execution {
     final: Value | undefined,
   ): Value {
     const { name } = named;
-    const { run, least, most = Number.POSITIVE_INFINITY } = this.#functions[name] as GoFunction;
+    const { run, least, most = Number.POSITIVE_INFINITY, texts = 0 } = this.#functions[name] as GoFunction;
     const count = operands.length + (final === undefined ? 0 : 1);
     if (count < least || count > most) {
       const wanted = most === Number.POSITIVE_INFINITY ? `want at least ${least}` : `want ${least}`;
@@ -265,8 +264,17 @@ class Execution {
     }
     // These two look no further than they need to.
     if (name === 'and' || name === 'or') return this.#logical(name, operands, dot, final);
-    const values = operands.map((operand) => this.#value(operand, dot));
-    if (final !== undefined) values.push(final);
+    const values = operands.map((operand, i) => {
+      const value = this.#value(operand, dot);
+      if (i < texts && typeof value !== 'string') throw this.#wrong(operand, `expected string; found ${operand.text}`);
+      return value;
+    });
+    if (final !== undefined) {
+      if (operands.length < texts && typeof final !== 'string') {
+        throw this.#wrong(place, `wrong type for value; expected string; got ${typeOf(final)}`);
+      }
+      values.push(final);
+    }
     try {
       const result = run(...values);
       if (typeof result === 'string') this.#spend(result.length);

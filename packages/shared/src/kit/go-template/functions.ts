@@ -9,20 +9,17 @@ export interface GoFunction {
   readonly least: number;
   /** Absent: any number. */
   readonly most?: number;
+  /** How many of its first arguments must be texts (none). */
+  readonly texts?: number;
 }
 
-const of = (least: number, most: number | undefined, run: GoFunction['run']): GoFunction => ({
-  ...{ run, least },
+const of = (least: number, most: number | undefined, run: GoFunction['run'], texts = 0): GoFunction => ({
+  ...{ run, least, texts },
   ...(most !== undefined && { most }),
 });
 
 /** A function of one text. */
-export const ofText = (run: (text: string) => string): GoFunction => of(1, 1, (value) => run(textOf(value)));
-
-function textOf(value: Value | undefined): string {
-  if (typeof value === 'string') return value;
-  throw new Error(`wrong type for value; expected string; got ${typeOf(value ?? null)}`);
-}
+export const ofText = (run: (text: string) => string): GoFunction => of(1, 1, (text) => run(text as string), 1);
 
 const lengthOf = (value: Value): number => {
   if (typeof value === 'string' || isList(value)) return value.length;
@@ -104,7 +101,7 @@ export const builtins: Readonly<Record<string, GoFunction>> = {
   slice: of(1, 4, (value, ...ends) => sliced(value ?? null, ...ends)),
   print: of(0, undefined, (...values) => printed(values)),
   println: of(0, undefined, (...values) => `${values.map((one) => show(one, '<nil>')).join(' ')}\n`),
-  printf: of(1, undefined, (format, ...values) => sprintf(textOf(format), values)),
+  printf: of(1, undefined, (format, ...values) => sprintf(format as string, values), 1),
   html: escaped((text) => text.replace(/['"&<>\0]/g, (letter) => inHtml[letter] ?? letter)),
   js: escaped((text) => text.replace(/[\\'"<>&=]|[^ -\xff]/g, (letter) => inScript[letter] ?? control(letter))),
   urlquery: escaped((text) =>
@@ -123,5 +120,5 @@ export const builtins: Readonly<Record<string, GoFunction>> = {
       value instanceof Struct ? 'non-function of struct type' : `non-function of type ${typeOf(value ?? null)}`,
     );
   }),
-  join: of(1, undefined, (separator, ...texts) => texts.map(textOf).join(textOf(separator))),
+  join: of(1, undefined, (separator, ...texts) => texts.join(separator as string), Number.POSITIVE_INFINITY),
 };

@@ -105,11 +105,19 @@ function tokenAt(source: string, at: number, spaced: boolean, wrong: Wrong): Tok
   if (letter === '"') throw wrong(at, 'unterminated quoted string');
   if (letter === '`') throw wrong(at, 'unterminated raw quoted string');
   if (letter === "'") throw wrong(at, 'unterminated character constant');
-  throw badCharacter(source, at, wrong);
+  throw wrong(
+    at,
+    /[ -~]/.test(letter)
+      ? `unexpected "${letter}" in operand`
+      : `unrecognized character in action: ${named(source, at)}`,
+  );
 }
 
 function badCharacter(source: string, at: number, wrong: Wrong): TemplateError {
-  const code = source.codePointAt(at) ?? 0;
-  const hex = code.toString(16).toUpperCase().padStart(4, '0');
-  return wrong(at, `unexpected bad character U+${hex} '${String.fromCodePoint(code)}' in command`);
+  return wrong(at, `bad character ${named(source, at)}`);
 }
+
+const named = (source: string, at: number): string => {
+  const code = source.codePointAt(at) ?? 0;
+  return `U+${code.toString(16).toUpperCase().padStart(4, '0')} '${String.fromCodePoint(code)}'`;
+};

@@ -145,16 +145,18 @@ class Parser {
         this.#define(this.#nameIn('define clause'));
         return [];
       case 'block': {
+        const { at } = this.#token;
         const name = this.#nameIn('block clause');
         const pipe = this.#pipe('block clause');
         this.#define(name);
-        return [{ kind: 'template', name, pipe, at: word.at }];
+        return [{ kind: 'template', name, pipe, at }];
       }
       default: {
+        const { at } = this.#token;
         const name = this.#nameIn('template clause');
         const pipe = this.#token.kind === 'right' ? undefined : this.#pipe('template clause');
         this.#expect('right', 'template clause');
-        return [{ kind: 'template', name, pipe, at: word.at }];
+        return [{ kind: 'template', name, pipe, at }];
       }
     }
   }
@@ -171,8 +173,12 @@ class Parser {
     const { nodes, end } = this.#body();
     [this.#variables, this.#loops] = [outer, loops];
     this.#closed(end, 'define clause');
-    if (this.#defined.has(name)) throw this.#wrong(end.at, `multiple definition of template "${name}"`);
-    this.#defined.set(name, nodes);
+    const before = this.#defined.get(name);
+    // One that is empty gives way.
+    if (before && !isEmpty(before) && !isEmpty(nodes)) {
+      throw this.#wrong(end.at, `template: multiple definition of template "${name}"`);
+    }
+    if (!before || isEmpty(before)) this.#defined.set(name, nodes);
   }
 
   /** `end` was read as a word; its delimiter follows. */
@@ -366,6 +372,8 @@ class Parser {
     }
   }
 }
+
+const isEmpty = (nodes: Body): boolean => nodes.every((node) => node.kind === 'text' && node.text.trim() === '');
 
 const shown = ({ kind, text }: Token): string =>
   kind === 'eof'
