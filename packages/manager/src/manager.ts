@@ -1,35 +1,25 @@
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
-import {
-  ClusterError,
-  FrameStream,
-  inTime,
-  messageOf,
-  newSharedKey,
-  newTokenSecret,
-  type PeerCertificate,
-} from '@swarmctl/shared/kit';
+import { ClusterError, delay, FrameStream, inTime, messageOf, type PeerCertificate } from '@swarmctl/shared/kit';
 import type { StoreChange } from '@swarmctl/shared/model';
 import type { AgentMessage, LogEntry, LogNote, LogWish, ManagerMessage, Peer } from '@swarmctl/shared/wire';
 import { type Channel, type NodeStatus, openRaftNode, type RaftNode } from 'raft-ts';
 import { EventJournal } from './api/events/journal.ts';
-import { certify } from './ca/certify.ts';
 import { JoinServer } from './ca/join-server.ts';
 import { networkConflict, networkWarning } from './control/allocator/networks.ts';
 import { portConflict } from './control/allocator/ports.ts';
-import { standardControllers } from './control/controllers.ts';
-import { ControlLoop } from './control/loop.ts';
-import { certificateSecrets, Dispatcher, EngineStreams, redirectDispatch } from './dispatcher/index.ts';
+import { type Dispatcher, EngineStreams, redirectDispatch } from './dispatcher/index.ts';
+import { dialLeader } from './leader-dial.ts';
 import type { ManagerHandle, ManagerModules, ManagerOptions, ManagerProtocol, StartManager } from './manager-types.ts';
 import { type AddedMember, Members } from './members.ts';
 import { encodePreamble, readPreamble } from './raft-streams.ts';
-import { runRoles } from './roles.ts';
-import { nodesForHandMade, scheduler } from './scheduler/index.ts';
+import { nodesForHandMade } from './scheduler/index.ts';
 import { clusterErrorOf, RaftProposer } from './store/proposer.ts';
 import { StoreStateMachine } from './store/state-machine.ts';
 import { Store } from './store/store.ts';
 import type { View } from './store/types.ts';
+import { newTerm } from './term.ts';
 
 // A manager: raft and the store always; the control loop, the dispatcher and the roles only while it leads. Made and stopped in place when
 // the node's role changes.
@@ -42,9 +32,6 @@ function followCompaction(raft: RaftNode, view: View): void {
 }
 
 const leaderlessRetryMs = 50;
-/** How long a request may wait for an election, and how often it looks. */
-const leaderWaitMs = 3_000;
-const leaderPollMs = 10;
 /** How long a leader that stops waits for another to take over. */
 const transferMs = 2_000;
 
@@ -58,7 +45,7 @@ export class Manager implements ManagerHandle {
   readonly #engines: EngineStreams;
   readonly #members: Members;
   #dispatcher: Dispatcher | undefined;
-  #term: { readonly abort: AbortController; readonly done: Promise<void>; readonly raftTerm: number } | undefined;
+  #term: { readonly abort: AbortController; readonly raftTerm: number } | undefined;
   #ready = false;
   #stopped = false;
   #removed = false;
@@ -139,7 +126,7 @@ export class Manager implements ManagerHandle {
   async #bootstrap(first: Extract<ManagerOptions['start'], { kind: 'bootstrap' }>): Promise<void> {
     for (let waitedMs = 0; this.raft.status().role !== 'leader'; waitedMs += leaderlessRetryMs) {
       if (waitedMs > 10_000) throw new ClusterError('internal', 'a cluster of one did not elect its only member');
-      await new Promise<void>((resolve) => this.#modules.clock.after(leaderlessRetryMs, resolve));
+      await delay(this.#modules.clock, leaderlessRetryMs);
     }
     await this.proposer.propose([
       { op: 'create', table: 'cluster', object: first.cluster },
@@ -225,31 +212,15 @@ export class Manager implements ManagerHandle {
   }
 
   /** Waits a moment for an election to end; it may be this manager that wins. */
-  async dialLeader(signal: AbortSignal): Promise<Duplex | 'here'> {
-    for (let waitedMs = 0; waitedMs < leaderWaitMs && !signal.aborted; waitedMs += leaderPollMs) {
-      if (this.isLeader()) return 'here';
-      const leader = this.leader();
-      if (leader && leader.nodeId !== this.options.nodeId) return this.#dialWhileLeading(leader, signal);
-      await new Promise<void>((resolve) => this.#modules.clock.after(leaderPollMs, resolve));
-    }
-    throw new ClusterError('no-leader', 'there is no leader');
-  }
-
-  /** One that hangs holds nobody up longer than it leads: the request then looks for the next leader. */
-  async #dialWhileLeading(leader: Peer, signal: AbortSignal): Promise<Duplex | 'here'> {
-    const deposed = new AbortController();
-    const unlisten = this.raft.onChange(() => {
-      if (this.leader()?.addr !== leader.addr) deposed.abort(new Error('another manager leads now'));
-    });
-    const target = { addr: leader.addr, ...(leader.nodeId && { nodeId: leader.nodeId }) };
-    try {
-      return await this.#modules.dial('api', target, AbortSignal.any([signal, deposed.signal]));
-    } catch (error) {
-      if (!deposed.signal.aborted || signal.aborted) throw error;
-    } finally {
-      unlisten();
-    }
-    return this.dialLeader(signal);
+  dialLeader(signal: AbortSignal): Promise<Duplex | 'here'> {
+    const { clock, dial } = this.#modules;
+    const modules = {
+      ...{ nodeId: this.options.nodeId, clock, dial },
+      isLeader: () => this.isLeader(),
+      leader: () => this.leader(),
+      onChange: (listener: () => void) => this.raft.onChange(listener),
+    };
+    return dialLeader(modules, signal);
   }
 
   // --- streams that the port hands over ---
@@ -304,7 +275,8 @@ export class Manager implements ManagerHandle {
 
   #startTerm(raftTerm: number): void {
     const abort = new AbortController();
-    this.#term = { abort, raftTerm, done: this.#runTerm(abort.signal, raftTerm) };
+    this.#term = { abort, raftTerm };
+    void this.#runTerm(abort.signal, raftTerm);
   }
 
   #endTerm(): void {
@@ -314,40 +286,19 @@ export class Manager implements ManagerHandle {
     this.#term = undefined;
   }
 
+  /** Never rejects. */
   async #runTerm(signal: AbortSignal, raftTerm: number): Promise<void> {
-    const { clock, log, newId, random } = this.#modules;
+    const { log } = this.#modules;
     try {
       // All that earlier leaders committed is in the state before anything is decided.
       await this.raft.readIndex();
       if (signal.aborted) return;
       log.info({ term: raftTerm }, 'leading');
-      const { store, proposer } = this;
-      const dispatcher = new Dispatcher(
-        {},
-        {
-          store,
-          proposer,
-          clock,
-          log: log.child({ module: 'dispatcher' }),
-          newId,
-          renew: (nodeId: string, csr: string) => certify(store.view(), nodeId, csr, clock.now()),
-          managers: () => this.managers(),
-          alsoNeeded: certificateSecrets,
-        },
-      );
-      const control = new ControlLoop(
-        { controllers: standardControllers(scheduler(), newSharedKey, newTokenSecret) },
-        { store, proposer, clock, newId, random, log: log.child({ module: 'control' }) },
-      );
-      this.#dispatcher = dispatcher;
+      const { store, raft, proposer } = this;
+      const term = newTerm({ ...this.#modules, store, raft, proposer, managers: () => this.managers() });
+      this.#dispatcher = term.dispatcher;
       this.#ready = true;
-      const loops = [
-        control.run(signal),
-        dispatcher.run(signal),
-        runRoles(signal, { store, raft: this.raft, proposer, clock, log }),
-      ];
-      await Promise.race([Promise.all(loops), ...loops.map((loop) => loop.then(() => undefined))]);
-      await Promise.allSettled(signal.aborted ? loops : []);
+      await term.run(signal);
     } catch (error) {
       if (!signal.aborted) log.error({ error: messageOf(error), stack: (error as Error).stack }, 'the term failed');
     } finally {
