@@ -2,6 +2,8 @@ import type { TLSSocket } from 'node:tls';
 import {
   type Clock,
   ClusterError,
+  caDigest,
+  checkIdentity,
   delay,
   dial,
   dialForJoin,
@@ -72,6 +74,25 @@ export async function joinCluster(
     signal,
   );
   return { answer, leader: addr, localEnd };
+}
+
+/** The manager that answered leads; a joiner may have reached it by another address than the others know. */
+export function leaderFirst({ answer, leader }: Joined): Peer[] {
+  const known = answer.managers.filter((peer) => peer.addr === leader);
+  if (answer.managers.length === 0) return [{ nodeId: '', addr: leader }];
+  return [...known, ...answer.managers.filter((peer) => peer.addr !== leader)];
+}
+
+/** What was signed for us must be ours, of the cluster that the token names. Throws `unauthenticated`. */
+export function checkJoined(identity: Identity, digest: string): void {
+  const peer = checkIdentity(identity);
+  const right =
+    caDigest(identity.ca) === digest &&
+    peer.nodeId === identity.nodeId &&
+    peer.clusterId === identity.clusterId &&
+    peer.role === identity.role;
+  if (!right)
+    throw new ClusterError('unauthenticated', 'the manager signed another certificate than the one asked for');
 }
 
 export interface KnownRequestModules extends JoinClientModules {

@@ -20,10 +20,11 @@ import { askManagers } from './join-client.ts';
 import { DirectLink } from './link.ts';
 import { ManagerList } from './manager-list.ts';
 import { ManagerSide } from './manager-side.ts';
+import { NodeRecord } from './node-record.ts';
 import type { StartWorker, WorkerHandle } from './ports.ts';
 import { RoleKeeper, type RoleParts } from './role-keeper.ts';
 import { Serial } from './serial.ts';
-import { type NodeFile, raftDir, settleRaft, wipeRaft, writeNodeFile } from './state-file.ts';
+import { type NodeFile, raftDir } from './state-file.ts';
 import type { Vault } from './vault.ts';
 
 // A node's life in one cluster: its identity, its worker side always, its manager side while its role says so.
@@ -58,8 +59,7 @@ export class Membership {
   readonly #abort = new AbortController();
   /** Changes of the role come one at a time. */
   readonly #serial = new Serial();
-  #file: NodeFile;
-  #persistent: boolean;
+  readonly #record: NodeRecord;
   #side: ManagerSide | undefined;
   #worker: WorkerHandle | undefined;
   #labels: readonly string[];
@@ -74,12 +74,11 @@ export class Membership {
     modules: MembershipModules,
   ) {
     this.#config = config;
-    this.#file = node.file;
-    this.#persistent = node.persistent;
     this.#modules = modules;
     this.#labels = config.label;
     const { vault, clock, random, log } = modules;
-    this.managers = new ManagerList(node.file.managers, (managers) => this.#save({ managers }));
+    this.#record = new NodeRecord(config.dataDir, vault, node);
+    this.managers = new ManagerList(node.file.managers, (managers) => this.#record.save({ managers }));
     this.#keeper = new IdentityKeeper(config.dataDir, node.identity, {
       managers: this.managers,
       vault,
@@ -105,7 +104,7 @@ export class Membership {
   }
 
   get file(): NodeFile {
-    return this.#file;
+    return this.#record.file;
   }
 
   get identity(): Identity {
@@ -122,23 +121,22 @@ export class Membership {
 
   /** The host where others reach this node. */
   get addr(): string {
-    return parseAddress(this.#file.advertiseAddr, 'advertise address').host;
+    return parseAddress(this.file.advertiseAddr, 'advertise address').host;
   }
 
   // --- coming ---
 
   /** From now on the node is found again after a restart. */
   persist(): void {
-    this.#persistent = true;
-    writeNodeFile(this.#config.dataDir, this.#file);
+    this.#record.persist();
   }
 
   /** The first manager of a new cluster. */
   bootstrap(first: Extract<ManagerStart, { kind: 'bootstrap' }>): Promise<void> {
     return this.#serial.run(async () => {
-      wipeRaft(this.#config.dataDir, this.#modules.vault);
+      this.#record.wipeRaft();
       const side = await this.#openSide();
-      await this.#startManager(side, first, this.#raftId());
+      await this.#startManager(side, first, this.#record.raftId);
     });
   }
 
@@ -150,17 +148,16 @@ export class Membership {
   /** A manager goes on from its log. One that had not begun it is promoted again, once its worker side has found the others. */
   restart(): Promise<void> {
     return this.#serial.run(async () => {
-      settleRaft(this.#config.dataDir, this.#file.raftId);
-      if (this.#file.raftId === undefined) wipeRaft(this.#config.dataDir, this.#modules.vault);
-      if (!this.#file.raftStarted) return;
+      this.#record.settleRaft();
+      if (!this.file.raftStarted) return;
       const side = await this.#openSide();
-      await this.#startManager(side, { kind: 'restart' }, this.#raftId());
+      await this.#startManager(side, { kind: 'restart' }, this.#record.raftId);
     });
   }
 
   async startWorker(): Promise<void> {
     const { startWorker, onFatal, clock, random, newId, log } = this.#modules;
-    const { nodeId, clusterId } = this.#file;
+    const { nodeId, clusterId } = this.file;
     this.#keeper.start();
     this.#roles.start();
     this.#worker = await startWorker(
@@ -248,7 +245,7 @@ export class Membership {
       isLeaderless: () => this.manager !== undefined && this.manager.leader() === undefined,
       certified: () => this.#keeper.current.role,
       renew: async () => (await this.#keeper.renew()).role,
-      isMember: async () => (await this.#askRaftId(askMemberMs)) === this.#file.raftId,
+      isMember: async () => (await this.#askRaftId(askMemberMs)) === this.file.raftId,
       promote: () => this.#promote(),
       demote: () => this.#demote(),
       onRemoved: (reason) => this.#onRemoved(reason),
@@ -258,7 +255,7 @@ export class Membership {
   /** By which the raft group knows this node, which it takes in if it does not. `limitMs`: the managers are given so long. */
   async #askRaftId(limitMs?: number): Promise<number> {
     const { signal } = this.#abort;
-    const ask = (until: AbortSignal) => this.#ask({ type: 'raft-join', addr: this.#file.advertiseAddr }, until);
+    const ask = (until: AbortSignal) => this.#ask({ type: 'raft-join', addr: this.file.advertiseAddr }, until);
     if (limitMs === undefined) return (await ask(signal)).raftId;
     return (await inTime(this.#modules.clock, { what: 'the managers’ answer', ms: limitMs, signal }, ask)).raftId;
   }
@@ -268,12 +265,12 @@ export class Membership {
     const side = await this.#openSide();
     try {
       const raftId = await this.#askRaftId();
-      if (raftId !== this.#file.raftId) this.#forgetRaft();
+      if (raftId !== this.file.raftId) this.#record.forgetRaft();
       const goesOn = await hasLog(raftDir(dataDir));
-      if (!goesOn && this.#file.raftStarted) {
+      if (!goesOn && this.file.raftStarted) {
         throw new ClusterError('internal', `the raft log of this manager is missing from ${dataDir}`);
       }
-      this.#save({ role: 'manager', raftId, raftStarted: goesOn || undefined });
+      this.#record.save({ role: 'manager', raftId, raftStarted: goesOn || undefined });
       await this.#startManager(side, { kind: goesOn ? 'restart' : 'join' }, raftId);
     } catch (error) {
       this.#side = undefined;
@@ -286,14 +283,8 @@ export class Membership {
     await this.#side?.stop({ transfer: false });
     this.#side = undefined;
     this.#gone = false;
-    this.#forgetRaft();
-    this.managers.update(this.managers.peers.filter((peer) => peer.nodeId !== this.#file.nodeId));
-  }
-
-  /** The file first: a crash in between must not leave one that misses its log. */
-  #forgetRaft(): void {
-    this.#save({ role: 'worker', raftId: undefined, raftStarted: undefined });
-    wipeRaft(this.#config.dataDir, this.#modules.vault);
+    this.#record.forgetRaft();
+    this.managers.update(this.managers.peers.filter((peer) => peer.nodeId !== this.file.nodeId));
   }
 
   #api() {
@@ -304,7 +295,7 @@ export class Membership {
 
   async #openSide(): Promise<ManagerSide> {
     const { vault, serveApi, clock, random, newId, log } = this.#modules;
-    const side = await ManagerSide.open(parseAddress(this.#file.listenAddr, 'listen address'), {
+    const side = await ManagerSide.open(parseAddress(this.file.listenAddr, 'listen address'), {
       startManager: (options, modules) => this.#begin(options, modules),
       identity: () => this.#keeper.current,
       vault,
@@ -328,7 +319,7 @@ export class Membership {
   async #begin(options: ManagerOptions, modules: ManagerModules): Promise<ManagerHandle> {
     const manager = await this.#modules.startManager(options, modules);
     try {
-      this.#save({ role: 'manager', raftId: options.raftId, raftStarted: true });
+      this.#record.save({ role: 'manager', raftId: options.raftId, raftStarted: true });
     } catch (error) {
       await manager.stop({ transfer: false });
       throw error;
@@ -337,7 +328,7 @@ export class Membership {
   }
 
   async #startManager(side: ManagerSide, start: ManagerStart, raftId: number): Promise<void> {
-    const { nodeId, clusterId, advertiseAddr } = this.#file;
+    const { nodeId, clusterId, advertiseAddr } = this.file;
     const { dataDir } = this.#config;
     const manager = await side.start({ dataDir, clusterId, nodeId, raftId, addr: advertiseAddr, start });
     this.#gone = false;
@@ -362,20 +353,9 @@ export class Membership {
 
   // --- small things ---
 
-  #raftId(): number {
-    const { raftId } = this.#file;
-    if (raftId === undefined) throw new ClusterError('internal', 'this manager has no raft id');
-    return raftId;
-  }
-
   #ask<M extends Parameters<typeof askManagers>[0]>(message: M, signal: AbortSignal) {
     const modules = { ...this.#modules, identity: () => this.#keeper.current, managers: this.managers };
     return askManagers(message, modules, signal);
-  }
-
-  #save(set: { readonly [K in keyof NodeFile]?: NodeFile[K] | undefined }): void {
-    this.#file = { ...this.#file, ...set } as NodeFile;
-    if (this.#persistent) writeNodeFile(this.#config.dataDir, this.#file);
   }
 
   #warn(error: unknown, what: string): void {

@@ -13,8 +13,6 @@ import {
 } from '@swarmctl/manager';
 import {
   ClusterError,
-  caDigest,
-  checkIdentity,
   createCsr,
   formatJoinToken,
   type Identity,
@@ -27,7 +25,8 @@ import { engineAddress } from '@swarmctl/worker';
 import { type NodeAddresses, resolveAddresses, textOf } from './addresses.ts';
 import type { DaemonConfig } from './config.ts';
 import { checkForced, goOnAlone } from './force-new-cluster.ts';
-import { type Joined, joinCluster } from './join-client.ts';
+import { checkJoined, joinCluster, leaderFirst } from './join-client.ts';
+import { leaveRefusal } from './leave-refusal.ts';
 import { LocalEngine } from './local-engine.ts';
 import { Membership, type MembershipModules } from './membership.ts';
 import { nodeInfo } from './node-info.ts';
@@ -357,47 +356,10 @@ const textsOf = ({ listen, advertise }: NodeAddresses) => ({
   advertiseAddr: textOf(advertise),
 });
 
-/** The manager that answered leads; a joiner may have reached it by another address than the others know. */
-function leaderFirst({ answer, leader }: Joined): Peer[] {
-  const known = answer.managers.filter((peer) => peer.addr === leader);
-  if (answer.managers.length === 0) return [{ nodeId: '', addr: leader }];
-  return [...known, ...answer.managers.filter((peer) => peer.addr !== leader)];
-}
-
-/** What was signed for us must be ours, of the cluster that the token names. */
-function checkJoined(identity: Identity, digest: string): void {
-  const peer = checkIdentity(identity);
-  const right =
-    caDigest(identity.ca) === digest &&
-    peer.nodeId === identity.nodeId &&
-    peer.clusterId === identity.clusterId &&
-    peer.role === identity.role;
-  if (!right)
-    throw new ClusterError('unauthenticated', 'the manager signed another certificate than the one asked for');
-}
-
 function availabilityOf(given: string | undefined): Availability {
   if (given === undefined || given === '') return 'active';
   if (given === 'active' || given === 'pause' || given === 'drain') return given;
   throw invalid(`invalid Availability: ${JSON.stringify(given)}`);
-}
-
-/** In Docker's words, which tell what leaving would do to the cluster. */
-function leaveRefusal(manager: ManagerHandle, managerIds: readonly string[]): ClusterError {
-  const reachable = managerIds.filter((id) => manager.raftStatus(id).reachable).length;
-  const unreachable = managerIds.length - reachable;
-  let message = 'You are attempting to leave the swarm on a node that is participating as a manager. ';
-  if (managerIds.length === 1) {
-    message +=
-      'Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ';
-    return new ClusterError('unavailable', message);
-  }
-  if (reachable - 2 < unreachable) {
-    message += `Removing this node leaves ${reachable - 1} managers out of ${managerIds.length}. Without a Raft quorum your swarm will be inaccessible. `;
-  }
-  message +=
-    'The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` to suppress this message.';
-  return new ClusterError('unavailable', message);
 }
 
 const invalid = (message: string) => new ClusterError('invalid-argument', message);
