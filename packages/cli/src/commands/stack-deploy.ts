@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { ClusterError } from '@swarmctl/shared/kit';
+import { nameIn } from '../compose/load.ts';
 import { wrongStackName } from '../compose/names.ts';
 import { printed } from '../compose/print.ts';
 import { Problems } from '../compose/problems.ts';
-import { type ReadStack, readStack } from '../compose/read-stack.ts';
+import { readStack, type StackFiles } from '../compose/read-stack.ts';
 import type { Stack } from '../compose/stack.ts';
 import { registryAuthHeader } from '../registry-auth.ts';
 import type { Shell } from '../runtime.ts';
@@ -20,12 +21,11 @@ import type { Args } from './types.ts';
 // swarmctl stack deploy and config. A deployment reads, plans, then writes: what can be wrong is found before anything is written.
 
 export async function deploy(args: Args, shell: Shell): Promise<void> {
-  const name = args.text('stack') ?? '';
-  const wrong = wrongStackName(name);
-  if (wrong) throw new ClusterError('invalid-argument', wrong);
+  const files = filesOf(args, shell);
+  const name = stackName(args, files);
   const [isWaiting, isDry] = [waits(args), args.flag('dry-run')];
   const wish = resolveWish(args);
-  const { stack, warnings } = read(args, shell, name);
+  const { stack, warnings } = readStack({ ...files, name });
   if (!isWaiting && !isDry) refuseConditions(stack);
   for (const warning of warnings) shell.err(`${warning}\n`);
   const client = shell.client();
@@ -57,7 +57,7 @@ export async function deploy(args: Args, shell: Shell): Promise<void> {
 }
 
 export async function config(args: Args, shell: Shell): Promise<void> {
-  const { project, warnings } = read(args, shell, 'stack');
+  const { project, warnings } = readStack({ ...filesOf(args, shell), name: 'stack' });
   for (const warning of warnings) shell.err(`${warning}\n`);
   shell.out(printed(project.file));
 }
@@ -76,10 +76,25 @@ function waits(args: Args): boolean {
   return wait || detach === false;
 }
 
-function read(args: Args, shell: Shell, name: string): ReadStack {
+/** The one that is given counts before the files'. */
+function stackName(args: Args, files: Files): string {
+  const name = args.text('stack') ?? nameIn({ ...files, read: (path) => files.read(path).toString('utf8') });
+  if (name === undefined) {
+    const message = 'the stack needs a name: say it behind the files, or in a file as name: NAME';
+    throw new ClusterError('invalid-argument', message);
+  }
+  const wrong = wrongStackName(name);
+  if (wrong) throw new ClusterError('invalid-argument', wrong);
+  return name;
+}
+
+type Files = Omit<StackFiles, 'name'>;
+
+function filesOf(args: Args, shell: Shell): Files {
+  const known = new Map<string, Buffer>();
   const envFiles = args.list('env-file');
   const profiles = args.list('profile');
-  return readStack({
+  return {
     files: args.list('compose-file'),
     ...(envFiles.length > 0 && { envFiles }),
     env: shell.env,
@@ -87,10 +102,13 @@ function read(args: Args, shell: Shell, name: string): ReadStack {
       profiles.length > 0 ? profiles : (shell.env['COMPOSE_PROFILES'] ?? '').split(',').filter((one) => one !== ''),
     cwd: process.cwd(),
     home: shell.env['HOME'] ?? homedir(),
-    // By its number, since what is no file cannot be opened again.
-    read: (path) => readFileSync(path === standardInput ? 0 : path),
-    name,
-  });
+    // Once: the standard input has nothing more to say then. By its number, since what is no file cannot be opened again.
+    read: (path) => {
+      const content = known.get(path) ?? readFileSync(path === standardInput ? 0 : path);
+      known.set(path, content);
+      return content;
+    },
+  };
 }
 
 /** They are met by waiting, and who does not wait would not know that they are not. */

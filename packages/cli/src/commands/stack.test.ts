@@ -277,3 +277,21 @@ test('config keeps what a deployment makes labels of, and can be read again', as
   expect(out).toContain('ipc: host\n');
   expect((await swarmctl('stack', 'config', '-c', fileOf(out))).out).toBe(out);
 });
+
+test("a stack without a name has its file's", async () => {
+  const named = (name: string) => fileOf(`name: ${name}\nservices: {web: {image: "\${COMPOSE_PROJECT_NAME}"}}\n`);
+  const deploy = async (file: string, ...more: string[]) => {
+    requests = [];
+    const { err } = await swarmctl('stack', 'deploy', '--resolve-image', 'never', '-c', file, ...more);
+    const made = requests.find(({ url }) => url === '/services/create')?.body as { Name?: string } | undefined;
+    return [err, made?.Name, (JSON.stringify(made) ?? '').match(/"Image":"(\w*)"/)?.[1]];
+  };
+  answers = { 'POST /networks/create': [201, { Id: 'n1' }], 'POST /services/create': [201, { ID: 'w1' }] };
+  expect(await deploy(named('shop'))).toEqual(['', 'shop_web', 'shop']);
+  expect(await deploy(named(`\${NONE:-shop}`))).toEqual(['', 'shop_web', 'shop']);
+  expect(await deploy(named('shop'), 'other')).toEqual(['', 'other_web', 'other']);
+  const [missing] = await deploy(fileOf('services: {web: {image: a}}'));
+  expect(missing).toContain('the stack needs a name: say it behind the files, or in a file as name: NAME');
+  const [wrong] = await deploy(named('"a b"'));
+  expect(wrong).toContain("invalid stack name 'a b'");
+});

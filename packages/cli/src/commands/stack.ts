@@ -105,7 +105,7 @@ const waitOptions = (yargs: Argv, until: string) =>
 
 export const stackCommands: readonly Command[] = [
   {
-    usage: 'deploy <stack>',
+    usage: 'deploy [stack]',
     aliases: ['up'],
     describe: 'Make or change the services, networks, secrets and configs of compose files',
     options: (yargs) =>

@@ -78,8 +78,9 @@ function words(given: readonly string[] | undefined, path: Path, report: Report)
 function mounts(service: ComposeService, path: Path, { stack, project, report }: BuildContext): Mount[] {
   const context = { stack, file: project.file, report };
   const listed = (service.volumes ?? []).flatMap((one, i) => mountSpec(one, [...path, 'volumes', i], context) ?? []);
-  const more = (service.tmpfs ?? []).map(({ target = '', ...options }) => ({
+  const more = (service.tmpfs ?? []).map(({ target = '', read_only: isReadOnly, ...options }) => ({
     ...{ Type: 'tmpfs' as const, Target: target },
+    ...(isReadOnly && { ReadOnly: true }),
     ...tmpfsOptions(options),
   }));
   return [...listed, ...more];

@@ -1,5 +1,6 @@
-import { anyText, fieldsOf, listOf, mapOf, type Of, type Shape, shortened, single, text } from './shape.ts';
+import { anyText, fieldsOf, listOf, type Of, type Shape, shortened, single, text } from './shape.ts';
 import { fieldsAt, list } from './tree.ts';
+import { pairs } from './values.ts';
 
 // Devices of a node: `devices` of a service, and the two ways in which one asks for GPUs.
 
@@ -25,7 +26,7 @@ const request = fieldsOf({
   count,
   device_ids: listOf(anyText),
   driver: text,
-  options: mapOf(anyText),
+  options: pairs,
 });
 export type DeviceRequest = Of<typeof request>;
 

@@ -95,7 +95,7 @@ describe('a key of a service', () => {
       'ports: [99999]',
       "4:13: services.web.ports[0]: expected a port such as 80, 8080:80, 10.0.0.5:8080:80/udp or 8000-8002:80-82, not '99999'",
     ],
-    ['ports: ["8000-8002:80"]', '4:13: services.web.ports[0]: 3 published ports do not fit 1 target ports'],
+    ['ports: ["8000-8002:80-81"]', '4:13: services.web.ports[0]: 3 published ports do not fit 2 target ports'],
     ['ports: [{published: 80}]', '4:13: services.web.ports[0]: the target is missing'],
     [
       'ports: [{target: 80, mode: ingres}]',
@@ -146,6 +146,8 @@ describe('a key of a service', () => {
     ],
     ['extra_hosts: ["a:b"]', "4:19: services.web.extra_hosts.a: 'b' is not an IP address"],
     ['security_opt: [foo]', "4:20: services.web.security_opt[0]: 'foo' cannot be had"],
+    ['platform: linux/arm/v7', "4:15: services.web.platform: nodes do not tell variants of arm apart: leave '/v7' out"],
+    ['platform: linux/arm64/v8/x', '4:15: services.web.platform: expected one such as linux/amd64'],
     ['platform: linux', "4:15: services.web.platform: expected one such as linux/amd64, not 'linux'"],
     ['memswap_limit: 1g', '4:20: services.web.memswap_limit: it is of memory and swap together'],
     [
@@ -156,7 +158,7 @@ describe('a key of a service', () => {
     ['uts: host', '4:10: services.web.uts: it is not supported yet'],
     ['links: [db]', '4:12: services.web.links: services on a common network find each other by name'],
     ['pull_policy: always', '4:18: services.web.pull_policy: nodes pull an image that they do not have'],
-    ['tmpfs: "/x:uid=5"', "4:12: services.web.tmpfs: 'uid=5' cannot be had: a tmpfs has size and mode"],
+    ['tmpfs: "/x:uid=5"', "4:12: services.web.tmpfs: 'uid=5' cannot be had: a tmpfs has size, mode and ro"],
     ['user: ${U:?who}', '4:11: services.web.user: the variable U must be set: who'],
     ['extends: {service: base}', '4:5: services.web.extends: there is no service base; there are web'],
     ['extends: {service: x, file: b.yaml}', '4:5: services.web.extends: cannot read b.yaml: there is no such file'],
@@ -225,6 +227,22 @@ test.each([
   [
     `${service('networks: [n]')}networks: {n: {external: true, driver: overlay}}`,
     '5:40: networks.n.driver: the network is external',
+  ],
+  [
+    `${service('volumes: ["v:/v"]')}volumes: {v: {external: true, name: x, driver: d}}`,
+    '5:48: volumes.v.driver: the volume is external: its settings are made where it is made',
+  ],
+  [
+    `${service('secrets: [p]')}secrets: {p: {external: true, template_driver: golang}}`,
+    '5:48: secrets.p.template_driver: the secret is external',
+  ],
+  [
+    `${service('configs: [p]')}configs: {p: {external: true, x-note: n, labels: {a: b}}}`,
+    '5:42: configs.p.labels: the config is external',
+  ],
+  [
+    service('environment: {A: "{{.Service.Nam}}"}'),
+    '2:3: services.web: expanding env failed: expanding env "A={{.Service.Nam}}": template: expansion:1:10: ',
   ],
   [
     `${service('networks: [n]')}networks: {n: {driver_opts: {x: y}}}`,

@@ -8,7 +8,7 @@ import { Problems } from './problems.ts';
 import { isAbsent, whyUnread } from './read-error.ts';
 import { service as serviceShape } from './service-shape.ts';
 import { type Spot, settled } from './shape.ts';
-import { type Entry, type Fields, fields, type Path, type Place, placeOf, type Tree, toPlain } from './tree.ts';
+import { type Entry, type Fields, fields, isNull, type Path, type Place, placeOf, type Tree, toPlain } from './tree.ts';
 import { parseYaml } from './yaml.ts';
 
 // From files to one tree in canonical form: each is read, filled in, checked, completed by what it extends and includes, and laid over the ones before.
@@ -56,6 +56,17 @@ export function loadCompose(options: LoadOptions): Project {
   const tree = withProfiles(settled(merged) as Fields, [...options.profiles]);
   const file = toPlain(tree) as unknown as ComposeFile;
   return { tree, file, problems, lookup, at: (path) => placeOf(tree, path) };
+}
+
+/** The name that the files give their project, for whoever names none; the last of several counts. */
+export function nameIn(options: Omit<LoadOptions, 'name'>): string | undefined {
+  const problems = new Problems();
+  const given = { ...options, name: '' };
+  const lookup = lookupOf(given, startFolder(options), problems);
+  const loader = new Loader(given, problems);
+  const names = options.files.flatMap((file) => loader.names(file, lookup));
+  problems.throwIfAny();
+  return names.at(-1);
 }
 
 /** Where the relative paths of the files start. */
@@ -151,13 +162,29 @@ class Loader {
 
   /** Its documents, filled in and in canonical form. */
   #layers(file: string, folder: string, lookup: Lookup, mention?: Mention): Layer[] {
-    const path = isStandardInput(file) ? file : resolve(this.#options.cwd, file);
-    const name = isStandardInput(file) ? 'standard input' : shown(path, this.#options);
+    const { path, name } = this.#named(file);
     const spot: Spot = { problems: this.#problems, path: [], folder, home: this.#options.home };
     return parseYaml(this.#text(path, mention), name, this.#problems).flatMap((document) => {
       const tree = composeFile.read(interpolate(document, lookup, this.#problems), spot);
       return tree?.kind === 'map' ? [{ tree, path }] : [];
     });
+  }
+
+  /** The names that a file's documents give the project; what else is wrong with them is said when they are read as a whole. */
+  names(file: string, lookup: Lookup): string[] {
+    const { path, name } = this.#named(file);
+    return parseYaml(this.#text(path, undefined), name, this.#problems).flatMap((document) => {
+      const value = document.kind === 'map' ? document.entries.get('name')?.value : undefined;
+      if (value?.kind !== 'leaf' || isNull(value)) return [];
+      const filled = interpolate(value, lookup, this.#problems, ['name']);
+      return filled.kind === 'leaf' ? [filled.text] : [];
+    });
+  }
+
+  #named(file: string): { readonly path: string; readonly name: string } {
+    if (isStandardInput(file)) return { path: file, name: 'standard input' };
+    const path = resolve(this.#options.cwd, file);
+    return { path, name: shown(path, this.#options) };
   }
 
   #text(path: string, mention: Mention | undefined): string {

@@ -101,25 +101,31 @@ function shortMount(tree: Tree, spot: Spot): Tree | undefined {
   );
 }
 
+/** What every tmpfs of a task has anyway. */
+const usualOptions = ['rw', 'noexec', 'nosuid', 'nodev'];
+
 /** `/run`, `/run:size=64m,mode=1777`. */
-export const tmpfs = shortened(fieldsOf({ target: text, size, mode: fileMode }), (tree, spot) => {
+export const tmpfs = shortened(fieldsOf({ target: text, size, mode: fileMode, read_only: yesOrNo }), (tree, spot) => {
   const right = 'a folder such as /run or /run:size=64m,mode=1777';
   if (tree.kind !== 'leaf' || !tree.text.startsWith('/')) return expected(tree, spot, right);
   const [target = '', options = ''] = tree.text.split(/:(.*)/s, 2);
   const given = new Map(
     options
       .split(',')
-      .filter((one) => one !== '')
+      .filter((one) => one !== '' && !usualOptions.includes(one))
       .map((one) => one.split(/=(.*)/s, 2) as [string, string | undefined]),
   );
-  const wrong = [...given].find(([key, value]) => !['size', 'mode'].includes(key) || !value);
+  const wrong = [...given].find(([key, value]) =>
+    key === 'ro' ? value !== undefined : !['size', 'mode'].includes(key) || !value,
+  );
   if (wrong) {
     spot.problems.error(
       tree.at,
       spot.path,
-      `'${wrong.filter(Boolean).join('=')}' cannot be had: a tmpfs has size and mode`,
+      `'${wrong.filter(Boolean).join('=')}' cannot be had: a tmpfs has size, mode and ro, and always ${usualOptions.slice(1).join(', ')}`,
     );
     return undefined;
   }
-  return fieldsAt(tree.at, { target, size: given.get('size'), mode: given.get('mode') });
+  const isReadOnly = given.has('ro') || undefined;
+  return fieldsAt(tree.at, { target, size: given.get('size'), mode: given.get('mode'), read_only: isReadOnly });
 });

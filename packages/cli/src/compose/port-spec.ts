@@ -35,15 +35,18 @@ function spread(port: Port, path: Path, report: Report): PortConfig[] {
     report.error(path, 'the target is missing: the port that the containers listen on');
     return [];
   }
-  const published = port.published === undefined ? undefined : spanOf(port.published);
-  if (published && sizeOf(published) !== sizeOf(targets)) {
-    report.error(path, `${sizeOf(published)} published ports do not fit ${sizeOf(targets)} target ports`);
+  const published = spanOf(port.published ?? '');
+  const count = sizeOf(published ?? targets);
+  // All of a range may lead to one port.
+  const isOne = sizeOf(targets) === 1;
+  if (count !== sizeOf(targets) && !isOne) {
+    report.error(path, `${count} published ports do not fit ${sizeOf(targets)} target ports`);
     return [];
   }
-  return Array.from({ length: sizeOf(targets) }, (_, i) => ({
+  return Array.from({ length: count }, (_, i) => ({
     ...(port.name !== undefined && { Name: port.name }),
     Protocol: port.protocol ?? 'tcp',
-    TargetPort: targets.first + i,
+    TargetPort: isOne ? targets.first : targets.first + i,
     ...(published && { PublishedPort: published.first + i }),
     PublishMode: port.mode ?? 'ingress',
   }));
@@ -52,7 +55,7 @@ function spread(port: Port, path: Path, report: Report): PortConfig[] {
 const sizeOf = ({ first, last }: Span): number => last - first + 1;
 
 function addressOf(port: Port, config: PortConfig, path: Path, report: Report): string | undefined {
-  const ip = port.host_ip === undefined ? undefined : parseIp(port.host_ip);
+  const ip = parseIp(port.host_ip ?? '');
   // Of all addresses, it is no restriction.
   if (!ip || ip.value === 0n) return undefined;
   if (config.PublishMode === 'host')

@@ -21,12 +21,15 @@ const address = (value: string) => {
   return ip && formatIp(ip);
 };
 
+/** `0` and nothing: any port that is free. */
+const isAny = (range: string): boolean => range === '' || range === '0';
+
 const longPort = fieldsOf({
   name: text,
   mode: word('ingress', 'host'),
-  host_ip: parsed('an address such as 10.0.0.5', address),
+  host_ip: parsed('an address such as 10.0.0.5', (one) => (one === '' ? one : address(one))),
   target: parsed('a port from 1 to 65535, or a range', spanOf),
-  published: parsed('a port from 1 to 65535, or a range', spanOf),
+  published: parsed('a port from 1 to 65535, or a range', (one) => (isAny(one) ? one : spanOf(one))),
   protocol: word('tcp', 'udp', 'sctp'),
   // A hint for whoever wants one.
   app_protocol: anyText,
@@ -42,7 +45,7 @@ function shortPort(tree: Tree, spot: Spot): Tree | undefined {
   const match = /^(?:(?:\[([^\]]+)\]|([^:[\]]*)):(?=[^:]*:))?(?:([^:]*):)?([^:/]+)(?:\/([a-z]+))?$/i.exec(tree.text);
   if (!match) return expected(tree, spot, right);
   const [, six, four, published, target = '', protocol = 'tcp'] = match;
-  const whole = [published || undefined, target].every((range) => range === undefined || spanOf(range));
+  const whole = spanOf(target) && (published === undefined || isAny(published) || spanOf(published));
   const host = six ?? four;
   if (!whole || (host && !address(host))) return expected(tree, spot, right);
   return fieldsAt(

@@ -104,7 +104,7 @@ export const hostAddress = (given: string): string | undefined => {
   return bare === 'host-gateway' || parseIp(bare) ? bare : undefined;
 };
 
-const loggingFields = fieldsOf({ driver: text, options: mapOf(anyText) });
+const loggingFields = fieldsOf({ driver: text, options: mapOf(anyText, { empty: ({ at }) => leaf(at, '') }) });
 
 const logging: typeof loggingFields = {
   ...loggingFields,

@@ -118,9 +118,13 @@ function placement(
   report: Report,
 ): TaskSpec['Placement'] | undefined {
   const given: NonNullable<Deploy['placement']> = deploy.placement ?? {};
-  const [os, architecture, variant] = platform?.split('/') ?? [];
-  if (platform !== undefined && (!os || !architecture || variant)) {
+  const [os, architecture, variant, more] = platform?.split('/') ?? [];
+  // The only one that there is of it.
+  const isUsual = variant === undefined || (architecture === 'arm64' && variant === 'v8');
+  if (platform !== undefined && (!os || !architecture || more !== undefined)) {
     report.error([...path, 'platform'], `expected one such as linux/amd64, not '${platform}'`);
+  } else if (!isUsual) {
+    report.error([...path, 'platform'], `nodes do not tell variants of ${architecture} apart: leave '/${variant}' out`);
   }
   for (const [i, constraint] of (given.constraints ?? []).entries()) {
     report.checked([...path, 'deploy', 'placement', 'constraints', i], () => parseConstraints([constraint]));
@@ -141,8 +145,10 @@ type Attachments = NonNullable<TaskSpec['Networks']>;
 
 function attachments(key: string, service: ComposeService, { stack, project, report }: BuildContext): Attachments {
   const path: Path = ['services', key];
-  const { network_mode: mode, networks } = service;
-  if (mode !== undefined && mode !== 'default') {
+  const { network_mode: mode } = service;
+  // None at all is as if nothing was said.
+  const networks = Object.keys(service.networks ?? {}).length > 0 ? service.networks : undefined;
+  if (mode !== undefined && !['', 'default'].includes(mode)) {
     if (networks) report.error([...path, 'network_mode'], 'there are networks as well: leave one of them out');
     if (modes.includes(mode)) return [{ Target: mode }];
     const right = mode.startsWith('service:') ? '; services on a common network reach each other by name' : '';

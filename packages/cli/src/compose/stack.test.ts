@@ -161,6 +161,15 @@ describe('the container', () => {
       },
     ],
     [
+      'tmpfs: ["/a:rw,noexec,nosuid,nodev,size=64k", "/b:ro"]',
+      {
+        Mounts: [
+          { Type: 'tmpfs', Target: '/a', TmpfsOptions: { SizeBytes: 65536 } },
+          { Type: 'tmpfs', Target: '/b', ReadOnly: true },
+        ],
+      },
+    ],
+    [
       'secrets: [theirs, {source: pass, target: /p, uid: 5, gid: "6", mode: 0400}]',
       {
         Secrets: [
@@ -221,6 +230,32 @@ describe('the service', () => {
       { TaskTemplate: { RestartPolicy: { Condition: 'on-failure', Delay: 1e9, MaxAttempts: 2, Window: 3e9 } } },
     ],
     ['restart: on-failure:3', { TaskTemplate: { RestartPolicy: { Condition: 'on-failure', MaxAttempts: 3 } } }],
+    ['networks: []', { TaskTemplate: { Networks: [{ Target: 's_default', Aliases: ['web'] }] } }],
+    ['networks: {}\nnetwork_mode: ""', { TaskTemplate: { Networks: [{ Target: 's_default', Aliases: ['web'] }] } }],
+    ['network_mode: host\nnetworks: []', { TaskTemplate: { Networks: [{ Target: 'host' }] } }],
+    ['logging: {options: {a: , b: 1}}', { TaskTemplate: { LogDriver: { Options: { a: '', b: '1' } } } }],
+    [
+      'platform: linux/arm64/v8',
+      { TaskTemplate: { Placement: { Platforms: [{ OS: 'linux', Architecture: 'arm64' }] } } },
+    ],
+    [
+      'ports: ["0:80", {target: 81, published: "", host_ip: ""}, {target: 82, published: 0}]',
+      {
+        EndpointSpec: {
+          Ports: [80, 81, 82].map((TargetPort) => ({ Protocol: 'tcp', TargetPort, PublishMode: 'ingress' })),
+        },
+      },
+    ],
+    [
+      'ports: ["8000-8001:80"]',
+      {
+        EndpointSpec: {
+          Ports: [8000, 8001].map((PublishedPort) => ({
+            ...{ Protocol: 'tcp', TargetPort: 80, PublishedPort, PublishMode: 'ingress' },
+          })),
+        },
+      },
+    ],
     ['restart: no', { TaskTemplate: { RestartPolicy: { Condition: 'none' } } }],
     ['restart: unless-stopped', { TaskTemplate: { RestartPolicy: { Condition: 'any' } } }],
     [

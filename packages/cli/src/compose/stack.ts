@@ -10,8 +10,9 @@ import {
 import { type BuildContext, defined } from './container-spec.ts';
 import { type Dependency, dependenciesOf, inOrder } from './depends.ts';
 import type { ComposeNetwork, ComposePayload } from './file-shape.ts';
-import { isExternal, nameOf, scoped, withNamespace } from './names.ts';
+import { type Declared, isExternal, nameOf, scoped, withNamespace } from './names.ts';
 import { whyUnread } from './read-error.ts';
+import type { Report } from './report.ts';
 import { serviceSpec } from './service-spec.ts';
 import type { Path, Place } from './tree.ts';
 import { labelsOf } from './values.ts';
@@ -68,6 +69,9 @@ export function toStack(context: BuildContext): Stack {
     dependencies: dependenciesOf(key, service, file, report),
     path: ['services', key],
   }));
+  for (const [key, volume] of Object.entries(file.volumes ?? {})) {
+    if (isExternal(volume)) refuseSettings('volume', volume, ['volumes', key], report);
+  }
   const used = new Set(services.flatMap(({ spec }) => spec.TaskTemplate?.Networks?.map(({ Target }) => Target) ?? []));
   const networks = Object.entries({ default: {}, ...file.networks })
     .map(([key, network]) => stackNetwork(key, network, context))
@@ -77,13 +81,17 @@ export function toStack(context: BuildContext): Stack {
   return { name: stack, networks, payloads, services: ordered, at: project.at };
 }
 
+/** Of what is external. */
+function refuseSettings(what: string, { name: _, external: __, ...settings }: Declared, path: Path, report: Report) {
+  const [beside] = Object.keys(settings).filter((one) => !one.startsWith('x-'));
+  if (beside) report.error([...path, beside], `the ${what} is external: its settings are made where it is made`);
+}
+
 function stackNetwork(key: string, network: ComposeNetwork, { stack, report }: BuildContext): StackNetwork {
   const path: Path = ['networks', key];
   const name = nameOf(stack, key, network);
-  const { name: _name, external, ...settings } = network;
-  if (isExternal({ ...(external !== undefined && { external }) })) {
-    const [beside] = Object.keys(settings).filter((one) => !one.startsWith('x-'));
-    if (beside) report.error([...path, beside], 'the network is external: its settings are made where it is made');
+  if (isExternal(network)) {
+    refuseSettings('network', network, path, report);
     return { name, path };
   }
   const { driver, driver_opts: options, ipam, labels } = network;
@@ -113,13 +121,11 @@ function stackPayload(kind: PayloadKind, key: string, payload: ComposePayload, c
   const { stack, report } = context;
   const path: Path = [`${kind}s`, key];
   const name = nameOf(stack, key, payload);
-  const sources = (['file', 'environment', 'content'] as const).filter((one) => payload[one] !== undefined);
   if (isExternal(payload)) {
-    const [beside] = sources;
-    if (beside) report.error([...path, beside], `the ${kind} is external: its content is there already`);
+    refuseSettings(kind, payload, path, report);
     return { kind, name, path };
   }
-  const [source, other] = sources;
+  const [source, other] = (['file', 'environment', 'content'] as const).filter((one) => payload[one] !== undefined);
   if (other || !source) {
     const right = 'expected one of file, environment, content, or external: true';
     report.error(other ? [...path, other] : path, `${other ? `there is ${source} as well; ` : ''}${right}`);
