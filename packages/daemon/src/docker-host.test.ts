@@ -174,11 +174,11 @@ describe('the cluster as one Docker host', () => {
       expect([made(a), made(b)]).toEqual([1, 1]);
       expect(await create('affinity:container!=db', 'constraint:node==host-n1')).toMatchObject({
         status: 503,
-        json: { message: expect.stringContaining('/db, which it wants to be apart from, is on host-n1') },
+        json: { message: expect.stringContaining('it wants container!=db: /db on host-n1') },
       });
       expect(await create('affinity:container==nobody')).toMatchObject({
         status: 400,
-        json: { message: 'No such container: nobody' },
+        json: { message: 'No such container: container==nobody' },
       });
       expect((await create('affinity:image==i')).status).toBe(400);
     });

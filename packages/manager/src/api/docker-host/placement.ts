@@ -1,8 +1,9 @@
 import { ClusterError, isClusterError } from '@swarmctl/shared/kit';
 import type { Network } from '@swarmctl/shared/model';
-import { clusterLabel, findContainer, type Listing, namesOf, type Place, taskLabel } from './containers.ts';
+import { clusterLabel, findContainer, type Listing, type Place, taskLabel } from './containers.ts';
 import { type Engine, type Engines, hostnameOf } from './engines.ts';
-import { isWish, type Wishes, wishesOf } from './wishes.ts';
+import { neededBeside, type Reference, withoutNodes } from './references.ts';
+import { hardOf, isWish, type Wishes, wishesOf } from './wishes.ts';
 
 // Where a container by hand goes: beside the containers that it refers to, else where the scheduler would put a task with its constraints.
 
@@ -36,16 +37,48 @@ export function placeContainer(
   networks: readonly Network[] = [],
 ): Placed {
   const wishes = wishesOf(given);
-  const beside = dependencies(given, wishes).map((one) => found(listing, one));
-  const apart = listing.places.filter((place) => wishes.apart.some((name) => isCalled(place, name)));
-  const [first] = beside;
-  const other = beside.find(({ engine }) => engine !== first?.engine);
+  const needed = neededBeside(given, networks).map((one) => found(listing, one));
+  const [first] = needed;
+  const other = needed.find(({ engine }) => engine !== first?.engine);
   if (first && other) {
     const where = [first, other].map(({ node, row }) => `${row.Names[0]} on ${hostnameOf(node)}`).join(', ');
     throw new ClusterError('conflict', `it refers to containers on several nodes: ${where}`);
   }
-  const candidates = (first ? [first.engine] : engines.all).filter(
-    (engine) => !apart.some((place) => place.engine === engine),
+  const config = asEngineKnows(given, engines.clusterId);
+  const place = (some: Wishes) => ({
+    config,
+    engine: engineFor(engines, { listing, given, networks, wishes: some, first }),
+  });
+  const hard = hardOf(wishes);
+  const isSoft = hard.nodes.length + hard.containers.length < wishes.nodes.length + wishes.containers.length;
+  if (!isSoft) return place(wishes);
+  try {
+    return place(wishes);
+  } catch (error) {
+    // As in the first Swarm, soft ones give way together.
+    if (isClusterError(error, 'unavailable')) return place(hard);
+    throw error;
+  }
+}
+
+interface Wanted {
+  readonly listing: Listing;
+  readonly given: ContainerConfig;
+  readonly networks: readonly Network[];
+  readonly wishes: Wishes;
+  /** Whose node it must be. */
+  readonly first: Place | undefined;
+}
+
+function engineFor(engines: Engines, { listing, given, networks, wishes, first }: Wanted): Engine {
+  const others = wishes.containers.map((wish) => ({ wish, meant: listing.places.filter(wish.isMeant) }));
+  for (const { wish, meant } of others) {
+    if (!wish.isBeside || meant.length > 0) continue;
+    if (wish.isSoft) throw new ClusterError('unavailable', `no container is meant by ${wish.text}`);
+    throw new ClusterError('invalid-argument', `No such container: ${wish.text}`);
+  }
+  const candidates = (first ? [first.engine] : engines.all).filter((engine) =>
+    others.every(({ wish, meant }) => meant.some((place) => place.engine === engine) === wish.isBeside),
   );
   const { nodes, why } = engines.manager.nodesForHandMade(engines.manager.view(), {
     constraints: wishes.constraints,
@@ -53,19 +86,21 @@ export function placeContainer(
     volumeDriver: given.HostConfig?.VolumeDriver || undefined,
     others: countByNode(listing.places),
     among: (nodeId) =>
-      candidates.some((engine) => engine.nodes.some((node) => node.ID === nodeId)) &&
-      networks.every((network) => hasRoomAt(network, nodeId)),
+      candidates.some((engine) =>
+        engine.nodes.some((node) => node.ID === nodeId && wishes.nodes.every(({ isMet }) => isMet(node))),
+      ) && networks.every((network) => hasRoomAt(network, nodeId)),
   });
   const [best] = nodes;
   const engine = best && candidates.find((one) => one.nodes.some((node) => node.ID === best.ID));
-  if (!engine) {
-    const lacks = networks.flatMap((network) => roomProblem(network, candidates));
-    lacks.push(
-      ...apart.map(({ node, row }) => `${row.Names[0]}, which it wants to be apart from, is on ${hostnameOf(node)}`),
-    );
-    throw new ClusterError('unavailable', [`no suitable node${why && ` (${why})`}`, ...lacks].join('; '));
-  }
-  return { config: withoutWishes(given, engines.clusterId), engine };
+  if (engine) return engine;
+  const there = ({ node, row }: Place) => `${row.Names[0]} on ${hostnameOf(node)}`;
+  const lacks = [
+    ...(first ? [`it must be beside ${there(first)}`] : []),
+    ...wishes.nodes.map(({ text }) => `it wants ${text}`),
+    ...others.map(({ wish, meant }) => `it wants ${wish.text}: ${meant.map(there).join(', ') || 'none'}`),
+    ...networks.flatMap((network) => roomProblem(network, candidates)),
+  ];
+  throw new ClusterError('unavailable', [`no suitable node${why && ` (${why})`}`, ...lacks].join('; '));
 }
 
 /** Whose block it is not known yet, the network may still come to. */
@@ -79,49 +114,23 @@ function roomProblem(network: Network, engines: readonly Engine[]): string[] {
   return [`network ${network.Spec.Name}: ${subnets} has no block left for ${without.map(hostnameOf).join(', ')}`];
 }
 
-/** As its engine is told. */
-const withoutWishes = (given: ContainerConfig, clusterId: string): ContainerConfig => ({
-  ...given,
-  ...(Array.isArray(given.Env) && { Env: textsOf(given.Env).filter((text) => !isWish(text)) }),
+/** Without what is for the cluster alone. */
+const asEngineKnows = (given: ContainerConfig, clusterId: string): ContainerConfig => ({
+  ...withoutNodes(given),
+  ...(Array.isArray(given.Env) && { Env: given.Env.map(String).filter((text) => !isWish(text)) }),
   Labels: { ...given.Labels, [clusterLabel]: clusterId },
 });
 
-const isCalled = ({ row }: Place, name: string): boolean => namesOf(row).includes(name) || row.Id === name;
-
-interface Dependency {
-  readonly by: 'volumes' | 'link' | 'mode' | 'affinity';
-  readonly reference: string;
-}
-
-/** Containers that share something with it, or that it wants to be beside. */
-function dependencies({ HostConfig }: ContainerConfig, { beside }: Wishes): readonly Dependency[] {
-  const shared = [HostConfig?.NetworkMode, HostConfig?.IpcMode, HostConfig?.PidMode];
-  const named = (by: Dependency['by'], texts: unknown) =>
-    textsOf(texts).map((text) => ({ by, reference: text.split(':')[0] ?? '' }));
-  return [
-    ...named('volumes', HostConfig?.VolumesFrom),
-    ...named('link', HostConfig?.Links),
-    ...named('affinity', beside),
-    ...shared.flatMap((mode) => {
-      const reference = /^container:(.+)$/.exec(mode ?? '')?.[1];
-      return reference === undefined ? [] : [{ by: 'mode' as const, reference }];
-    }),
-  ];
-}
-
 /** One that is missing is the request's error, as Docker says it: not what was asked for is missing. */
-function found(listing: Listing, { by, reference }: Dependency): Place {
+function found(listing: Listing, { by, name }: Reference): Place {
   try {
-    return findContainer(listing, reference);
+    return findContainer(listing, name);
   } catch (error) {
     if (by === 'mode' || !isClusterError(error) || error.code !== 'not-found') throw error;
-    const message = by === 'link' ? `could not get container for ${reference}: ${error.message}` : error.message;
+    const message = by === 'link' ? `could not get container for ${name}: ${error.message}` : error.message;
     throw new ClusterError('invalid-argument', message);
   }
 }
-
-/** What is no list is the engine's to refuse. */
-const textsOf = (value: unknown): readonly string[] => (Array.isArray(value) ? value.map(String) : []);
 
 /** Running containers that are no tasks. */
 function countByNode(places: readonly Place[]): (nodeId: string) => number {
