@@ -4,9 +4,6 @@ import { filtersOf, type Query } from './query.ts';
 
 // What the dialect has and this API does not yet: refused by name, never by silence.
 
-/** Conversations with the builder of one engine; there is no engine of the cluster. */
-const ofOneEngine = ['/session', '/grpc', '/build/cancel'];
-
 export function absentRoutes(app: FastifyInstance): void {
   const refusePlugins = async () => {
     throw new ClusterError('unimplemented', 'plugins are not supported yet');
@@ -22,12 +19,4 @@ export function absentRoutes(app: FastifyInstance): void {
     if (method === 'GET' && name) throw new ClusterError('not-found', `plugin "${name}" not found`);
     return refusePlugins();
   });
-  for (const path of ofOneEngine) {
-    app.all(path, async () => {
-      throw new ClusterError(
-        'unimplemented',
-        `${path} is not served by the cluster, which builds without BuildKit: set DOCKER_BUILDKIT=0`,
-      );
-    });
-  }
 }

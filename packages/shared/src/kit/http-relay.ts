@@ -132,7 +132,7 @@ function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, opt
     ...{ method: request.method, path: request.url },
     ...to,
     headers: {
-      ...withoutConnection(request.headers, 'content-length', 'transfer-encoding'),
+      ...withoutConnection(headersOf(request), 'content-length', 'transfer-encoding'),
       ...{ ...framing, ...(to.headers as Record<string, string> | undefined), ...protocol },
     },
   });
@@ -166,6 +166,12 @@ function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, opt
   if (socket.destroyed) outgoing.destroy();
   else outgoing.end(body);
 }
+
+/** One that is repeated stays so: sessions of BuildKit name their methods like that. */
+const headersOf = ({ headersDistinct }: IncomingMessage): Record<string, string | readonly string[]> =>
+  Object.fromEntries(
+    Object.entries(headersDistinct).map(([name, all = []]) => [name, all.length > 1 ? all : (all[0] ?? '')]),
+  );
 
 const hijacked = { statusCode: 200, statusMessage: 'OK' };
 const raw = { 'content-type': 'application/vnd.docker.raw-stream' };

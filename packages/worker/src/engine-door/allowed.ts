@@ -1,4 +1,4 @@
-// What a manager may ask of a node's engine: containers, on its networks as well, images, volumes and what happens, nothing that changes the engine itself or a network.
+// What a manager may ask of a node's engine: containers, on its networks as well, images and builds, volumes and what happens, nothing that changes the engine itself or a network.
 // Paths are without a version. A container is named by its whole id: whoever asks has looked it up.
 
 const container = '/containers/[0-9a-f]{64}';
@@ -21,7 +21,8 @@ const paths: Readonly<Record<string, readonly string[]>> = {
     ],
     `${exec}/(?:start|resize)`,
     ...['/images/create', '/images/load', '/images/prune', '/images/.+/(?:tag|push)', '/build', '/commit'],
-    ...['/volumes/create', '/volumes/prune', '/build/prune'],
+    ...['/session', '/grpc', '/build/cancel', '/build/prune'],
+    ...['/volumes/create', '/volumes/prune'],
     '/networks/[^/]+/(?:connect|disconnect)',
   ],
   PUT: [`${container}/archive`],

@@ -5,6 +5,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { View } from '../../store/types.ts';
 import { type ApiContext, leading } from '../context.ts';
 import { hijack } from '../hijack.ts';
+import { Builder } from './builder.ts';
+import { BuiltImages } from './built-images.ts';
 import { findContainer, listContainers, type Place } from './containers.ts';
 import { type Engine, EngineRoom, hostnameOf } from './engines.ts';
 
@@ -31,6 +33,8 @@ export const rawVersion = /^\/v\d+\.\d+(?=\/)/;
 
 export class DockerHost {
   readonly room: EngineRoom;
+  readonly builder: Builder;
+  readonly builtImages: BuiltImages;
   readonly #context: ApiContext;
   readonly #containers = new Known();
   readonly #execs = new Known();
@@ -38,6 +42,8 @@ export class DockerHost {
   constructor(context: ApiContext) {
     this.#context = context;
     this.room = new EngineRoom(context);
+    this.builder = new Builder(context, this.room);
+    this.builtImages = new BuiltImages(this.room);
   }
 
   async view(): Promise<View> {

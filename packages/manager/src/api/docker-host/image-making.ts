@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { filtersOf, type Query, single } from '../query.ts';
 import { queryText, unlessAway, warn } from './containers.ts';
 import { asError, type Engine, type Engines, warningOf, workMs } from './engines.ts';
-import { type DockerHost, versionIn } from './host.ts';
+import { type DockerHost, searchOf, versionIn } from './host.ts';
 import { copyImages, feed, loadInto } from './image-archives.ts';
 import { answerOver, requestOver } from './over-stream.ts';
 import { failuresOf, Progress, prefixOf, readProgress, type Telling, untilGone, withPrefix } from './progress.ts';
@@ -88,20 +88,27 @@ async function imported(host: DockerHost, request: Asked, reply: FastifyReply): 
   return madeAt(host, request, reply, { engines, first, path: `/images/create${query}`, names: name ? [name] : [] });
 }
 
-/** By the engine's own builder: BuildKit would hold a conversation with the client. */
+/** By the engine's own builder. What BuildKit makes is made where its client's session is. */
 async function built(host: DockerHost, request: Asked, reply: FastifyReply): Promise<FastifyReply> {
   const { query } = request;
-  if (single(query, 'version') === '2' || single(query, 'session')) {
+  const { labels, wish } = withoutConstraints(single(query, 'labels'));
+  const names = [query['t'] ?? []].flat().map((tag) => nameIn(tag) ?? tag);
+  if (single(query, 'version') !== '2' && !single(query, 'session')) {
+    const engines = await host.room.engines();
+    const path = `/build${queryText(query, { labels })}`;
+    return madeAt(host, request, reply, { engines, first: engineFor(engines, wish), path, names });
+  }
+  if (wish !== '') {
     throw new ClusterError(
-      'unimplemented',
-      'the cluster builds without BuildKit: set DOCKER_BUILDKIT=0, or build elsewhere and docker load or push the image',
+      'invalid-argument',
+      `label '${constraintsLabel}': BuildKit builds on one node of the cluster: with DOCKER_BUILDKIT=0 it may be chosen`,
     );
   }
+  const { ID } = await host.builder.nodeFor(reply.raw);
   const engines = await host.room.engines();
-  const { labels, wish } = withoutConstraints(single(query, 'labels'));
-  const first = engineFor(engines, wish);
-  const names = [query['t'] ?? []].flat().map((tag) => nameIn(tag) ?? tag);
-  return madeAt(host, request, reply, { engines, first, path: `/build${queryText(query, { labels })}`, names });
+  const first = engines.all.find(({ nodes }) => nodes.some((node) => node.ID === ID));
+  if (!first) throw new ClusterError('unavailable', `the node that builds does not answer${unlessAway(engines.away)}`);
+  return madeAt(host, request, reply, { engines, first, path: `/build${searchOf(request.raw)}`, names, needsId: true });
 }
 
 /** `--label swarmctl.constraints=…` says where, and is no label of the image. */
@@ -141,11 +148,13 @@ interface Making {
   readonly path: string;
   /** None: it is known by its id alone. */
   readonly names: readonly string[];
+  /** Nothing is made unless an id is said: a build may be of files alone. */
+  readonly needsId?: boolean;
 }
 
 /** The client's body goes to one engine; what that makes is copied to the others. */
 async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, making: Making): Promise<FastifyReply> {
-  const { engines, first, path, names } = making;
+  const { engines, first, path, names, needsId = false } = making;
   const progress = new Progress(reply);
   const { signal } = progress;
   let id: string | undefined;
@@ -160,7 +169,8 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
     };
     await readProgress(await answer, { begin: () => progress.begin(), say, drained: () => progress.drained() });
   });
-  const made = names.length > 0 ? names : id === undefined ? [] : [id];
+  const isMade = id !== undefined || (!needsId && names.length > 0);
+  const made = !isMade ? [] : names.length > 0 ? names : [String(id)];
   if (failures.length > 0 || made.length === 0) return progress.end(failures);
   // What it is called was said where it was made.
   const say: Telling['say'] = (line) => line.stream === undefined && progress.say(line);

@@ -13,7 +13,7 @@ type Named = { Params: { '*': string }; Querystring: Query };
 const listFilters = ['before', 'dangling', 'label', 'node', 'reference', 'since', 'until'];
 const pruneFilters = ['dangling', 'label', 'label!', 'node', 'until'];
 
-interface ImageRow {
+export interface ImageRow {
   readonly Id: string;
   readonly Created: number;
   readonly RepoTags: readonly string[] | null;

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type { ApiContext } from '../context.ts';
+import { builderStreams } from './builder-routes.ts';
 import { containerRoutes, containerStreams } from './container-routes.ts';
 import type { DockerHost } from './host.ts';
 import { commitRoute, imageStreams } from './image-making.ts';
@@ -22,5 +23,6 @@ export async function dockerHostRoutes(app: FastifyInstance, context: ApiContext
     streams.addContentTypeParser('*', (_request, body, done) => done(null, body));
     containerStreams(streams, host);
     imageStreams(streams, host);
+    builderStreams(streams, host);
   });
 }

@@ -12,6 +12,7 @@ export interface Line {
   readonly id?: string;
   readonly status?: string;
   readonly stream?: string;
+  /** Of BuildKit's lines, a text as well. */
   readonly aux?: { readonly ID?: string };
   readonly error?: string;
   readonly errorDetail?: { readonly code?: number; readonly message: string };
@@ -34,8 +35,8 @@ export interface Telling {
   drained(): Promise<void>;
 }
 
-/** An engine's own are a few hundred. */
-const mostLineBytes = 1 << 20;
+/** An engine's own are a few hundred; BuildKit puts what a command said lately into one, up to 1 MiB before it is coded. */
+const mostLineBytes = 8 << 20;
 
 export class Progress implements Telling {
   readonly #reply: FastifyReply;
