@@ -255,6 +255,23 @@ describe('who asks', () => {
     expect(read(await query(resolver, 'queue'))).toMatchObject({ rcode: rcodes.failed });
   });
 
+  it('has names of its own for others, as long as those are there', async () => {
+    const resolver = await opened(viewsOf(front, back));
+    resolver.attached('t', {
+      ...client,
+      links: new Map([
+        ['web', 'queue'],
+        ['shop', 'app_web'],
+        ['db', 'nobody'],
+      ]),
+    });
+    expect(addresses(await query(resolver, 'SHOP'))).toEqual(['127.1.0.21']);
+    expect(addresses(await query(resolver, 'web'))).toEqual(['127.2.0.100']);
+    expect(addresses(await query(resolver, 'db')).sort()).toEqual(['127.1.0.11', '127.1.0.12']);
+    // Nobody else has them.
+    expect(read(await query(resolver, 'shop', { from: '127.1.0.51' }))).toMatchObject({ rcode: rcodes.failed });
+  });
+
   it('is told of the first network that has a service which is on several', async () => {
     const tasks = [{ taskId: 't9', slot: 1, addr: '127.2.0.61' }];
     const both = { ...back, names: [...back.names, { name: 'web', vip: '127.2.0.101', tasks }] };

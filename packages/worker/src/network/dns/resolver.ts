@@ -25,6 +25,8 @@ import { HostResolvers } from './upstreams.ts';
 export interface Client {
   /** Its address on each of its networks. */
   readonly addrs: readonly { readonly networkId: string; readonly addr: string }[];
+  /** Names of others by what it alone calls them, in lower case. */
+  readonly links?: ReadonlyMap<string, string>;
   /** Resolvers of its own choice, for names that are not the cluster's. */
   readonly nameservers?: readonly string[];
 }
@@ -156,7 +158,10 @@ export class NameResolver implements NodeResolver {
     if (!asked || !isOn(asked, from)) return { rcode: rcodes.refused };
     const client = this.#clients.get(clientKey(networkId, from));
     const views = this.#viewsOf(asked, client);
-    const own = answerOf(views, question, this.#modules.random);
+    const linked = client?.links?.get(question.name);
+    const own =
+      (linked !== undefined && answerOf(views, { ...question, name: linked }, this.#modules.random)) ||
+      answerOf(views, question, this.#modules.random);
     if (own) return own;
     // A resolver passes on whatever it is asked, so it would be a way out.
     if (views.every(({ internal }) => internal)) return { rcode: rcodes.noName };

@@ -12,7 +12,13 @@ const view = (id: string, third: number, more: Partial<NetworkView> = {}): Netwo
 const back = view('back', 1);
 const viewsOf = (...views: NetworkView[]) => new Map(views.map((one) => [one.id, one]));
 const place = (addr = '10.0.1.129', network = 'back') => ({
-  ...{ bridge: `swb${network}`, addresses: [addr], mac: '0a:00:00:00:00:01', names: ['palm', 'tree'] },
+  ...{
+    bridge: `swb${network}`,
+    addresses: [addr],
+    mac: '0a:00:00:00:00:01',
+    names: ['palm', 'tree'],
+    links: [['db', 'main-db'] as const],
+  },
 });
 const palm = (more: Partial<EngineGuest> = {}): EngineGuest => ({
   ...{ containerId: 'c1', name: 'palm', pid: 7, nameservers: [], networks: [place()], isElsewhere: false },
@@ -50,8 +56,10 @@ function setUp(machines = ['192.0.2.53']) {
       lost: (network) => void done.push(`lost ${network}`),
     },
     resolver: {
-      attached: (id, { addrs, nameservers }) =>
-        void done.push(`names ${id} ${addrs.map(({ addr }) => addr).join()} ${nameservers ?? ''}`.trim()),
+      attached: (id, { addrs, links = [], nameservers }) =>
+        void done.push(
+          `names ${id} ${addrs.map(({ addr }) => addr).join()} ${[...links].map((link) => link.join('='))} ${nameservers ?? ''}`.trim(),
+        ),
       detached: (id) => void done.push(`nameless ${id}`),
       machines: async () => machines,
     },
@@ -89,7 +97,7 @@ describe('a container made by hand', () => {
     expect(done.sort()).toEqual([
       'asks 192.0.2.53 -> 10.0.1.128',
       'fit c1 7 back,0a:00:00:00:00:01',
-      'names c1 10.0.1.129',
+      'names c1 10.0.1.129 db=main-db',
       'vips c1 7 back',
     ]);
     expect(guests.list()).toEqual([

@@ -41,6 +41,7 @@ interface Place {
   readonly addresses: readonly string[];
   readonly mac: string;
   readonly names: readonly string[];
+  readonly links: EngineGuest['networks'][number]['links'];
 }
 
 interface Known {
@@ -189,6 +190,7 @@ export class NodeGuests {
     this.#known.set(id, begun);
     resolver.attached(id, {
       addrs: places.flatMap(({ view, addresses }) => addresses.map((addr) => ({ networkId: view.id, addr }))),
+      links: new Map(places.flatMap(({ links }) => links)),
       ...(nameservers.length > 0 && { nameservers }),
     });
     const namespace = await (this.#modules.namespaceOf ?? ContainerNamespace.of)(pid);
@@ -271,12 +273,12 @@ interface Whereabouts {
 function placesOf(guest: EngineGuest, views: ReadonlyMap<string, NetworkView>): Whereabouts {
   const places: Place[] = [];
   const strays: string[] = [];
-  for (const { bridge, addresses, mac, names } of guest.networks) {
+  for (const { bridge, addresses, mac, names, links } of guest.networks) {
     const view = views.get(bridge);
     if (!view) continue;
     const blocks = view.subnets.flatMap(({ block }) => block ?? []);
     const own = addresses.map(bareAddress).filter((addr) => isInRanges(blocks, addr));
-    if (own.length > 0) places.push({ view, addresses: own, mac, names });
+    if (own.length > 0) places.push({ view, addresses: own, mac, names, links });
     if (own.length < addresses.length) {
       strays.push(
         `it has ${addresses.join(' and ')} on network ${view.name}, which other nodes do not know: this node's own are ${blocks.join(' and ')}`,

@@ -16,6 +16,8 @@ export interface EngineGuest {
     readonly mac: string;
     /** Its own and its aliases. */
     readonly names: readonly string[];
+    /** What it alone calls others, in lower case, and their names. */
+    readonly links: readonly (readonly [alias: string, name: string])[];
   }[];
   /** It is on other networks as well, whose names are the engine's to answer. */
   readonly isElsewhere: boolean;

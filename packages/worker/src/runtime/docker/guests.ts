@@ -86,8 +86,16 @@ export function guestOf(info: Docker.ContainerInspectInfo, own: ReadonlyMap<stri
       if (bridge === undefined || addresses.length === 0) return [];
       const { Aliases, DNSNames } = endpoint as { Aliases?: string[] | null; DNSNames?: string[] | null };
       const names = [...new Set([name, ...(Aliases ?? []), ...(DNSNames ?? [])])];
-      return [{ bridge, addresses, mac: endpoint.MacAddress.toLowerCase(), names }];
+      const links = linksOf((endpoint as { Links?: string[] | null }).Links ?? []);
+      return [{ bridge, addresses, mac: endpoint.MacAddress.toLowerCase(), names, links }];
     }),
     isElsewhere: endpoints.some(([network, { NetworkID }]) => !own.has(NetworkID) && !isPredefinedNetwork(network)),
   };
 }
+
+/** Of `NAME:ALIAS`. */
+const linksOf = (texts: readonly string[]) =>
+  texts.map((text) => {
+    const [name = '', alias = name] = text.toLowerCase().split(':');
+    return [alias, name] as const;
+  });

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { isOnThisMachine, parseDockerHost } from './connect.ts';
 import { containerState } from './container-state.ts';
 import { describeEngine } from './describe.ts';
-import { asRuntimeError } from './errors.ts';
+import { asRuntimeError, asStartError } from './errors.ts';
 import { guestOf } from './guests.ts';
 import { mostLineBytes, parseLogs } from './logs.ts';
 
@@ -81,6 +81,8 @@ it('an engine’s words are permanent, its silence is not', () => {
     message: 'the Docker engine at unix:///x does not answer: connect ENOENT /x',
     permanent: false,
   });
+  expect(asStartError(refusal, 'unix:///x').message).toBe('starting container failed: invalid mount config');
+  expect(asStartError(silence, 'unix:///x').message).toBe(asRuntimeError(silence, 'unix:///x').message);
 });
 
 it.each([
@@ -194,7 +196,8 @@ describe('a container made by hand', () => {
   const own = new Map([['n1', 'swbnet']]);
 
   it('is where it is on networks of the node', () => {
-    const more = { GlobalIPv6Address: 'fd00::8000:1', Aliases: ['tree', 'id1'], DNSNames: ['palm', 'tree'] };
+    const Links = ['main-db:DB', 'cache'];
+    const more = { GlobalIPv6Address: 'fd00::8000:1', Aliases: ['tree', 'id1'], DNSNames: ['palm', 'tree'], Links };
     const info = inspected({ back: endpoint('n1', '10.0.1.129', more), bridge: endpoint('n0', '172.17.0.2') });
     expect(guestOf(info, own)).toEqual({
       ...{ containerId: 'id1', name: 'palm', pid: 7, nameservers: ['192.0.2.53'], isElsewhere: false },
@@ -202,6 +205,10 @@ describe('a container made by hand', () => {
         {
           ...{ bridge: 'swbnet', addresses: ['10.0.1.129', 'fd00::8000:1'], mac: '02:42:0a:00:01:81' },
           names: ['palm', 'tree', 'id1'],
+          links: [
+            ['db', 'main-db'],
+            ['cache', 'cache'],
+          ],
         },
       ],
     });
