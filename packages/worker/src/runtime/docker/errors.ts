@@ -40,3 +40,10 @@ export function asRuntimeError(error: unknown, dockerHost: string): RuntimeError
   }
   return new RuntimeError(engineText(error), { permanent: true, cause: error });
 }
+
+/** Why the engine did not start a container that it has made, in Swarm's words. */
+export const asStartError = (error: unknown, dockerHost: string): RuntimeError => {
+  const plain = asRuntimeError(error, dockerHost);
+  if (!plain.permanent) return plain;
+  return new RuntimeError(`starting container failed: ${plain.message}`, { permanent: true, cause: error });
+};

@@ -16,7 +16,7 @@ import { containerConfig, withFiles } from './container-config.ts';
 import { containerState, type StateView } from './container-state.ts';
 import { describeEngine, describeMachine, type EngineInfo, fileTrouble } from './describe.ts';
 import { followEngine } from './engine-events.ts';
-import { isConflict, isNoSuchImage, isNotFound, isNotModified } from './errors.ts';
+import { asStartError, isConflict, isNoSuchImage, isNotFound, isNotModified } from './errors.ts';
 import { taskEvents } from './events.ts';
 import { pullImage } from './image.ts';
 import { type EngineVersion, lateFieldsOf, unknownTo } from './late-fields.ts';
@@ -188,7 +188,7 @@ class DockerRuntime implements Runtime {
       await askTwice(() => this.#docker.getContainer(id).start());
     } catch (error) {
       this.#echoes.delete(id);
-      if (!isNotModified(error)) throw this.#calls.translate(error);
+      if (!isNotModified(error)) throw asStartError(error, this.#dockerHost);
     }
   }
 
