@@ -106,6 +106,35 @@ describe('taken', () => {
     expect((await stored('made')).Spec).not.toHaveProperty('Fancy');
   });
 
+  test('what is JSON by no content type', async () => {
+    const answer = await api.call('POST', '/services/create', base, { 'content-type': '' });
+    expect([answer.status, (await stored('made')).ID]).toEqual([201, answer.json.ID]);
+  });
+
+  test('a port of the node that is not chosen yet is not shown', async () => {
+    const ports = {
+      Ports: [{ TargetPort: 80, PublishMode: 'host' as const, Protocol: 'tcp' as const, PublishedPort: 0 }],
+    };
+    await start({
+      cluster,
+      services: [aService({ id: 'svc', name: 'host', set: { Endpoint: { Spec: ports, ...ports } } })],
+    });
+    const shown = { TargetPort: 80, PublishMode: 'host', Protocol: 'tcp' };
+    expect((await stored('host')).Endpoint).toEqual({ Spec: { Ports: [shown] }, Ports: [shown] });
+  });
+
+  test('what a policy of restarts leaves out is shown, and with defaults all parts of a template', async () => {
+    await api.call('POST', '/services/create', template({ RestartPolicy: { Delay: 1 } }));
+    expect((await stored('made')).Spec.TaskTemplate).toEqual({
+      ...{ ContainerSpec: { Image: 'web:1', Isolation: 'default' }, ForceUpdate: 0, Runtime: 'container' },
+      RestartPolicy: { Condition: 'any', Delay: 1, MaxAttempts: 0 },
+    });
+    expect((await stored('made?insertDefaults=true')).Spec.TaskTemplate).toMatchObject({
+      Resources: {},
+      Placement: {},
+    });
+  });
+
   test('a secret and a config as they are, and other labels', async () => {
     for (const [kind, id, name] of [
       ['secrets', 'sec1', 'es'],
@@ -125,6 +154,8 @@ describe('taken', () => {
 
   test.each([
     ['POST /nodes/n2/update?version=1', { Role: 'worker', Availability: 'drain', Labels: null }, 200],
+    ['POST /nodes/n2/update?version=1', { Role: 'Worker', Availability: 'Drain' }, 200],
+    ['OPTIONS /services', undefined, 200],
     ['POST /secrets/es/update?version=1', { Name: 'es' }, 200],
     ['POST /swarm/update?version=1', {}, 200],
     ['POST /swarm/update?version=1', undefined, 200],

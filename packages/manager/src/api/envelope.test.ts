@@ -210,6 +210,7 @@ describe('filters', () => {
     ['tasks', { 'desired-state': ['running'] }, ['glob-1', 'task-1']],
     ['tasks', { 'desired-state': ['Shutdown'] }, ['task-2']],
     ['tasks', { '_up-to-date': ['true'], service: ['front'] }, ['task-1']],
+    ['tasks', { '_up-to-date': ['1'], service: ['front'] }, ['task-1']],
     ['secrets', { id: ['sec-a'] }, ['sec-a']],
     ['secrets', { name: ['pass'] }, ['sec-a', 'sec-b']],
     ['secrets', { names: ['pass'] }, ['sec-a']],
@@ -238,7 +239,14 @@ describe('filters', () => {
     }
   });
 
-  test.each(['', 'null', '{}', '{"name":[]}'])('filters=%s is none', async (text) => {
+  test('a name of a map counts whatever is said of it', async () => {
+    for (const said of [true, false, null]) {
+      const filters = encodeURIComponent(JSON.stringify({ name: { batch: said } }));
+      expect((await api.call('GET', `/services?filters=${filters}`)).json).toHaveLength(1);
+    }
+  });
+
+  test.each(['', 'null', '{}', '{"name":[]}', '{"name":null}'])('filters=%s is none', async (text) => {
     expect((await api.call('GET', `/services?filters=${encodeURIComponent(text)}`)).json).toHaveLength(3);
   });
 });

@@ -1,6 +1,13 @@
-import { ClusterError } from '@swarmctl/shared/kit';
-import { toTimestamp, toUnixTime } from '@swarmctl/shared/model';
-import { isLogEntry, type LogEntry, type LogLine, type LogOptions, type LogSubject } from '@swarmctl/shared/wire';
+import { ClusterError, messageOf } from '@swarmctl/shared/kit';
+import { type Moment, toTimestamp, toUnixTime } from '@swarmctl/shared/model';
+import {
+  isLogEntry,
+  type LogEntry,
+  type LogLine,
+  type LogOptions,
+  type LogSubject,
+  type LogWish,
+} from '@swarmctl/shared/wire';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ApiContext, managerOf } from './context.ts';
 import { followLogs } from './log-follow.ts';
@@ -18,12 +25,11 @@ type LogRequest = FastifyRequest<{ Querystring: Query }>;
 /** By any manager when it is followed, else by the leader. */
 export async function sendLogs(
   context: ApiContext,
-  subject: LogSubject,
+  { subject, options }: Pick<LogWish, 'subject' | 'options'>,
   tty: boolean,
   request: LogRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const options = logOptions(request.query, context.clock.now());
   const entries = (signal: AbortSignal) =>
     options.follow
       ? followLogs(context, { subject, options }, signal)
@@ -72,14 +78,13 @@ async function send(
 export async function sendKeptLogs(
   context: ApiContext,
   manager: ManagerAccess,
-  taskId: string,
+  { taskId, options }: { readonly taskId: string; readonly options: LogOptions },
   request: LogRequest,
   reply: FastifyReply,
 ): Promise<boolean> {
-  const options = { ...logOptions(request.query, context.clock.now()), follow: false };
   const abort = new AbortController();
   reply.raw.once('close', () => abort.abort());
-  const entries = readLogs(manager, { forgottenTaskId: taskId }, options, abort.signal);
+  const entries = readLogs(manager, { forgottenTaskId: taskId }, { ...options, follow: false }, abort.signal);
   const first: LogEntry[] = [];
   while (!first.some((entry) => 'line' in entry)) {
     const { done, value } = await entries.next();
@@ -94,17 +99,18 @@ export async function sendKeptLogs(
   return true;
 }
 
-function logOptions(query: Query, nowMs: number): LogOptions {
+/** What a request asks for. Throws `unknown`, for which Docker answers with a 500. */
+export function logOptions(query: Query, nowMs: number): LogOptions {
   const stdout = flag(query, 'stdout');
   const stderr = flag(query, 'stderr');
   if (!stdout && !stderr) throw new ClusterError('unknown', 'Bad parameters: you must choose at least one stream');
   const tail = single(query, 'tail') ?? 'all';
+  if (/^-\d+$/.test(tail)) throw new ClusterError('unknown', `negative tail values not supported: ${tail}`);
   if (tail !== 'all' && tail !== '' && !/^\d+$/.test(tail)) {
-    throw new ClusterError('invalid-argument', `tail must be a number of lines or 'all', not '${tail}'`);
+    throw new ClusterError('unknown', `tail value must be a positive integer or "all", not '${tail}'`);
   }
-  const bound = (key: 'since' | 'until') => givenMoment(key, single(query, key), nowMs) || undefined;
-  const since = bound('since');
-  const until = bound('until');
+  const since = bound('since', query, nowMs);
+  const until = bound('until', query, nowMs);
   return {
     stdout,
     stderr,
@@ -114,6 +120,14 @@ function logOptions(query: Query, nowMs: number): LogOptions {
     ...(until !== undefined && { until: toUnixTime(until) }),
     ...(flag(query, 'details') && { details: true }),
   };
+}
+
+function bound(key: 'since' | 'until', query: Query, nowMs: number): Moment | undefined {
+  try {
+    return givenMoment(key, single(query, key), nowMs) || undefined;
+  } catch (error) {
+    throw new ClusterError('unknown', `could not parse ${key} timestamp: ${messageOf(error)}`);
+  }
 }
 
 const streamNumber = { stdout: 1, stderr: 2 } as const;

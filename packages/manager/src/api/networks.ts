@@ -28,7 +28,7 @@ import { containersOn } from './docker-host/network-containers.ts';
 import { hasIngress, removeIngress, restoreIngress, showIngress } from './ingress-network.ts';
 import { type Shown, showNetwork, showPredefined, showStatus, showUse } from './network-shown.ts';
 import type { ManagerAccess } from './ports.ts';
-import { type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query, single } from './query.ts';
+import { type Filters, filtersOf, lookUp, passes, passesLabels, type Query, single, strictFlag } from './query.ts';
 import type { Turns } from './turns.ts';
 import { minorOf, networkAsOf, networkShownTo } from './version.ts';
 
@@ -64,16 +64,17 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
     async (request) => {
       const { id } = request.params;
       const scope = single(request.query, 'scope') || undefined;
+      const isVerbose = strictFlag(request.query, 'verbose');
       const view = context.local.manager() && (await readView(context));
       if (isPredefinedNetwork(id)) return networkShownTo(minorOf(request), showPredefined(id, scope));
       // No network of ours: clients look for it, and services that ask for it are refused.
       if (view && id === ingressNetwork && scope !== 'local' && hasIngress(view)) {
         return networkShownTo(minorOf(request), showIngress());
       }
-      if (!view || scope === 'local') throw new ClusterError('not-found', `network ${id} not found`);
+      if (!view || (scope ?? 'swarm') !== 'swarm') throw new ClusterError('not-found', `network ${id} not found`);
       const network = findNetwork(view, id);
       const status = showStatus(view, network);
-      const use = flag(request.query, 'verbose') && showUse(view, network);
+      const use = isVerbose && showUse(view, network);
       // Who asks for the scope wants to put a service on it.
       const there = scope === undefined ? await containersOn(room, view, network) : [];
       const Containers = Object.fromEntries(there.map(({ containerId, shown }) => [containerId, shown]));
@@ -308,10 +309,13 @@ function checkFilters(filters: Filters): void {
       throw new ClusterError('invalid-argument', `invalid filter: 'type'='${type}'`);
     }
   }
-  for (const value of filters.get('dangling') ?? []) {
-    if (!['true', 'false', '1', '0'].includes(value)) {
-      throw new ClusterError('invalid-argument', `invalid filter 'dangling=[${value}]'`);
-    }
+  const dangling = [...(filters.get('dangling') ?? [])];
+  const isSaid = [
+    ['true', '1'],
+    ['false', '0'],
+  ].map((words) => dangling.some((one) => words.includes(one)));
+  if (filters.has('dangling') && isSaid[0] === isSaid[1]) {
+    throw new ClusterError('invalid-argument', `invalid filter 'dangling=[${dangling.join(' ')}]'`);
   }
 }
 
@@ -338,7 +342,8 @@ function isListed(filters: Filters, shown: Shown, idle: boolean): boolean {
 
 /** ms since the epoch; a duration ago, a Unix time or RFC 3339. */
 function untilOf(filters: Filters, now: number): number | undefined {
-  const [text] = filters.get('until') ?? [];
+  const [text, ...more] = filters.get('until') ?? [];
+  if (more.length > 0) throw new ClusterError('invalid-argument', 'more than one until filter specified');
   if (text === undefined) return undefined;
   const ago = parseDurationMs(text);
   const at =

@@ -81,11 +81,14 @@ export const findNode = (view: View, reference: string): Node =>
   );
 
 function completeSpec(spec: NodeSpec): Node['Spec'] {
-  const { Role: role = '', Availability: availability = '', Labels: labels = {} } = spec;
+  const { Labels: labels = {} } = spec;
+  // As in Docker, case does not matter.
+  const role = (spec.Role ?? '').toLowerCase();
+  const availability = (spec.Availability ?? '').toLowerCase();
   if (role !== 'worker' && role !== 'manager')
-    throw new ClusterError('invalid-argument', `invalid Role: ${JSON.stringify(role)}`);
+    throw new ClusterError('invalid-argument', `invalid Role: ${JSON.stringify(spec.Role ?? '')}`);
   if (availability !== 'active' && availability !== 'pause' && availability !== 'drain') {
-    throw new ClusterError('invalid-argument', `invalid Availability: ${JSON.stringify(availability)}`);
+    throw new ClusterError('invalid-argument', `invalid Availability: ${JSON.stringify(spec.Availability ?? '')}`);
   }
   checkReservedLabels('node', labels);
   return { ...(spec.Name && { Name: spec.Name }), Labels: labels, Role: role, Availability: availability };

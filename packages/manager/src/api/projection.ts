@@ -103,7 +103,7 @@ function showService(service: Service, withDefaults: boolean) {
     ...(previous && { PreviousSpec: asSent('ServiceSpec', previous) }),
     Endpoint: {
       Spec: asSent('EndpointSpec', endpoint.Spec),
-      ...(endpoint.Ports?.length && { Ports: endpoint.Ports }),
+      ...asSent('EndpointSpec', { Ports: endpoint.Ports }),
       ...(endpoint.VirtualIPs?.length && { VirtualIPs: endpoint.VirtualIPs }),
     },
     ...(service.UpdateStatus && { UpdateStatus: service.UpdateStatus }),

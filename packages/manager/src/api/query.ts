@@ -13,10 +13,22 @@ export const single = (query: Query, key: string): string | undefined => {
 export const flag = (query: Query, key: string): boolean =>
   !['', '0', 'no', 'false', 'none'].includes((single(query, key) ?? '').trim().toLowerCase());
 
+const yesOrNo = new Set(['', ...'1 t true yes 0 f false no none'.split(' ')]);
+
+/** The same where Docker refuses what is neither yes nor no. Throws `invalid-argument`. */
+export function strictFlag(query: Query, key: string): boolean {
+  const text = single(query, key) ?? '';
+  const word = text.trim().toLowerCase();
+  if (yesOrNo.has(word)) return word !== 'f' && flag(query, key);
+  const reason = `strconv.ParseBool: parsing ${JSON.stringify(text)}: invalid syntax`;
+  throw new ClusterError('invalid-argument', `invalid value for ${key}: ${text}: ${reason}; it must be true or false`);
+}
+
 /** The `version` of an update; `kind` names the object in the message, which for secrets and configs says no more. */
 export function versionOf(query: Query, kind: 'service' | 'node' | 'swarm' | 'secret' | 'config'): number {
   const text = single(query, 'version') ?? '';
-  if (/^\d+$/.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  // No object has a version that is not exact as a number: the update is out of sequence.
+  if (/^\d+$/.test(text) && BigInt(text) < 2n ** 64n) return Math.min(Number(text), Number.MAX_SAFE_INTEGER);
   const reason = /^\d+$/.test(text) ? 'value out of range' : 'invalid syntax';
   const detail = ` '${text}': strconv.ParseUint: parsing ${JSON.stringify(text)}: ${reason}`;
   const isTerse = kind === 'secret' || kind === 'config';
@@ -30,29 +42,36 @@ export function filtersOf(query: Query, known: readonly string[]): Filters {
   const text = single(query, 'filters');
   const filters = new Map<string, Set<string>>();
   if (!text) return filters;
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    throw new ClusterError('invalid-argument', 'invalid filter');
-  }
+  const parsed = parsedFilters(text);
   if (parsed === null) return filters;
-  if (typeof parsed !== 'object' || Array.isArray(parsed)) {
-    throw new ClusterError('invalid-argument', 'invalid filter');
-  }
-  for (const [key, value] of Object.entries(parsed)) {
+  if (!isMap(parsed)) throw noFilter();
+  for (const [key, value] of Object.entries(parsed)) filters.set(key, new Set(valuesOf(value ?? {})));
+  for (const key of filters.keys()) {
     if (!known.includes(key)) throw new ClusterError('invalid-argument', `invalid filter '${key}'`);
-    filters.set(key, valuesOf(value));
   }
   return filters;
 }
 
-function valuesOf(value: unknown): Set<string> {
-  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return new Set(value);
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-    return new Set(Object.entries(value).flatMap(([name, on]) => (on ? [name] : [])));
+const noFilter = () => new ClusterError('invalid-argument', 'invalid filter');
+
+function parsedFilters(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw noFilter();
   }
-  throw new ClusterError('invalid-argument', 'invalid filter');
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Of `["web"]`, or of `{"web":true}`, where a name counts whatever is said of it. */
+function valuesOf(value: unknown): readonly string[] {
+  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value;
+  if (isMap(value) && Object.values(value).every((on) => on === null || typeof on === 'boolean')) {
+    return Object.keys(value);
+  }
+  throw noFilter();
 }
 
 /** True when the filter is absent or one of its values satisfies `test`. */

@@ -50,7 +50,10 @@ export async function createApi(context: ApiContext): Promise<FastifyInstance> {
   const serialize = (data: unknown) => `${JSON.stringify(data)}\n`;
   app.setSerializerCompiler(() => serialize);
   app.setReplySerializer(serialize);
+  app.options('*', async (_request, reply) => reply.status(200).send());
   app.addHook('onRequest', async (request, reply) => {
+    // Some clients send the header with nothing in it.
+    if (request.headers['content-type'] === '') delete request.headers['content-type'];
     reply.headers({
       'Api-Version': apiVersion,
       'Docker-Experimental': 'false',

@@ -22,7 +22,7 @@ import { withNetworkIds } from './networks.ts';
 import { checkPayloadsExist } from './payload-use.ts';
 import type { ManagerAccess } from './ports.ts';
 import { serviceText } from './projection.ts';
-import { filtersOf, flag, lookUp, passes, passesLabels, type Query, single, versionOf } from './query.ts';
+import { filtersOf, lookUp, passes, passesLabels, type Query, single, strictFlag, versionOf } from './query.ts';
 import { authIn, nextPullAuth, type Pinned, pinned } from './registry/index.ts';
 import { serviceWarnings } from './service-warnings.ts';
 import type { Turns } from './turns.ts';
@@ -35,8 +35,8 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
     const filters = filtersOf(request.query, ['id', 'label', 'mode', 'name', 'runtime']);
     const view = await readView(context);
     const options = {
-      insertDefaults: flag(request.query, 'insertDefaults'),
-      status: flag(request.query, 'status') && minorOf(request) >= 41,
+      insertDefaults: strictFlag(request.query, 'insertDefaults'),
+      status: minorOf(request) >= 41 && strictFlag(request.query, 'status'),
     };
     const texts = view
       .list('services')
@@ -54,7 +54,7 @@ export function serviceRoutes(app: FastifyInstance, context: ApiContext, turns: 
 
   app.get<{ Params: { id: string }; Querystring: Query }>('/services/:id', async (request, reply) => {
     const view = await readView(context);
-    const options = { insertDefaults: flag(request.query, 'insertDefaults') };
+    const options = { insertDefaults: strictFlag(request.query, 'insertDefaults') };
     const text = serviceText(findService(view, request.params.id), view, options);
     return reply.type('application/json; charset=utf-8').send(`${text}\n`);
   });
@@ -194,8 +194,9 @@ async function updated(
   given: ServiceSpec,
   pin: (spec: Service['Spec']) => Promise<Pinned>,
 ) {
-  const complete = completeServiceSpec(given);
-  if (complete.Name !== service.Spec.Name) {
+  // Docker gives a spec without a name one, which is another.
+  const complete = completeServiceSpec({ ...given, Name: given.Name || service.Spec.Name });
+  if (given.Name !== service.Spec.Name) {
     throw new ClusterError(
       'unimplemented',
       'rpc error: code = Unimplemented desc = renaming services is not supported',

@@ -16,7 +16,7 @@ import { fixedTicks } from '../ca/new-cluster.ts';
 import { wantedRootCa } from '../ca/root-rotation.ts';
 import { type ApiContext, clusterOf, leading, managerOf, readView } from './context.ts';
 import { showSwarm } from './projection.ts';
-import { flag, type Query, versionOf } from './query.ts';
+import { flag, type Query, strictFlag, versionOf } from './query.ts';
 import { initAsOf, minorOf } from './version.ts';
 
 // The cluster as one object: init, join and leave act on this node, the rest on the replicated state.
@@ -67,7 +67,9 @@ export function swarmRoutes(app: FastifyInstance, context: ApiContext): void {
           Spec,
           ...(UnlockKey !== undefined && { UnlockKey }),
           RootCA: rotateTokens(RootCA, request.query),
-          ...(flag(request.query, 'rotateNetworkKeys') && { TunnelKeys: rotatedKeys(cluster, context.clock.now()) }),
+          ...(strictFlag(request.query, 'rotateNetworkKeys') && {
+            TunnelKeys: rotatedKeys(cluster, context.clock.now()),
+          }),
         },
       },
     ]);
@@ -92,7 +94,7 @@ const notYet = (what: string) => new ClusterError('unimplemented', `${what} not 
 /** Undefined: the managers' disks are not locked. */
 function unlockKeyOf(cluster: Cluster, spec: Cluster['Spec'], query: Query): string | undefined {
   if (!spec.EncryptionConfig?.AutoLockManagers) return undefined;
-  const kept = flag(query, 'rotateManagerUnlockKey') ? undefined : cluster.UnlockKey;
+  const kept = strictFlag(query, 'rotateManagerUnlockKey') ? undefined : cluster.UnlockKey;
   return kept ?? newUnlockKey();
 }
 
@@ -118,10 +120,7 @@ function checkSpec(spec: ClusterSpec, ticks: Ticks): void {
     );
   }
   if (spec.Name !== undefined && spec.Name !== '' && spec.Name !== 'default') {
-    throw new ClusterError(
-      'invalid-argument',
-      'rpc error: code = InvalidArgument desc = swarm spec must be named "default"',
-    );
+    throw new ClusterError('invalid-argument', 'swarm spec must be named "default"');
   }
   checkReservedLabels('cluster', spec.Labels ?? {});
   if (spec.CAConfig?.ExternalCAs?.length) throw notYet('external CAs are');
@@ -182,8 +181,10 @@ function rotateTokens(root: Cluster['RootCA'], query: Query): Cluster['RootCA'] 
   return {
     ...root,
     JoinTokens: {
-      Worker: flag(query, 'rotateWorkerToken') ? formatJoinToken({ digest, secret: newTokenSecret() }) : tokens.Worker,
-      Manager: flag(query, 'rotateManagerToken')
+      Worker: strictFlag(query, 'rotateWorkerToken')
+        ? formatJoinToken({ digest, secret: newTokenSecret() })
+        : tokens.Worker,
+      Manager: strictFlag(query, 'rotateManagerToken')
         ? formatJoinToken({ digest, secret: newTokenSecret() })
         : tokens.Manager,
     },

@@ -11,7 +11,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { View } from '../store/types.ts';
 import { type ApiContext, leading, managerOf, readView } from './context.ts';
 import { forwardedBy, forwardToLeader } from './forward.ts';
-import { sendKeptLogs, sendLogs } from './logs.ts';
+import { logOptions, sendKeptLogs, sendLogs } from './logs.ts';
 import { findNode } from './nodes.ts';
 import { taskText } from './projection.ts';
 import { checkValues, type Filters, filtersOf, flag, lookUp, passes, passesLabels, type Query } from './query.ts';
@@ -39,22 +39,24 @@ export function taskRoutes(app: FastifyInstance, context: ApiContext): void {
 
   app.get<{ Params: { id: string }; Querystring: Query }>('/tasks/:id/logs', async (request, reply) => {
     const { id } = request.params;
+    const options = logOptions(request.query, context.clock.now());
     if (!isFollowed(request) && (await isForwarded(context, request, reply))) return reply;
     const view = await readView(context);
     if (isId(id) && !view.get('tasks', id)) {
       if (await isForwarded(context, request, reply)) return reply;
-      if (await sendKeptLogs(context, await leading(context), id, request, reply)) return reply;
+      if (await sendKeptLogs(context, await leading(context), { taskId: id, options }, request, reply)) return reply;
     }
     const task = findTask(view, id);
     const tty = task.Spec.ContainerSpec?.TTY === true;
-    return sendLogs(context, { taskId: task.ID }, tty, request, reply);
+    return sendLogs(context, { subject: { taskId: task.ID }, options }, tty, request, reply);
   });
 
   app.get<{ Params: { id: string }; Querystring: Query }>('/services/:id/logs', async (request, reply) => {
+    const options = logOptions(request.query, context.clock.now());
     if (!isFollowed(request) && (await isForwarded(context, request, reply))) return reply;
     const service = findService(await readView(context), request.params.id);
     const tty = service.Spec.TaskTemplate.ContainerSpec?.TTY === true;
-    return sendLogs(context, { serviceId: service.ID }, tty, request, reply);
+    return sendLogs(context, { subject: { serviceId: service.ID }, options }, tty, request, reply);
   });
 }
 
@@ -100,7 +102,8 @@ function selectTasks(view: View, filters: Filters): readonly Task[] {
         const wanted = state.toLowerCase();
         return task.DesiredState === wanted || (wanted === 'shutdown' && task.DesiredState === 'remove');
       }) &&
-      passes(filters, '_up-to-date', (wanted) => upToDate(view, task) === (wanted === 'true')),
+      // Whatever it says, as in Docker.
+      passes(filters, '_up-to-date', () => upToDate(view, task)),
   );
 }
 

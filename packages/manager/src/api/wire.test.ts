@@ -233,7 +233,7 @@ describe('a spec as it is sent', () => {
           Mounts: [{ Type: 'tmpfs', Target: '/t', TmpfsOptions: { Mode: 0 } }],
         },
         Resources: { Limits: {}, Reservations: {}, MemorySwappiness: 0 },
-        RestartPolicy: { Delay: 0, MaxAttempts: 0, Window: 0 },
+        RestartPolicy: { Condition: 'any', Delay: 0, MaxAttempts: 0, Window: 0 },
         Placement: { Preferences: [{ Spread: { SpreadDescriptor: '' } }] },
         LogDriver: { Name: 'json-file', Options: { tag: '' } },
         ForceUpdate: 0,

@@ -34,7 +34,7 @@ const rules = {
   ReplicatedJob: { zeros: ['MaxConcurrent', 'TotalCompletions'] },
   UpdateConfig: update,
   RollbackConfig: update,
-  RestartPolicy: { zeros: ['Delay', 'MaxAttempts', 'Window'] },
+  RestartPolicy: { always: { Condition: 'any', MaxAttempts: 0 }, zeros: ['Delay', 'Window'] },
   Resources: { zeros: ['SwapBytes', 'MemorySwappiness'] },
   ContainerSpec: { zeros: ['Init', 'StopGracePeriod'] },
   TmpfsOptions: { zeros: ['Mode'] },

@@ -118,7 +118,9 @@ export function insertDefaults(spec: Service['Spec']): Service['Spec'] {
           DNSConfig: container.DNSConfig ?? {},
         },
       }),
+      Resources: spec.TaskTemplate.Resources ?? {},
       RestartPolicy: { Condition: 'any', Delay: 5 * second, MaxAttempts: 0, ...spec.TaskTemplate.RestartPolicy },
+      Placement: spec.TaskTemplate.Placement ?? {},
     },
     // Jobs have no updates, and clients send back what they read.
     ...(!isJobMode(spec.Mode) && {

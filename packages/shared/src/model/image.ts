@@ -9,7 +9,11 @@ const reference = new RegExp(
 
 /** True when `image` can name an image; a bare 64-digit hexadecimal id cannot. */
 export const isImageReference = (image: string): boolean =>
-  image.length <= 512 && reference.test(image) && !/^[a-f0-9]{64}$/.test(image);
+  image.length <= 512 && reference.test(image) && !/^[a-f0-9]{64}$/.test(image) && nameIn(image).length <= longestName;
+
+/** Without tag and digest. */
+const nameIn = (image: string): string => image.replace(/@.*$/, '').replace(/:[^/:]*$/, '');
+const longestName = 255;
 
 export interface ImageName {
   /** `host[:port]`; `docker.io` where the image names none. */

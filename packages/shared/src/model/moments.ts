@@ -15,7 +15,7 @@ export const momentForms = ['a Unix time', 'RFC 3339', 'a duration before now su
  * anything else. `zone` is that of times which name none: a client's own, or UTC.
  */
 export function parseMoment(text: string, nowMs: number, zone: 'local' | 'utc'): Moment | undefined {
-  const unix = /^(-?)(\d{1,12})(?:\.(\d{1,9}))?$/.exec(text);
+  const unix = /^(-?)(\d{1,12})(?:\.(\d{1,30}))?$/.exec(text);
   if (unix) {
     const value = BigInt(unix[2] ?? 0) * second + fraction(unix[3]);
     return unix[1] ? -value : value;
@@ -40,7 +40,7 @@ export const toMs = (moment: Moment): number => Math.floor(Number(moment) / 1e6)
 const second = 1_000_000_000n;
 const millisecond = 1_000_000n;
 
-const fraction = (digits = ''): bigint => BigInt(digits.padEnd(9, '0'));
+const fraction = (digits = ''): bigint => BigInt(digits.slice(0, 9).padEnd(9, '0'));
 
 function parseDate(text: string, zone: 'local' | 'utc'): Moment | undefined {
   const match = /^(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))?)?(Z|[+-]\d\d:\d\d)?$/i.exec(text);

@@ -19,7 +19,7 @@ type IpamConfig = NonNullable<NonNullable<Network['Spec']['IPAMOptions']>['Confi
 export function completeNetworkSpec(request: NetworkCreateRequest): Network['Spec'] {
   const name = request.Name ?? '';
   if (name === '') throw invalid('rpc error: code = InvalidArgument desc = meta: name must be provided');
-  if (isPredefinedNetwork(name)) {
+  if (isPredefinedNetwork(name) || name === 'default') {
     throw new ClusterError('permission-denied', `operation is not permitted on predefined ${name} network`);
   }
   if (name === ingressNetwork) {

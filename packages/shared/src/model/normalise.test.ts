@@ -76,8 +76,21 @@ describe('normalise', () => {
     ],
     [
       { UpdateConfig: { Order: 'sideways' } },
-      'invalid JSON: UpdateConfig.Order must be one of stop-first, start-first, not "sideways"',
+      'unrecognized update order sideways: UpdateConfig.Order must be one of stop-first, start-first',
     ],
+    [
+      { TaskTemplate: { RestartPolicy: { Condition: 'x'.repeat(99) } } },
+      `invalid RestartCondition: "${'x'.repeat(57)}...": TaskTemplate.RestartPolicy.Condition must be one of none, on-failure, any`,
+    ],
+    [
+      { TaskTemplate: { RestartPolicy: { Delay: -1 } } },
+      'rpc error: code = InvalidArgument desc = TaskSpec: restart-delay cannot be negative: TaskTemplate.RestartPolicy.Delay must be an integer of at least 0',
+    ],
+    [
+      { UpdateConfig: { MaxFailureRatio: 1.5 } },
+      'rpc error: code = InvalidArgument desc = TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1: UpdateConfig.MaxFailureRatio must be a number from 0 to 1',
+    ],
+    [{ UpdateConfig: { Delay: 0.5 } }, 'invalid JSON: UpdateConfig.Delay must be an integer of at least 0, not 0.5'],
     [[], 'invalid JSON: the body must be an object, not []'],
     [null, 'invalid JSON: the body must be an object, not null'],
   ])('%j is refused', (given, message) => {

@@ -105,7 +105,7 @@ function visitRecord(schema: TSchema, value: unknown, path: string, options: Nor
 function visitString(schema: TSchema, value: unknown, path: string): unknown {
   if (typeof value !== 'string') throw bad(path, expected(schema), value);
   const allowed: string[] | undefined = schema['enum'];
-  if (allowed && !allowed.includes(value)) throw bad(path, expected(schema), value);
+  if (allowed && !allowed.includes(value)) throw unfit(schema, path, value);
   return value;
 }
 
@@ -120,7 +120,7 @@ function visitNumber(schema: TSchema, value: unknown, path: string): unknown {
   }
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number };
   if ((minimum !== undefined && value < minimum) || (maximum !== undefined && value > maximum))
-    throw bad(path, expected(schema), value);
+    throw unfit(schema, path, value);
   return value;
 }
 
@@ -152,6 +152,19 @@ function expected(schema: TSchema): string {
 }
 
 const join = (path: string, key: string) => (path === '' ? key : `${path}.${key}`);
+
+/** Of the right type, but not among the values that there are: in Docker's words, where the schema has them. */
+function unfit(schema: TSchema, path: string, value: string | number): ClusterError {
+  const words: string | undefined = schema['x-refused'];
+  if (words === undefined) return bad(path, expected(schema), value);
+  const said = words.replace('%s', () => shown(value));
+  return new ClusterError('invalid-argument', `${said}: ${path} must be ${expected(schema)}`, { path });
+}
+
+const shown = (value: string | number): string => {
+  const text = String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+};
 
 function bad(path: string, right: string, value: unknown): ClusterError {
   const text = JSON.stringify(value) ?? 'nothing';

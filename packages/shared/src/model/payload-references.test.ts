@@ -33,7 +33,7 @@ test('one form for both, with paths in the container and defaults', () => {
 test.each<[ContainerSpec, string]>([
   [{ Secrets: [{ SecretName: 'a', File: file('a') }] }, 'malformed secret reference'],
   [{ Secrets: [{ SecretID: 'a', File: file('a') }] }, 'malformed secret reference'],
-  [{ Configs: [{ ConfigID: 'a', ConfigName: 'a' }] }, 'malformed config reference, no target provided'],
+  [{ Secrets: [{ SecretID: 'a', SecretName: 'a' }] }, 'malformed secret reference, no target provided'],
   [{ Secrets: [secret('a', file(''))] }, 'malformed file secret reference, invalid target file name provided'],
   [
     { Secrets: [secret('a', file('x')), secret('b', file('x'))] },

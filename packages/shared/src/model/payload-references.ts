@@ -72,6 +72,10 @@ function checkForm(
   name: string | undefined,
   { File: file, Runtime: runtime }: Pick<Reference, 'File' | 'Runtime'>,
 ): void {
+  if (kind === 'config' && !file === !runtime) {
+    const problem = file ? 'cannot specify both File and Runtime' : 'either File or Runtime should be set';
+    throw new ClusterError('invalid-argument', `invalid Config: ${problem}`);
+  }
   if (!id || !name) throw invalid(`malformed ${kind} reference`);
   if (runtime) throw new ClusterError('unimplemented', 'configs for the runtime are not supported yet');
   if (!file) throw invalid(`malformed ${kind} reference, no target provided`);

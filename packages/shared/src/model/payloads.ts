@@ -24,7 +24,7 @@ export type PayloadSpec = Static<typeof PayloadSpec>;
 /** The one language of templates. */
 export const templateDriver = 'golang';
 
-/** Bytes at most; one fewer for secrets. */
+/** Fewer bytes than these. */
 const limits = { secret: 512_000, config: 1_024_000 } as const;
 
 const invalid = (message: string) =>
@@ -38,9 +38,10 @@ export function completePayloadSpec(kind: PayloadKind, given: PayloadSpec): Payl
   const labels = given.Labels ?? {};
   checkReservedLabels(kind, labels);
   checkVersionLabel(name, labels);
-  if (given.Driver) throw new ClusterError('unimplemented', `${kind} drivers are not supported yet`);
-  const most = kind === 'secret' ? limits.secret - 1 : limits.config;
-  if (data.length === 0 || data.length > most) {
+  // A config has none: Docker passes that over as any key that it does not know.
+  if (given.Driver && kind === 'secret')
+    throw new ClusterError('unimplemented', 'secret drivers are not supported yet');
+  if (data.length === 0 || data.length >= limits[kind]) {
     throw invalid(`${kind} data must be larger than 0 and less than ${limits[kind]} bytes`);
   }
   checkTemplating(given.Templating);

@@ -29,7 +29,10 @@ export function checkResources(template: TaskSpec): void {
   }
   for (const cpus of [limits?.NanoCPUs, reservations?.NanoCPUs]) {
     if (cpus !== undefined && cpus !== 0 && cpus < 1_000_000) {
-      throw invalid(`invalid cpu value ${cpus / 1e9}: Must be at least 0.001`);
+      throw invalid(`invalid cpu value ${asGo(cpus / 1e9)}: Must be at least 0.001`);
     }
   }
 }
+
+/** `1e-09` */
+const asGo = (value: number): string => String(value).replace(/e-(\d)$/, 'e-0$1');

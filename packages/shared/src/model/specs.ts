@@ -7,8 +7,11 @@ export type { TSchema as Schema } from '@sinclair/typebox';
 
 const opt = <T extends TSchema>(schema: T) => Type.Optional(schema);
 const object = <T extends TProperties>(properties: T): TObject<T> => Type.Object(properties);
-const oneOf = <const T extends readonly string[]>(...values: T) =>
-  Type.Unsafe<T[number]>(Type.String({ enum: [...values] }));
+const oneOf = <const T extends readonly string[]>(...values: T) => oneOfAs(undefined, ...values);
+/** `refused`: Docker's words for another value, which stands for `%s` in them. */
+const oneOfAs = <const T extends readonly string[]>(refused: string | undefined, ...values: T) =>
+  Type.Unsafe<T[number]>(Type.String({ enum: [...values], ...(refused !== undefined && { 'x-refused': refused }) }));
+const grpc = (words: string) => `rpc error: code = InvalidArgument desc = ${words}`;
 const strings = Type.Array(Type.String());
 const stringMap = Type.Record(Type.String(), Type.String());
 const uint = Type.Integer({ minimum: 0 });
@@ -18,6 +21,8 @@ const counter = Type.Integer({ minimum: 0, 'x-wraps': true });
 
 /** Nanoseconds; kept as a number, so at most 2^53 (104 days). */
 export const Nanoseconds = Type.Integer({ minimum: 0 });
+const nanosecondsAs = (refused: string) => Type.Integer({ minimum: 0, 'x-refused': grpc(refused) });
+const healthTime = (name: string) => nanosecondsAs(`ContainerSpec: ${name} in HealthConfig cannot be less than 1ms`);
 
 export const Driver = object({ Name: opt(Type.String()), Options: opt(stringMap) });
 export type Driver = Static<typeof Driver>;
@@ -26,7 +31,7 @@ export const Platform = object({ Architecture: opt(Type.String()), OS: opt(Type.
 export type Platform = Static<typeof Platform>;
 
 export const Mount = object({
-  Type: opt(oneOf('bind', 'volume', 'tmpfs', 'npipe', 'cluster', 'image')),
+  Type: opt(oneOfAs('invalid MountType: "%s"', 'bind', 'volume', 'tmpfs', 'npipe', 'cluster', 'image')),
   Source: opt(Type.String()),
   Target: opt(Type.String()),
   ReadOnly: opt(Type.Boolean()),
@@ -56,10 +61,10 @@ export type Mount = Static<typeof Mount>;
 
 export const Healthcheck = object({
   Test: opt(strings),
-  Interval: opt(Nanoseconds),
-  Timeout: opt(Nanoseconds),
-  StartPeriod: opt(Nanoseconds),
-  StartInterval: opt(Nanoseconds),
+  Interval: opt(healthTime('Interval')),
+  Timeout: opt(healthTime('Timeout')),
+  StartPeriod: opt(healthTime('StartPeriod')),
+  StartInterval: opt(healthTime('StartInterval')),
   Retries: opt(int),
 });
 export type Healthcheck = Static<typeof Healthcheck>;
@@ -150,10 +155,10 @@ export type Resources = Static<typeof Resources>;
 export const Limit = object({ NanoCPUs: opt(int), MemoryBytes: opt(int), Pids: opt(int) });
 
 export const RestartPolicy = object({
-  Condition: opt(oneOf('', 'none', 'on-failure', 'any')),
-  Delay: opt(Nanoseconds),
+  Condition: opt(oneOfAs('invalid RestartCondition: "%s"', '', 'none', 'on-failure', 'any')),
+  Delay: opt(nanosecondsAs('TaskSpec: restart-delay cannot be negative')),
   MaxAttempts: opt(uint),
-  Window: opt(Nanoseconds),
+  Window: opt(nanosecondsAs('TaskSpec: restart-window cannot be negative')),
 });
 export type RestartPolicy = Static<typeof RestartPolicy>;
 
@@ -192,13 +197,18 @@ export const TaskSpec = object({
 });
 export type TaskSpec = Static<typeof TaskSpec>;
 
+const ratio = Type.Number({
+  ...{ minimum: 0, maximum: 1 },
+  'x-refused': grpc('TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1'),
+});
+
 export const UpdateConfig = object({
   Parallelism: opt(uint),
-  Delay: opt(Nanoseconds),
-  FailureAction: opt(oneOf('', 'pause', 'continue', 'rollback')),
-  Monitor: opt(Nanoseconds),
-  MaxFailureRatio: opt(Type.Number({ minimum: 0, maximum: 1 })),
-  Order: opt(oneOf('', 'stop-first', 'start-first')),
+  Delay: opt(nanosecondsAs('TaskSpec: update-delay cannot be negative')),
+  FailureAction: opt(oneOfAs('unrecognized update failure action %s', '', 'pause', 'continue', 'rollback')),
+  Monitor: opt(nanosecondsAs('TaskSpec: update-monitor cannot be negative')),
+  MaxFailureRatio: opt(ratio),
+  Order: opt(oneOfAs('unrecognized update order %s', '', 'stop-first', 'start-first')),
 });
 export type UpdateConfig = Static<typeof UpdateConfig>;
 
@@ -211,7 +221,10 @@ export const PortConfig = object({
 });
 export type PortConfig = Static<typeof PortConfig>;
 
-export const EndpointSpec = object({ Mode: opt(oneOf('', 'vip', 'dnsrr')), Ports: opt(Type.Array(PortConfig)) });
+export const EndpointSpec = object({
+  Mode: opt(oneOfAs('invalid resolution mode: "%s"', '', 'vip', 'dnsrr')),
+  Ports: opt(Type.Array(PortConfig)),
+});
 export type EndpointSpec = Static<typeof EndpointSpec>;
 
 export const ServiceMode = object({
@@ -302,10 +315,12 @@ export const ClusterSpec = object({
       HeartbeatTick: opt(int),
     }),
   ),
-  Dispatcher: opt(object({ HeartbeatPeriod: opt(Nanoseconds) })),
+  Dispatcher: opt(
+    object({ HeartbeatPeriod: opt(nanosecondsAs('heartbeat time period cannot be a negative duration')) }),
+  ),
   CAConfig: opt(
     object({
-      NodeCertExpiry: opt(Nanoseconds),
+      NodeCertExpiry: opt(nanosecondsAs('minimum certificate expiry time is: 1h0m0s')),
       ExternalCAs: opt(Type.Array(object({}))),
       SigningCACert: opt(Type.String()),
       SigningCAKey: opt(Type.String()),

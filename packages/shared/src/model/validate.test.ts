@@ -41,7 +41,24 @@ describe('completeServiceSpec', () => {
   const wrong = 'invalid-argument: rpc error: code = InvalidArgument desc = ';
   test.each([
     [spec({ Name: 'x y' }), `${wrong}name must be valid as a DNS name component`],
-    [{ Name: 'a' }, `${wrong}mismatched Runtime and *Spec fields`],
+    [{ Name: 'a' }, 'invalid-argument: mismatched Runtime and *Spec fields'],
+    [{ Name: 'x y' }, 'invalid-argument: mismatched Runtime and *Spec fields'],
+    [spec({}, {}, { Runtime: 'plugin' }), 'invalid-argument: mismatched Runtime and *Spec fields'],
+    [spec({}, {}, { Runtime: 'attachment' }), 'invalid-argument: unsupported runtime'],
+    [
+      { Name: 'a', TaskTemplate: { Runtime: 'plugin', PluginSpec: {} } },
+      'unimplemented: TaskTemplate.PluginSpec: plugin tasks are not supported yet',
+    ],
+    [spec({ Name: 'a.b' }), `${wrong}name must be valid as a DNS name component`],
+    [
+      spec({}, { Image: `${'a'.repeat(256)}:1` }),
+      `${wrong}ContainerSpec: "${'a'.repeat(256)}:1" is not a valid repository/tag`,
+    ],
+    [spec({}, { Image: `${'a'.repeat(255)}:1@sha256:${'b'.repeat(64)}` }), 'accepted'],
+    [
+      spec({}, {}, { Resources: { Limits: { NanoCPUs: 1 } } }),
+      `${wrong}invalid cpu value 1e-09: Must be at least 0.001`,
+    ],
     [spec({}, { Image: '' }), `${wrong}ContainerSpec: image reference must be provided`],
     [spec({}, { Image: 'BAD::x' }), `${wrong}ContainerSpec: "BAD::x" is not a valid repository/tag`],
     [
@@ -69,19 +86,35 @@ describe('completeServiceSpec', () => {
       }),
       `${wrong}EndpointSpec: duplicate published ports provided`,
     ],
+    [
+      spec({
+        EndpointSpec: {
+          Ports: [
+            { TargetPort: 80, PublishedPort: 8080 },
+            { TargetPort: 81, PublishedPort: 8080, PublishMode: 'host' },
+          ],
+        },
+      }),
+      `${wrong}EndpointSpec: duplicate published ports provided`,
+    ],
     [spec({}, { Secrets: [{}] }), `${wrong}malformed secret reference`],
-    [spec({}, { Configs: [{}] }), `${wrong}malformed config reference`],
+    [spec({}, { Configs: [{}] }), 'invalid-argument: invalid Config: either File or Runtime should be set'],
+    [
+      spec({}, { Configs: [{ File: {}, Runtime: {} }] }),
+      'invalid-argument: invalid Config: cannot specify both File and Runtime',
+    ],
+    [spec({}, { Configs: [{ File: {} }] }), `${wrong}malformed config reference`],
     [spec({}, {}, { Networks: [{ Target: 'n' }] }), 'accepted'],
     [spec({ Networks: [{ Target: 'n' }] }), 'accepted'],
     [spec({ Mode: { GlobalJob: {} } }), 'accepted'],
     [spec({ Mode: { ReplicatedJob: {} } }), 'accepted'],
     [
       spec({ Mode: { ReplicatedJob: {} }, UpdateConfig: {} }),
-      `${wrong}UpdateConfig cannot be had by a job: each change of its spec starts it anew; leave it out`,
+      `${wrong}Jobs may not have an update config: each change of its spec starts it anew; leave it out`,
     ],
     [
       spec({ Mode: { GlobalJob: {} }, RollbackConfig: {} }),
-      `${wrong}RollbackConfig cannot be had by a job: each change of its spec starts it anew; leave it out`,
+      `${wrong}Jobs may not have a rollback config: each change of its spec starts it anew; leave it out`,
     ],
     [
       spec({}, { Privileges: { CredentialSpec: { File: 'f' } } }),
@@ -123,7 +156,7 @@ describe('completeServiceSpec', () => {
     ],
     [
       spec({}, { Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', BindOptions: { Propagation: 'odd' } }] }),
-      `${wrong}ContainerSpec: mount of /b: propagation must be one of private, rprivate, shared, rshared, slave, rslave, not 'odd'`,
+      'invalid-argument: invalid MountPropagation: "odd": for the mount of /b it must be one of private, rprivate, shared, rshared, slave, rslave',
     ],
     [
       spec({ Labels: { 'swarmctl.drain-timeout': 'soon' } }),

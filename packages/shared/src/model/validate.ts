@@ -39,17 +39,12 @@ const absentFeatures: readonly { readonly what: string; readonly asked: (spec: S
 
 /** Checks a normalised spec and returns it with the defaults that are stored. Throws ClusterError; changes nothing. */
 export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
-  checkName(given.Name ?? '');
   const spec = withNetworksInTemplate(given);
-  const template = spec.TaskTemplate;
-  if (!template?.ContainerSpec) {
-    refuseAbsentFeatures(spec);
-    throw invalid('mismatched Runtime and *Spec fields');
-  }
-  if (template.Runtime !== undefined && template.Runtime !== '' && template.Runtime !== 'container') {
-    throw notYet(`tasks of runtime '${template.Runtime}'`);
-  }
+  const template = spec.TaskTemplate ?? {};
+  const { ContainerSpec: container = {} } = template;
+  checkRuntime(template);
   refuseAbsentFeatures(spec);
+  checkName(spec.Name ?? '');
   checkAttachments(spec);
   const labels = spec.Labels ?? {};
   checkReservedLabels('service', labels);
@@ -64,7 +59,7 @@ export function completeServiceSpec(given: ServiceSpec): Service['Spec'] {
     Labels: labels,
     TaskTemplate: {
       ...template,
-      ContainerSpec: { ...template.ContainerSpec, Isolation: template.ContainerSpec.Isolation || 'default' },
+      ContainerSpec: { ...container, Isolation: container.Isolation || 'default' },
       ForceUpdate: template.ForceUpdate ?? 0,
       Runtime: 'container',
     },
@@ -87,6 +82,13 @@ function checkTemplatesOf({ Name = '', Labels = {}, TaskTemplate }: ServiceSpec)
   }
 }
 
+function checkRuntime({ Runtime: runtime = '', ContainerSpec: container, PluginSpec: plugin }: TaskSpec): void {
+  if (!['', 'container', 'plugin'].includes(runtime)) throw new ClusterError('invalid-argument', 'unsupported runtime');
+  if (runtime === 'plugin' ? !plugin : !container) {
+    throw new ClusterError('invalid-argument', 'mismatched Runtime and *Spec fields');
+  }
+}
+
 /** The place of old clients counts where the new one is empty, and is shown to those who use it; what is done goes by the new one alone. */
 function withNetworksInTemplate(spec: ServiceSpec): ServiceSpec {
   const { Networks: old, ...rest } = spec;
@@ -96,7 +98,7 @@ function withNetworksInTemplate(spec: ServiceSpec): ServiceSpec {
 
 /** A DNS label, as Swarm insists on. */
 export function checkName(name: string): void {
-  if (!/^[a-zA-Z0-9](?:[-_.]*[A-Za-z0-9])*$/.test(name) || name.length > 63) {
+  if (!/^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9])*$/.test(name) || name.length > 63) {
     throw invalid(
       name.length > 63 ? 'name must be 63 characters or fewer' : 'name must be valid as a DNS name component',
     );
@@ -207,10 +209,9 @@ function checkMode(spec: ServiceSpec): void {
     throw new ClusterError('invalid-argument', 'must specify only one service mode');
   }
   if (!isJobMode(spec.Mode)) return;
-  for (const name of ['UpdateConfig', 'RollbackConfig'] as const) {
-    if (spec[name])
-      throw invalid(`${name} cannot be had by a job: each change of its spec starts it anew; leave it out`);
-  }
+  const why = 'each change of its spec starts it anew; leave it out';
+  if (spec.UpdateConfig) throw invalid(`Jobs may not have an update config: ${why}`);
+  if (spec.RollbackConfig) throw invalid(`Jobs may not have a rollback config: ${why}`);
 }
 
 /** Moby's defaults: one replica; one completion, or as many as there may be at once. */
@@ -291,8 +292,9 @@ function checkMountOptions(mount: Mount, type: string): void {
   }
   const propagation = mount.BindOptions?.Propagation;
   if (propagation && !propagations.includes(propagation))
-    throw invalid(
-      `ContainerSpec: mount of ${mount.Target}: propagation must be one of ${propagations.join(', ')}, not '${propagation}'`,
+    throw new ClusterError(
+      'invalid-argument',
+      `invalid MountPropagation: "${propagation}": for the mount of ${mount.Target} it must be one of ${propagations.join(', ')}`,
     );
 }
 
@@ -333,7 +335,7 @@ function completeEndpoint(endpoint: EndpointSpec): EndpointSpec {
       throw invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
     }
     if (!port.PublishedPort) continue;
-    const key = `${port.PublishMode} ${port.Protocol} ${port.PublishedPort}`;
+    const key = `${port.Protocol} ${port.PublishedPort}`;
     if (seen.has(key)) throw invalid('EndpointSpec: duplicate published ports provided');
     seen.add(key);
   }

@@ -107,7 +107,7 @@ describe('what is asked for', () => {
 
   test.each([
     [filters({ bogus: ['x'] }), 400, /invalid filter 'bogus'/],
-    ['since=3&until=2', 400, /`since` time \(3.000000000\) cannot be after `until` time/],
+    ['since=3&until=2', 400, /`since` time \(3\) cannot be after `until` time \(2\)/],
     [
       'since=yesterday',
       400,

@@ -1,5 +1,5 @@
 import { Bell, ClusterError } from '@swarmctl/shared/kit';
-import { type Moment, toUnixTime } from '@swarmctl/shared/model';
+import type { Moment } from '@swarmctl/shared/model';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { type ApiContext, managerOf, noLeader } from '../context.ts';
 import type { DockerHost } from '../docker-host/host.ts';
@@ -31,7 +31,8 @@ export function eventRoutes(app: FastifyInstance, context: ApiContext, host: Doc
     const until = givenMoment('until', single(query, 'until'), clock.now());
     const start = startOf(journal, single(query, 'since'), until, clock.now());
     if (start.time !== undefined && until !== undefined && start.time > until) {
-      const text = `\`since\` time (${toUnixTime(start.time)}) cannot be after \`until\` time (${toUnixTime(until)})`;
+      const [first, last] = ['since', 'until'].map((key) => single(query, key));
+      const text = `\`since\` time (${first}) cannot be after \`until\` time (${last})`;
       throw new ClusterError('invalid-argument', text);
     }
     return new Telling(context, engines, { journal, start, until, filter, isMine }).send(reply);
