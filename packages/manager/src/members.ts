@@ -1,4 +1,4 @@
-import { type Clock, ClusterError, type Random } from '@swarmctl/shared/kit';
+import { type Clock, ClusterError, delay, type Random } from '@swarmctl/shared/kit';
 import type { MembershipChange, NodeStatus } from 'raft-ts';
 import { withRemoved } from './roles.ts';
 import { clusterErrorOf } from './store/proposer.ts';
@@ -74,7 +74,7 @@ export class Members {
       } catch (error) {
         const { code } = error as { code?: string };
         if (code !== passing || attempt >= attempts) throw error;
-        await new Promise<void>((resolve) => this.#modules.clock.after(retryMs, resolve));
+        await delay(this.#modules.clock, retryMs);
       }
     }
   }

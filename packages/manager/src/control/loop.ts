@@ -1,4 +1,12 @@
-import { type Clock, isClusterError, type Logger, messageOf, type NewId, type Random } from '@swarmctl/shared/kit';
+import {
+  type Clock,
+  delay,
+  isClusterError,
+  type Logger,
+  messageOf,
+  type NewId,
+  type Random,
+} from '@swarmctl/shared/kit';
 import type { StoreChange, StoreEvent } from '@swarmctl/shared/model';
 import type { Overlay, Proposer, StoreWatch, View } from '../store/types.ts';
 import { type Atom, batchesOf } from './batches.ts';
@@ -204,15 +212,7 @@ export class ControlLoop {
     if (this.#failedInRow < 3 && !unclear) return;
     const { first, most } = this.#options.retryMs;
     const ms = Math.min(most, first * 2 ** Math.min(10, this.#failedInRow - 1));
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        timer.cancel();
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      const timer = clock.after(ms, done);
-      signal.addEventListener('abort', done);
-    });
+    await delay(clock, ms, signal).catch(() => undefined);
   }
 }
 

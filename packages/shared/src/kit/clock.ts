@@ -94,7 +94,7 @@ export async function settle(): Promise<void> {
 }
 
 /** Resolves after `ms`; rejects with the signal's reason when it aborts first. */
-export function delay(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+export function delay(clock: Pick<Clock, 'after'>, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     const onAbort = () => {

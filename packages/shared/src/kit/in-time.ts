@@ -23,7 +23,7 @@ export interface TimeLimit {
  * same, and what it still comes to nobody hears.
  */
 export async function inTime<T>(
-  clock: Clock,
+  clock: Pick<Clock, 'after'>,
   { what, ms, signal }: TimeLimit,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
