@@ -14,7 +14,8 @@ describe('a container by hand', () => {
   /** n1 has fewer. */
   async function placing() {
     const ours = { Labels: { 'swarmctl.cluster.id': cluster.ID } };
-    const made = { 'POST /containers/create': { Id: idOf('f') }, 'GET /networks/back': ours };
+    const joined = Object.fromEntries(['back', 'mine'].map((name) => [`POST /networks/${name}/connect`, '']));
+    const made = { 'POST /containers/create': { Id: idOf('f') }, 'GET /networks/back': ours, ...joined };
     const a = world.engine('A', [container('a1', 'web', { Labels: { tier: 'front' } })], made);
     const b = world.engine('B', [container('b1', 'db'), container('b2', 'busy')], made);
     const api = await world.host({ n1: a, n2: b });
@@ -25,7 +26,7 @@ describe('a container by hand', () => {
       const sent = at < 0 ? undefined : JSON.parse([a, b][at]?.asked.at(-1)?.body ?? '');
       return { status, message: json?.message, node: at < 0 ? undefined : `n${at + 1}`, sent };
     };
-    return { api, create, drain: (id: string) => drain(api, id) };
+    return { api, b, create, drain: (id: string) => drain(api, id) };
   }
   const drain = (api: Awaited<ReturnType<DockerHostWorld['host']>>, id: string) =>
     api.apply([
@@ -87,6 +88,25 @@ describe('a container by hand', () => {
     const { node, sent } = await create(linked);
     expect(node).toBe('n1');
     expect(sent).toMatchObject(linked);
+  });
+
+  test('is linked on connecting by any name of the other, on an engine’s own network only to one that is there', async () => {
+    const { api, b } = await placing();
+    const network = aNetwork({ id: 'net1', name: 'back' });
+    api.apply([
+      { op: 'create', table: 'networks', object: { ...network, Spec: { ...network.Spec, Attachable: true } } },
+    ]);
+    const connect = (to: string, ...Links: string[]) =>
+      api.call('POST', `/networks/${to}/connect`, { Container: 'busy', EndpointConfig: { Links } });
+    const links = () => JSON.parse(b.asked.at(-1)?.body ?? '').EndpointConfig.Links;
+    expect((await connect('mine', 'host-n2/db:alias', 'later')).status).toBe(200);
+    expect(links()).toEqual(['db:alias', 'later']);
+    expect(await connect('mine', 'web:alias')).toMatchObject({
+      status: 409,
+      json: { message: 'cannot be linked to web: that is on host-n1, and the container on host-n2' },
+    });
+    expect((await connect('back', 'host-n1/web:alias')).status).toBe(200);
+    expect(links()).toEqual(['web:alias']);
   });
 
   test.each([

@@ -28,6 +28,20 @@ export function neededBeside(config: ContainerConfig, networks: readonly Network
 export const withoutNodes = (config: ContainerConfig): ContainerConfig =>
   tellAll(config, ({ name }) => withoutNode(name));
 
+/** The same of what a container has on one network. */
+export const endpointWithoutNodes = (endpoint: unknown): unknown =>
+  inEndpoint(endpoint, '', ({ name }) => withoutNode(name));
+
+/** Containers that it is linked to on one network. */
+export function linksOf(endpoint: unknown): readonly string[] {
+  const links: string[] = [];
+  inEndpoint(endpoint, '', ({ name }) => {
+    links.push(name);
+    return name;
+  });
+  return links;
+}
+
 const modes = ['NetworkMode', 'IpcMode', 'PidMode'] as const;
 
 function tellAll(config: ContainerConfig, tell: Tell): ContainerConfig {
