@@ -80,6 +80,14 @@ describe('BuildKit', () => {
     expect(askedOf(a)).toHaveLength(1);
   });
 
+  test.each(['version=2&', ''])('?%s makes its image known by its id alone where it is quiet', async (version) => {
+    const id = `sha256:${'1'.repeat(64)}`;
+    const a = engine('A', [], { ...archive, 'POST /build': Raw.lines({ stream: `${id}\n` }) });
+    const api = await host({ n1: a, n2: engine('B', [], archive) });
+    await post(api, `/build?${version}q=1`);
+    expect(askedOf(a).at(-1)).toBe(`GET /v1.45/images/get?names=${id}`);
+  });
+
   test('stays where it is while it is spoken with, and goes on at the next node', async () => {
     const [a, b] = [engine('A', []), engine('B', [])];
     const api = await host({ n1: a, n2: b });

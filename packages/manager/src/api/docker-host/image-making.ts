@@ -1,7 +1,7 @@
 import { ClusterError } from '@swarmctl/shared/kit';
 import { parseConstraints, parseJson } from '@swarmctl/shared/model';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { filtersOf, type Query, single } from '../query.ts';
+import { filtersOf, flag, type Query, single } from '../query.ts';
 import { queryText, unlessAway, warn } from './containers.ts';
 import { asError, type Engine, type Engines, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf, versionIn } from './host.ts';
@@ -157,6 +157,8 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
   const { engines, first, path, names, needsId = false } = making;
   const progress = new Progress(reply);
   const { signal } = progress;
+  // Of a quiet build it is all that is said.
+  const isQuiet = flag(request.query, 'q');
   let id: string | undefined;
   const failures = await failuresOf([first], async ({ node }) => {
     const stream = await host.room.dial(node.ID);
@@ -164,7 +166,7 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
     const { outgoing, answer } = requestOver(stream, asked);
     void feed(request.raw, [outgoing], host.room.clock);
     const say: Telling['say'] = (line) => {
-      id = line.aux?.ID ?? (/^sha256:[0-9a-f]{64}$/.test(line.status ?? '') ? line.status : id);
+      id = line.aux?.ID ?? idIn(line.status) ?? (isQuiet ? idIn(line.stream) : undefined) ?? id;
       progress.say(line);
     };
     await readProgress(await answer, { begin: () => progress.begin(), say, drained: () => progress.drained() });
@@ -177,6 +179,8 @@ async function madeAt(host: DockerHost, request: Asked, reply: FastifyReply, mak
   const copying = { signal, begin: () => {}, say, drained: () => progress.drained() };
   return progress.end(await copyImages(host.room, first, others(engines, first), made, copying), engines.away);
 }
+
+const idIn = (text = ''): string | undefined => /^(sha256:[0-9a-f]{64})\n?$/.exec(text)?.[1];
 
 const headersOf = ({ headers }: Asked): Record<string, string> =>
   Object.fromEntries(
