@@ -27,20 +27,30 @@ export interface AuthorizationOptions {
   readonly scope: string | undefined;
   readonly insecure: boolean;
   readonly headers: Readonly<Record<string, string>>;
+  /** Asks for a refresh token as well, which stands for the password from then on. */
+  readonly offline: boolean;
+}
+
+export interface Authorization {
+  /** The value of the header. */
+  readonly value: string;
+  /** If the token service gave one. */
+  readonly refreshToken?: string;
 }
 
 const maxTokenBytes = 256 * 1024;
+const clientId = 'swarmd';
 
-/** The value of `Authorization`; undefined: there are no credentials to show. Throws `unauthenticated` when the token service refuses them. */
+/** Undefined: there are no credentials to show. Throws `unauthenticated` when the token service refuses them. */
 export async function authorization(
   { scheme, parameters }: Challenge,
   options: AuthorizationOptions,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Authorization | undefined> {
   const { auth } = options;
-  if (scheme === 'basic') return auth?.username === undefined ? undefined : basic(auth);
-  if (auth?.registrytoken !== undefined) return `Bearer ${auth.registrytoken}`;
-  return `Bearer ${await token(parameters, options, signal)}`;
+  if (scheme === 'basic') return auth?.username === undefined ? undefined : { value: basic(auth) };
+  if (auth?.registrytoken !== undefined) return { value: `Bearer ${auth.registrytoken}` };
+  return token(parameters, options, signal);
 }
 
 const basic = ({ username = '', password = '' }: RegistryAuth) =>
@@ -48,9 +58,9 @@ const basic = ({ username = '', password = '' }: RegistryAuth) =>
 
 async function token(
   { realm = '', service = '' }: Challenge['parameters'],
-  { auth, scope, insecure, headers }: AuthorizationOptions,
+  { auth, scope, insecure, headers, offline }: AuthorizationOptions,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<Authorization> {
   const url = realmOf(realm, insecure);
   const asked: Record<string, string> = { ...(service !== '' && { service }), ...(scope !== undefined && { scope }) };
   const common = { unverified: insecure, maxBytes: maxTokenBytes };
@@ -59,13 +69,18 @@ async function token(
         {
           ...{ ...common, method: 'POST', url },
           headers: { ...headers, 'content-type': 'application/x-www-form-urlencoded' },
-          body: `${new URLSearchParams({ grant_type: 'refresh_token', client_id: 'swarmd', refresh_token: auth.identitytoken, ...asked })}`,
+          body: `${new URLSearchParams({ grant_type: 'refresh_token', client_id: clientId, refresh_token: auth.identitytoken, ...asked })}`,
         },
         signal,
       )
     : exchange(
         {
-          ...{ ...common, url: withQuery(url, { ...asked, ...(auth?.username && { account: auth.username }) }) },
+          ...common,
+          url: withQuery(url, {
+            ...asked,
+            ...(auth?.username && { account: auth.username }),
+            ...(offline && { client_id: clientId, offline_token: 'true' }),
+          }),
           headers: { ...headers, ...(auth?.username !== undefined && { authorization: basic(auth) }) },
         },
         signal,
@@ -95,11 +110,17 @@ function withQuery(url: URL, query: Readonly<Record<string, string>>): URL {
   return full;
 }
 
-function tokenIn(body: Buffer): string | undefined {
+function tokenIn(body: Buffer): Authorization | undefined {
+  const isToken = (value: unknown): value is string => typeof value === 'string' && /^[\x21-\x7e]+$/.test(value);
   try {
-    const { token: one, access_token: other } = JSON.parse(body.toString('utf8')) as Record<string, unknown>;
+    const {
+      token: one,
+      access_token: other,
+      refresh_token: refreshToken,
+    } = JSON.parse(body.toString('utf8')) as Record<string, unknown>;
     const found = one ?? other;
-    return typeof found === 'string' && /^[\x21-\x7e]+$/.test(found) ? found : undefined;
+    if (!isToken(found)) return undefined;
+    return { value: `Bearer ${found}`, ...(isToken(refreshToken) && { refreshToken }) };
   } catch {
     return undefined;
   }

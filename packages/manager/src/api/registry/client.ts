@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import { type Clock, ClusterError, type ErrorCode } from '@swarmctl/shared/kit';
 import { type ImageName, isInRanges, type RegistryAuth } from '@swarmctl/shared/model';
-import { authorization, type Challenge, challengeOf } from './challenge.ts';
+import { type AuthorizationOptions, authorization, type Challenge, challengeOf } from './challenge.ts';
 import { type Exchange, exchange, type Reply, Unreachable, within } from './transport.ts';
 
 // The little that a manager asks of registries (OCI distribution specification, API v2): what an image is, and whether credentials are right.
@@ -52,7 +52,8 @@ export class RegistryClient {
   /** Throws `not-found`, `unauthenticated`, `permission-denied` as the registry says, `unknown` when it cannot be had. */
   async distribution(image: ImageName, auth?: RegistryAuth): Promise<Distribution> {
     return within(this.#clock, timeoutMs, async (signal) => {
-      const talk = await this.#open(image.registry, auth, `repository:${image.repository}:pull`, signal);
+      const scope = `repository:${image.repository}:pull`;
+      const { talk } = await this.#open(image.registry, { auth, scope, offline: false }, signal);
       const reference = image.digest ?? image.tag ?? 'latest';
       const path = `/v2/${image.repository}`;
       const accept = [...indexTypes, ...manifestTypes].join(', ');
@@ -76,30 +77,32 @@ export class RegistryClient {
     });
   }
 
-  /** Resolves when the registry takes the credentials. Throws `unauthenticated`, or `unknown` when it cannot be had. */
-  async login(registry: string, auth: RegistryAuth): Promise<void> {
-    await within(this.#clock, timeoutMs, async (signal) => {
-      const talk = await this.#open(registry, auth, undefined, signal);
+  /** The identity token that stands for the password from now on, if the registry has such. Throws `unauthenticated`, or `unknown` when it cannot be had. */
+  async login(registry: string, auth: RegistryAuth): Promise<string | undefined> {
+    return within(this.#clock, timeoutMs, async (signal) => {
+      const { talk, refreshToken } = await this.#open(registry, { auth, scope: undefined, offline: true }, signal);
       await talk('/v2/', maxConfigBytes, '*/*');
+      return refreshToken;
     });
   }
 
   /** A way to get things from a registry, its scheme and its wish for credentials found out. */
-  async #open(registry: string, auth: RegistryAuth | undefined, scope: string | undefined, signal: AbortSignal) {
+  async #open(registry: string, asked: Pick<AuthorizationOptions, 'auth' | 'scope' | 'offline'>, signal: AbortSignal) {
     const headers = { 'user-agent': this.#options.userAgent };
     const host = registry === 'docker.io' ? 'registry-1.docker.io' : registry;
     const insecure = isInsecure(host, this.#options.insecure);
     const { origin, reply } = await firstAnswer(host, insecure, { headers, maxBytes: maxConfigBytes }, signal);
     const challenge: Challenge | undefined =
       reply.status === 401 ? challengeOf(reply.headers['www-authenticate']) : undefined;
-    const credentials = challenge && (await authorization(challenge, { auth, scope, insecure, headers }, signal));
-    return async (path: string, maxBytes: number, accept: string): Promise<Reply> => {
-      const all = { ...headers, accept, ...(credentials && { authorization: credentials }) };
+    const credentials = challenge && (await authorization(challenge, { ...asked, insecure, headers }, signal));
+    const talk = async (path: string, maxBytes: number, accept: string): Promise<Reply> => {
+      const all = { ...headers, accept, ...(credentials && { authorization: credentials.value }) };
       const url = new URL(path, origin);
       const got = await reaching(url, exchange({ url, headers: all, unverified: insecure, maxBytes }, signal));
       if (got.status !== 200) throw refusal(got, url);
       return got;
     };
+    return { talk, refreshToken: credentials?.refreshToken };
   }
 }
 

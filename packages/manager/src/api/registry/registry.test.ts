@@ -45,7 +45,10 @@ afterEach(async () => {
   await new Promise((resolve) => server.close(resolve));
 });
 
-function answer({ url = '', headers }: IncomingMessage): [number, string] {
+function answer({ method, url = '', headers }: IncomingMessage): [number, string] {
+  if (method === 'POST') return [200, '{"access_token":"t1"}'];
+  if (url.includes('offline_token=true') && headers.authorization === basic('ann:hidden-7'))
+    return [200, '{"token":"t1","refresh_token":"r1"}'];
   if (url.startsWith('/token'))
     return headers.authorization === basic('ann:hidden-7') ? [200, '{"token":"t1"}'] : [401, ''];
   if (wanted !== undefined && headers.authorization !== wanted)
@@ -126,6 +129,16 @@ test('logging in', async () => {
   expect(await login()).toMatchObject({ status: 200, json: { Status: 'Login Succeeded', IdentityToken: '' } });
   expect((await login({ password: 'x' })).status).toBe(401);
   expect((await login({ serveraddress: 'a b' })).status).toBe(400);
+});
+
+test('logging in where the password is given back for an identity token', async () => {
+  wanted = 'Bearer t1';
+  challenge = () => `Bearer realm="http://${host}/token",service="s"`;
+  const login = (auth: object) => api.call('POST', '/auth', { ...auth, serveraddress: host });
+  expect((await login(ann)).json).toEqual({ Status: 'Login Succeeded', IdentityToken: 'r1' });
+  expect(asked).toContain('/token?service=s&account=ann&client_id=swarmd&offline_token=true');
+  expect((await login({ ...ann, password: 'x' })).status).toBe(401);
+  expect(await login({ username: 'ann', identitytoken: 'r1' })).toMatchObject({ status: 200 });
 });
 
 describe('services', () => {

@@ -20,8 +20,8 @@ export function registryRoutes(app: FastifyInstance, { registries }: ApiContext)
     const given = parseJson(request.body as Buffer);
     const auth = checkRegistryAuth(given, wrong);
     if (!auth) throw wrong('give username and password, or identitytoken');
-    await registries.login(registryOf(auth.serveraddress ?? ''), auth);
-    return { Status: 'Login Succeeded', IdentityToken: '' };
+    const IdentityToken = await registries.login(registryOf(auth.serveraddress ?? ''), auth);
+    return { Status: 'Login Succeeded', IdentityToken: IdentityToken ?? '' };
   });
 }
 
