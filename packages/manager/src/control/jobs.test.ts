@@ -71,6 +71,25 @@ describe('a replicated job', () => {
     expect(tasksIn(store)).toHaveLength(1_000);
   });
 
+  it('may want more than can be made, and then makes what can be on its way', () => {
+    const begun = Array.from({ length: 4_999 }, (_, slot) => ({ slot, state: 'new' as const }));
+    const store = world(job(2 ** 53 - 1), begun);
+    const { changes, wakeAt } = decide(controller, store, 's');
+    expect(changes).toMatchObject([{ op: 'create', object: { Slot: 4_999 } }]);
+    expect(wakeAt).toBe(builtAt + second);
+    apply(store, changes);
+    expect(decide(controller, store, 's')).toEqual({ changes: [], wakeAt: builtAt + second });
+    report(store, store.view().tasksOfSlot('s', 7)[0]?.ID ?? '', { State: 'running' });
+    expect(decide(controller, store, 's').changes).toMatchObject([{ object: { Slot: 5_000 } }]);
+  });
+
+  it('goes on with the slots that have tasks, wherever they are', () => {
+    const store = world({ ...job(1_000, 2), restart: { Delay: 0 } }, [{ slot: 900, node: 'n', state: 'failed' }]);
+    settleState(store, all);
+    expect(seen(store)).toContain('900 - web:1 new/complete');
+    expect(tasksIn(store).filter(({ DesiredState }) => DesiredState === 'complete')).toHaveLength(2);
+  });
+
   it('tries a failed task again after the delay, in its slot', () => {
     const store = world({ ...job(1), restart: { Delay: 3e9 } }, [{ slot: 0, node: 'n', state: 'failed' }]);
     expect(settleState(store, all)).toBe(builtAt + 3 * second);

@@ -18,7 +18,7 @@ import { nodeMoved } from './marks.ts';
 import { hasWayCleared, restartAllowed, restartDelayMs, restartsAfter, startsAt } from './restart-policy.ts';
 import { newTask, type Place } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
-import { isLiving, isStopped, isWanted, leaving, placeName, unitsOf } from './unit.ts';
+import { isLiving, isStopped, isWanted, leaving, placeName, roomAgainMs, roomOnTheWay, unitsOf } from './unit.ts';
 
 // The job orchestrator, for both kinds: tasks that are to end well, once for each place. A replicated job has as many places as it wants
 // completions, numbered from 0, and at most `MaxConcurrent` of them at work; a global one has the nodes that suit it and were there when it
@@ -91,10 +91,13 @@ class JobDecision {
       if (state === 'busy') busy++;
       else if (state === 'open') open.push(place);
     }
-    for (const place of open.slice(0, Math.max(0, concurrent - busy))) {
+    const wanted = open.slice(0, Math.max(0, concurrent - busy));
+    const room = roomOnTheWay(this.#units);
+    for (const place of wanted.slice(0, room)) {
       if (this.#isFull()) break;
       this.#create(place);
     }
+    if (wanted.length > room) this.#isDue(this.#env.now + roomAgainMs);
     return { changes: this.#changes, ...(Number.isFinite(this.#wakeAt) && { wakeAt: this.#wakeAt }) };
   }
 
@@ -104,8 +107,15 @@ class JobDecision {
       const nodes = this.#view.list('nodes').filter((node) => this.#takesPart(node));
       return { places: nodes.map(({ ID }) => ({ NodeID: ID })), concurrent: Number.POSITIVE_INFINITY };
     }
-    const places = Array.from({ length: size.completions }, (_, Slot) => ({ Slot }));
+    const places = this.#slots(size.completions).map((Slot) => ({ Slot }));
     return { places, concurrent: size.concurrent };
+  }
+
+  /** Those that have tasks, and of the others more than one decision can fill: a job may want more than can be counted up. */
+  #slots(completions: number): readonly number[] {
+    const first = Math.min(completions, this.#units.size + this.#limit + 1);
+    const beyond = [...this.#units.keys()].map(Number).filter((slot) => slot >= first && slot < completions);
+    return [...Array(first).keys(), ...beyond.sort((a, b) => a - b)];
   }
 
   /** A node that joined after the job was started has no part in it. */

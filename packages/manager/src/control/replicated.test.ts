@@ -1,7 +1,7 @@
 import type { StoreChange, Task } from '@swarmctl/shared/model';
 import { describe, expect, it } from 'vitest';
 import { aNode, aService, aStore, aTask, tasksOf } from '../../../../test/kit/index.ts';
-import { decide } from '../../../../test/sim/control/decide.ts';
+import { apply, decide, report } from '../../../../test/sim/control/decide.ts';
 import { replicatedOrchestrator } from './replicated.ts';
 
 const controller = replicatedOrchestrator();
@@ -65,6 +65,19 @@ describe('filling slots', () => {
     const { changes, wakeAt } = decide(controller, store, 's', 5);
     expect(changes).toHaveLength(200);
     expect(wakeAt).toBe(5);
+  });
+
+  it('makes no more while thousands are on their way, and goes on as they come up', () => {
+    const service = aService({ id: 's', replicas: 1e15 });
+    const store = aStore({ nodes, services: [service], tasks: tasksOf(service, 4_900, { node: 'n1', state: 'new' }) });
+    const first = decide(controller, store, 's', 5);
+    expect(created(first.changes)).toHaveLength(100);
+    expect(first.wakeAt).toBe(5);
+    apply(store, first.changes);
+    expect(decide(controller, store, 's', 5)).toEqual({ changes: [], wakeAt: 1_005 });
+    const [up] = store.view().tasksOfSlot('s', 1);
+    report(store, up?.ID ?? '', { State: 'running' });
+    expect(created(decide(controller, store, 's', 1_005).changes)).toEqual(['5001 running']);
   });
 
   it('leaves global services and settled ones alone', () => {

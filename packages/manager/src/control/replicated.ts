@@ -4,7 +4,7 @@ import { changesPerDecision } from './change-size.ts';
 import { serviceKeys } from './marks.ts';
 import { newTask } from './task-draft.ts';
 import type { Controller, Decision, Env } from './types.ts';
-import { isFilled, isStopped, isWanted, unitsOf } from './unit.ts';
+import { isFilled, isStopped, isWanted, roomAgainMs, roomOnTheWay, unitsOf } from './unit.ts';
 
 // The replicated orchestrator: as many filled slots as the service wants replicas, numbered from 1.
 
@@ -29,7 +29,9 @@ function reconcile(view: View, service: Service, replicas: number, env: Env): De
 }
 
 function fill(view: View, service: Service, missing: number, units: ReadonlyMap<string, Task[]>, env: Env): Decision {
-  const limit = changesPerDecision(service.Spec.TaskTemplate);
+  const room = roomOnTheWay(units);
+  if (room === 0) return { changes: [], wakeAt: env.now + roomAgainMs };
+  const limit = Math.min(room, changesPerDecision(service.Spec.TaskTemplate));
   const changes: StoreChange[] = [];
   for (let slot = 1; changes.length < Math.min(missing, limit); slot++) {
     const unit = units.get(String(slot)) ?? [];

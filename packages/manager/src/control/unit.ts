@@ -63,6 +63,20 @@ export const isWanted = (task: Task): boolean => wantsLife(task.DesiredState);
 
 export const isLiving = (task: Task): boolean => isWanted(task) && !isTerminal(task.Status.State);
 
+/** So many tasks of one service may be on their way to running, so that a wish that no cluster can meet does not fill the managers' memory. */
+const mostOnTheWay = 5_000;
+/** Who finds no room looks again after so long, ms: tasks that come up are no reason to look at their service. */
+export const roomAgainMs = 1_000;
+
+/** How many more tasks may be made for these units' service now: the rest follows as they come up. */
+export function roomOnTheWay(units: ReadonlyMap<string, readonly Task[]>): number {
+  let room = mostOnTheWay;
+  for (const unit of units.values()) {
+    for (const task of unit) if (isLiving(task) && task.Status.State !== 'running') room--;
+  }
+  return Math.max(0, room);
+}
+
 /** Has a copy, or had one that its restart policy lets nothing follow. */
 export const isFilled = (unit: readonly Task[]): boolean => unit.some(isWanted) || finalOf(unit) !== undefined;
 
