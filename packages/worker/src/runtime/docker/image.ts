@@ -1,4 +1,4 @@
-import { type RegistryAuth, withTag } from '@swarmctl/shared/model';
+import { parseImage, type RegistryAuth, withTag } from '@swarmctl/shared/model';
 import type Docker from 'dockerode';
 import { RuntimeError } from '../types.ts';
 import { engineText, isUnreachable } from './errors.ts';
@@ -24,21 +24,27 @@ export async function pullImage(docker: Docker, { image, auth }: Pull, signal: A
     return engineText(error);
   });
   if (problem === undefined) return;
-  throw new RuntimeError(`No such image: ${image}${whyNot(problem, auth)}`, {
+  throw new RuntimeError(`No such image: ${image}${whyNot(problem, { image, auth })}`, {
     permanent: true,
     cause: problem,
   });
 }
 
-function whyNot(problem: string, auth: RegistryAuth | undefined): string {
+function whyNot(problem: string, { image, auth }: Pull): string {
   if (/unauthorized|authentication required|no basic auth|incorrect username|401/i.test(problem)) {
     return auth
       ? ` (the registry refuses the service's credentials: ${problem})`
       : ` (the registry wants credentials, and the service has none: ${problem})`;
   }
-  return /not found|manifest unknown|does not exist|access denied|denied:/i.test(problem)
-    ? ''
-    : ` (pulling it failed: ${problem})`;
+  if (!/not found|manifest unknown|does not exist|access denied|denied:/i.test(problem)) {
+    return ` (pulling it failed: ${problem})`;
+  }
+  // Docker's own says so of all that it does not have.
+  const isPrivate = /denied/i.test(problem) && parseImage(image)?.registry !== 'docker.io';
+  if (!isPrivate) return '';
+  return auth
+    ? ` (the registry denies it to the service's credentials: ${problem})`
+    : ` (the registry denies it to those without credentials, and the service has none: ${problem})`;
 }
 
 /** Resolves when it is here, or with what the registry said. */
