@@ -142,6 +142,7 @@ describe('a node', { timeout: 40_000 }, () => {
     const node = await makeNode(1);
     const nodeId = await node.init({ Availability: 'drain' });
     expect(node.state()).toBe('active');
+    expect(recordOf(node, node)?.Status.State).toBe('ready');
     expect(node.info()).toMatchObject({ nodeId, addr: '127.0.77.1', managers: [{ nodeId, addr: addr(1) }] });
     await expect(node.init({})).rejects.toThrow('This node is already part of a swarm.');
     await expect(node.join({})).rejects.toMatchObject({ code: 'unavailable' });

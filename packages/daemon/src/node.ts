@@ -30,6 +30,7 @@ import { leaveRefusal } from './leave-refusal.ts';
 import { LocalEngine } from './local-engine.ts';
 import { Membership, type MembershipModules } from './membership.ts';
 import { nodeInfo } from './node-info.ts';
+import { nodeIsReady } from './node-ready.ts';
 import { Serial } from './serial.ts';
 import { isInCluster, type NodeFile, readNode, wipeNode, writeIdentity } from './state-file.ts';
 import { Vault } from './vault.ts';
@@ -130,11 +131,15 @@ export class LocalNode implements LocalControl {
     this.#modules.log.info({ node: node.file.nodeId, role: node.file.role }, 'node restarted');
   }
 
-  init(request: InitRequest): Promise<string> {
-    return this.#serial.run(() => {
+  /** Resolves once the node can be given work; but not much later when it cannot. */
+  async init(request: InitRequest): Promise<string> {
+    const nodeId = await this.#serial.run(() => {
       const isForced = request.ForceNewCluster === true && (this.#locked || this.#membership !== undefined);
       return isForced ? this.#goOnAlone(request) : this.#init(request);
     });
+    const manager = this.manager();
+    if (manager) await nodeIsReady(manager, nodeId, this.#modules.clock);
+    return nodeId;
   }
 
   /** The others are lost: what this manager knows becomes a cluster whose only manager it is. */
