@@ -44,6 +44,26 @@ describe('the cluster as one Docker host', () => {
       );
     });
 
+    test('are not none when no engine can be asked, or all refuse: neither are images, volumes, nor what a prune would remove', async () => {
+      const away = await host({ n1: undefined, n2: undefined });
+      const refused = { message: "invalid filter 'status=x'" };
+      const paths = ['/containers/json', '/images/json', '/volumes', '/system/df'];
+      const prunes = ['/containers/prune', '/images/prune', '/volumes/prune', '/build/prune'];
+      const answers = paths.map((path) => [`GET ${path}`, new Raw(JSON.stringify(refused), 400)]);
+      const refusing = await host({ n1: engine('A', [], Object.fromEntries(answers)), n2: undefined });
+      for (const path of paths) {
+        const message = 'no engine answers: host-n1: the node is away; host-n2: the node is away';
+        expect([path, await away.call('GET', path)]).toMatchObject([path, { status: 503, json: { message } }]);
+        expect([path, await refusing.call('GET', path)]).toMatchObject([path, { status: 400, json: refused }]);
+      }
+      for (const path of prunes) expect([path, (await away.call('POST', path)).status]).toEqual([path, 503]);
+    });
+
+    test('are none where no node has an engine', async () => {
+      const api = await host({});
+      expect(await api.call('GET', '/containers/json')).toMatchObject({ status: 200, json: [] });
+    });
+
     test('of a node that is on its way to a new leader are waited for, not for ever', async () => {
       let isOnItsWay = true;
       const isAwaited = (nodeId: string) => nodeId === 'n2' && isOnItsWay;
@@ -335,7 +355,7 @@ describe('the cluster as one Docker host', () => {
 
   test('a node without an engine is not one that fails without a word', async () => {
     const api = await host({ n1: engine('A', []) }, { hasEngine: false });
-    expect((await api.call('GET', '/containers/json')).headers['warning']).toContain('no container engine');
+    expect((await api.call('GET', '/containers/json')).json.message).toContain('no container engine');
   });
 
   test('images and volumes of several engines are one list', async () => {

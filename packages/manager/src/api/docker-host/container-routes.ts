@@ -9,6 +9,7 @@ import {
   checkName,
   filterText,
   findContainer,
+  listAnswered,
   listContainers,
   nodeLabel,
   type Place,
@@ -51,7 +52,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     const networks = filters.get('network');
     if (networks) passed.set('network', new Set([...networks].flatMap((one) => engineNamesOf(view, one))));
     const text = queryText(query, { filters: filterText(passed, ...ours), limit: undefined, all });
-    const { places, missing } = await listContainers(room, engines, text);
+    const { places, missing } = await listAnswered(room, engines, text);
     const fits = between && (await Promise.all(places.map(between)));
     // Of one second, each engine has told its own in their order.
     const asked = places.filter((_, at) => fits?.[at] ?? true).sort((a, b) => b.row.Created - a.row.Created);
@@ -113,7 +114,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     const before = untilOf(filters, room.clock.now());
     const engines = await room.engines(filters.get('node'));
     const ended = JSON.stringify({ status: ['created', 'exited', 'dead'] });
-    const { places, missing } = await listContainers(room, engines, queryText({ all: '1', size: '1', filters: ended }));
+    const { places, missing } = await listAnswered(room, engines, queryText({ all: '1', size: '1', filters: ended }));
     const doomed = places.filter((place) => isPruned(place, filters, before));
     const removed: Place[] = [];
     const failures = await Promise.all(

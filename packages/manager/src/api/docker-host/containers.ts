@@ -2,7 +2,16 @@ import { ClusterError } from '@swarmctl/shared/kit';
 import type { Node } from '@swarmctl/shared/model';
 import type { FastifyReply } from 'fastify';
 import type { Filters } from '../query.ts';
-import { type Away, type Engine, type EngineRoom, type Engines, hostnameOf } from './engines.ts';
+import {
+  type Away,
+  type Each,
+  type Engine,
+  type EngineAnswer,
+  type EngineRoom,
+  type Engines,
+  hostnameOf,
+  missingOf,
+} from './engines.ts';
 
 // Which containers there are, and on which node. They are all containers of the engines but those of another cluster that shares an engine.
 
@@ -34,6 +43,13 @@ export interface Listing {
   readonly missing: readonly Away[];
 }
 
+/** Of all that could be asked. Throws as `missingOf`. */
+export async function listAnswered(room: EngineRoom, engines: Engines, query: string): Promise<Listing> {
+  const each = await room.each(engines.all, 'GET', `/containers/json${query}`);
+  missingOf(engines.away, each);
+  return listingOf(engines, each);
+}
+
 /** What Swarm's clients know as the node of a container. */
 export const shownNode = (node: Node) => ({
   ID: node.ID,
@@ -42,8 +58,12 @@ export const shownNode = (node: Node) => ({
   Addr: node.Status.Addr ?? '',
 });
 
+/** The same, of none as well. */
 export async function listContainers(room: EngineRoom, engines: Engines, query: string): Promise<Listing> {
-  const { values, failures } = await room.each(engines.all, 'GET', `/containers/json${query}`);
+  return listingOf(engines, await room.each(engines.all, 'GET', `/containers/json${query}`));
+}
+
+function listingOf(engines: Engines, { values, failures }: Each<EngineAnswer>): Listing {
   const places = values.flatMap(({ engine, value }) =>
     (value.json as readonly Row[]).flatMap((row) => {
       const cluster = row.Labels?.[clusterLabel];

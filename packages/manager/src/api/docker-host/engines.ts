@@ -42,6 +42,8 @@ interface Said {
 export interface Away {
   readonly node: string;
   readonly reason: string;
+  /** Its engine answered, with that. */
+  readonly status?: number;
 }
 
 export interface EngineAnswer {
@@ -100,7 +102,7 @@ export function sumOfCounts(infos: readonly Partial<EngineCounts>[]): EngineCoun
   return Object.fromEntries(sums) as EngineCounts;
 }
 
-const hasEngine = (node: Node): boolean => node.Description?.Runtimes.includes('docker') === true;
+export const hasEngine = (node: Node): boolean => node.Description?.Runtimes.includes('docker') === true;
 
 export const hostnameOf = (node: Node): string => node.Description?.Hostname || node.ID;
 
@@ -311,7 +313,10 @@ export class EngineRoom {
       try {
         const value = await ask(engine);
         if (value.status < 400 || also?.includes(value.status)) values.push({ engine, value });
-        else failures.push({ node: hostnameOf(engine.node), reason: value.json?.message ?? value.text });
+        else {
+          const reason = value.json?.message ?? value.text;
+          failures.push({ node: hostnameOf(engine.node), reason, status: value.status });
+        }
       } catch (error) {
         failures.push({ node: hostnameOf(engine.node), reason: messageOf(error) });
       }
@@ -355,6 +360,19 @@ export const warningOf = (missing: readonly Away[]): string | undefined =>
         .map(({ node, reason }) => `${node}: ${reason}`)
         .join('; ')
         .replace(/["\\]|[^\x20-\x7e]/g, "'")}"`;
+
+/**
+ * The nodes that what is asked of all lacks. Throws when there is nothing but those: `unavailable`, or what the engines have against what is asked, as
+ * they say it. Where no node has an engine nothing is lacking.
+ */
+export function missingOf(away: readonly Away[], { values, failures }: Each<unknown>): readonly Away[] {
+  const missing = [...away, ...failures];
+  if (values.length > 0 || missing.length === 0) return missing;
+  const refusal = failures.find(({ status = 500 }) => status < 500);
+  if (refusal) throw new ClusterError(refusal.status === 404 ? 'not-found' : 'invalid-argument', refusal.reason);
+  const why = missing.map(({ node, reason }) => `${node}: ${reason}`).join('; ');
+  throw new ClusterError('unavailable', `no engine answers: ${why}`);
+}
 
 /** What several nodes said against it, as one error. */
 export function asError(failures: readonly Away[], code: 'unknown' | 'conflict' = 'unknown'): ClusterError {

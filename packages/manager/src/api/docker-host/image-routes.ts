@@ -2,7 +2,16 @@ import { ClusterError } from '@swarmctl/shared/kit';
 import type { FastifyInstance, FastifyReply } from 'fastify';
 import { filtersOf, type Query, single } from '../query.ts';
 import { filterText, queryText, unlessAway, warn } from './containers.ts';
-import { type Away, asError, type Each, type Engine, type EngineAnswer, warningOf, workMs } from './engines.ts';
+import {
+  type Away,
+  asError,
+  type Each,
+  type Engine,
+  type EngineAnswer,
+  missingOf,
+  warningOf,
+  workMs,
+} from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
 
 // Images of all nodes: one row an image, wherever it is; tagged and removed on all that have it, read from any of those.
@@ -28,9 +37,9 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
     const filters = filtersOf(request.query, listFilters);
     const engines = await room.engines(filters.get('node'));
     const query = queryText(request.query, { filters: filterText(filters, 'node') });
-    const { values, failures } = await room.each(engines.all, 'GET', `/images/json${query}`);
-    warn(reply, warningOf([...engines.away, ...failures]));
-    return mergeImages(values.map(({ value }) => value.json as readonly ImageRow[]));
+    const each = await room.each(engines.all, 'GET', `/images/json${query}`);
+    warn(reply, warningOf(missingOf(engines.away, each)));
+    return mergeImages(each.values.map(({ value }) => value.json as readonly ImageRow[]));
   });
 
   app.post<{ Querystring: Query }>('/images/prune', leaderOnly, async (request, reply) => {
@@ -90,7 +99,7 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
   });
 }
 
-const pathOf = (name: string): string =>
+export const pathOf = (name: string): string =>
   `/images/${name.split('/').map(encodeURIComponent).join('/').replace(/%3A/g, ':').replace(/%40/g, '@')}`;
 
 /** Engines that have it. Throws `not-found` when none does. */
@@ -167,13 +176,14 @@ export function mergeImages(lists: readonly (readonly ImageRow[])[]): readonly I
 
 /** What all have removed; an error when one could not. */
 export function sumOfPrune(
-  { values, failures }: Each<EngineAnswer>,
+  each: Each<EngineAnswer>,
   away: readonly Away[],
   list: 'ImagesDeleted' | 'VolumesDeleted' | 'CachesDeleted',
   reply: FastifyReply,
 ) {
+  const { values, failures } = each;
   if (failures.length > 0) throw asError(failures);
-  warn(reply, warningOf(away));
+  warn(reply, warningOf(missingOf(away, each)));
   const deleted = values.flatMap(({ value }) => (value.json?.[list] ?? []) as readonly unknown[]);
   return {
     [list]: deleted.length > 0 ? [...new Map(deleted.map((one) => [JSON.stringify(one), one])).values()] : null,

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { filtersOf, type Query } from '../query.ts';
 import { clusterLabel, filterText, queryText, type Row, warn } from './containers.ts';
-import { warningOf, workMs } from './engines.ts';
+import { missingOf, warningOf, workMs } from './engines.ts';
 import type { DockerHost } from './host.ts';
 import { mergeImages, sumOfPrune } from './image-routes.ts';
 import { mergeVolumes, type Volume } from './volume-routes.ts';
@@ -16,8 +16,9 @@ export function engineSystemRoutes(app: FastifyInstance, host: DockerHost): void
   app.get<{ Querystring: Query }>('/system/df', leaderOnly, async (request, reply) => {
     const engines = await room.engines();
     const path = `/system/df${queryText(request.query)}`;
-    const { values, failures } = await room.each(engines.all, 'GET', path, { timeoutMs: workMs });
-    warn(reply, warningOf([...engines.away, ...failures]));
+    const each = await room.each(engines.all, 'GET', path, { timeoutMs: workMs });
+    warn(reply, warningOf(missingOf(engines.away, each)));
+    const { values } = each;
     const all = <T>(key: string) => values.flatMap(({ value }) => (value.json?.[key] ?? []) as readonly T[]);
     const isOurs = ({ Labels }: Row) => [undefined, engines.clusterId].includes(Labels?.[clusterLabel]);
     return {
