@@ -16,6 +16,7 @@ import {
   EngineDoor,
   engineAddress,
   fewProblems,
+  ImageRequests,
   type Ingress,
   type KernelMesh,
   LogHistory,
@@ -75,9 +76,14 @@ export const startWorker: StartWorker = async (options, modules) => {
   const networks = networksOf(options, modules, ingress, { paths, ...(tunnel && { tunnel }) });
   const mounts = mountsOf(options, modules, payloads);
   const given = { ...(networks && { networks }), ...(mounts && { mounts }) };
-  const runtime = createRuntime(options, modules, { ...given, pullAuth: (id) => registryAuth(payloads, id) });
+  const images = new ImageRequests();
+  const runtime = createRuntime(options, modules, {
+    ...given,
+    pullAuth: (id) => registryAuth(payloads, id),
+    askForImage: (taskId, signal) => images.ask(taskId, signal),
+  });
   return workerOf(
-    { ingress, ...(mesh && { mesh }), ...(tunnel && { tunnel }), ...given, payloads, runtime },
+    { ingress, ...(mesh && { mesh }), ...(tunnel && { tunnel }), ...given, payloads, images, runtime },
     options,
     modules,
   );
@@ -91,13 +97,14 @@ export function workerOf(
     readonly networks?: NodeNetworks;
     readonly mounts?: TaskMounts;
     readonly payloads?: PayloadStore;
+    readonly images?: ImageRequests;
     readonly runtime: Runtime;
   },
   options: WorkerOptions,
   modules: WorkerModules,
 ): WorkerHandle {
   const { config, dataDir, nodeId, addr } = options;
-  const { ingress, mesh, tunnel, networks, mounts, payloads, runtime } = parts;
+  const { ingress, mesh, tunnel, networks, mounts, payloads, images, runtime } = parts;
   const { link, clock, random, newId, log } = modules;
   let labels = labelsOf(options.labels);
   const door = new EngineDoor(
@@ -121,6 +128,7 @@ export function workerOf(
       ...(networks && { networks }),
       ...(mounts && { mounts }),
       ...(payloads && { payloads }),
+      ...(images && { images }),
       history: new LogHistory(
         { folder: join(dataDir, 'agent', 'logs'), totalBytes: config.logHistory },
         { clock, log: log.child({ module: 'logs' }) },
@@ -246,6 +254,7 @@ function createRuntime(
     readonly networks?: NodeNetworks;
     readonly mounts?: TaskMounts;
     readonly pullAuth: (serviceId: string) => RegistryAuth | undefined;
+    readonly askForImage: (taskId: string, signal: AbortSignal) => Promise<string | undefined>;
   },
 ): Runtime {
   const { config, dataDir, nodeId, clusterId, addr } = options;

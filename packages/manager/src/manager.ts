@@ -295,7 +295,10 @@ export class Manager implements ManagerHandle {
       if (signal.aborted) return;
       log.info({ term: raftTerm }, 'leading');
       const { store, raft, proposer } = this;
-      const term = newTerm({ ...this.#modules, store, raft, proposer, managers: () => this.managers() });
+      const term = newTerm({
+        ...{ ...this.#modules, store, raft, proposer, managers: () => this.managers() },
+        openEngine: (nodeId) => this.openEngine(nodeId),
+      });
       this.#dispatcher = term.dispatcher;
       this.#ready = true;
       await term.run(signal);

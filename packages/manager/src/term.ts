@@ -1,6 +1,8 @@
+import type { Duplex } from 'node:stream';
 import { newSharedKey, newTokenSecret } from '@swarmctl/shared/kit';
 import type { Peer } from '@swarmctl/shared/wire';
 import type { RaftNode } from 'raft-ts';
+import { ImageGiver } from './api/docker-host/image-giver.ts';
 import { certify } from './ca/certify.ts';
 import { standardControllers } from './control/controllers.ts';
 import { ControlLoop } from './control/loop.ts';
@@ -18,6 +20,8 @@ export interface TermModules extends Pick<ManagerModules, 'clock' | 'log' | 'new
   readonly raft: RaftNode;
   readonly proposer: RaftProposer;
   readonly managers: () => readonly Peer[];
+  /** Rejects `unavailable` when the node is away. */
+  readonly openEngine: (nodeId: string) => Promise<Duplex>;
 }
 
 export interface Term {
@@ -26,13 +30,16 @@ export interface Term {
   run(signal: AbortSignal): Promise<void>;
 }
 
-export function newTerm({ store, raft, proposer, managers, clock, log, newId, random }: TermModules): Term {
+export function newTerm(modules: TermModules): Term {
+  const { store, raft, proposer, managers, openEngine, clock, log, newId, random } = modules;
+  const giver = new ImageGiver({ view: () => store.view(), openEngine, clock, log: log.child({ module: 'images' }) });
   const dispatcher = new Dispatcher(
     {},
     {
       ...{ store, proposer, managers, clock, newId, log: log.child({ module: 'dispatcher' }) },
       renew: (nodeId, csr) => certify(store.view(), nodeId, csr, clock.now()),
       alsoNeeded: certificateSecrets,
+      giveImage: (nodeId, taskId) => giver.give(nodeId, taskId),
     },
   );
   const control = new ControlLoop(

@@ -173,6 +173,22 @@ test('a heartbeat is answered, a certificate is renewed', async () => {
   expect(one.last('heartbeat-ack')).toBeDefined();
 });
 
+test('an image is given, or why not is said', async () => {
+  cluster();
+  const one = client('n1').hello();
+  await world.until(() => one.last('welcome') !== undefined, 100);
+  expect(one.last('welcome')).toMatchObject({ givesImages: true });
+  for (const taskId of ['t1', 'unknown']) {
+    one.frames.send({ type: 'image-wanted', taskId });
+    const answered = () => one.got.some((message) => message.type === 'image-given' && message.taskId === taskId);
+    await world.until(answered, 100);
+  }
+  expect(one.got.filter(({ type }) => type === 'image-given')).toEqual([
+    { type: 'image-given', taskId: 't1' },
+    { type: 'image-given', taskId: 'unknown', problem: 'n1 cannot have it' },
+  ]);
+});
+
 test('the end of a term sends the agents on', async () => {
   cluster();
   const one = client('n1').hello();

@@ -54,6 +54,9 @@ export class World {
         proposer: { propose: (changes) => this.propose(changes) },
         renew: async (nodeId) => ({ certificate: `certificate of ${nodeId}`, ca: 'ca' }),
         managers: () => [{ nodeId: 'm1', addr: 'm1:2377' }],
+        giveImage: async (nodeId, taskId) => {
+          if (taskId === 'unknown') throw new Error(`${nodeId} cannot have it`);
+        },
       },
     );
     const abort = new AbortController();

@@ -66,6 +66,7 @@ describe('right', () => {
     ['logs', { type: 'logs', subscription: 's', lines: [line] }],
     ['logs-end', { type: 'logs-end', subscription: 's', error: 'gone' }],
     ['renew', { type: 'renew', csr: 'PEM' }],
+    ['image-wanted', { type: 'image-wanted', taskId: 't1' }],
     ['goodbye', { type: 'goodbye', graceMs: 30_000 }],
   ])('%s', (_, message) => expect(checkAgentMessage(message)).toEqual(message));
 });

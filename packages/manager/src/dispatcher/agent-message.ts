@@ -60,6 +60,8 @@ export function checkAgentMessage(value: unknown): AgentMessage {
       };
     case 'renew':
       return { type: 'renew', csr: text(message, 'csr', 16 * 1024) };
+    case 'image-wanted':
+      return { type: 'image-wanted', taskId: text(message, 'taskId') };
     case 'goodbye':
       return { type: 'goodbye', graceMs: count(message, 'graceMs') };
     default:

@@ -49,7 +49,7 @@ export class Dispatcher {
     this.#updates = new NodeUpdates(this.#settings, { ...open, clock, log, alsoNeeded, guard });
     const nodeChange = (node: Node) => this.#presence.change(node, clock.now());
     this.#writer = new Writer({ store, proposer, clock, log, nodeChange });
-    this.#logs = new LogHub({ ...open, newId, clock });
+    this.#logs = new LogHub({ ...open, isAwaited: (nodeId) => this.isAwaited(nodeId), newId, clock });
     this.#events = {
       hello: (session, hello) => this.#hello(session, hello),
       message: (session, message) => this.#message(session, message),
@@ -204,6 +204,7 @@ export class Dispatcher {
       session: session.id,
       heartbeatMs: this.#heartbeatMs,
       nodeRole: node.Spec.Role,
+      ...(this.#modules.giveImage && { givesImages: true }),
     });
     session.send({ type: 'managers', managers: managers() });
     this.#tellRoots(store.view());
@@ -246,6 +247,9 @@ export class Dispatcher {
       case 'renew':
         void this.#renew(session, message.csr);
         break;
+      case 'image-wanted':
+        void this.#giveImage(session, message.taskId);
+        break;
       default:
         message satisfies never;
     }
@@ -262,6 +266,16 @@ export class Dispatcher {
       session.send({ type: 'certificate', ...(await this.#modules.renew(session.nodeId, csr)) });
     } catch (error) {
       session.send({ type: 'error', code: 'failed-precondition', message: `not renewed: ${messageOf(error)}` });
+    }
+  }
+
+  async #giveImage(session: Session, taskId: string): Promise<void> {
+    try {
+      if (!this.#modules.giveImage) throw new Error('this manager gives no images');
+      await this.#modules.giveImage(session.nodeId, taskId);
+      session.send({ type: 'image-given', taskId });
+    } catch (error) {
+      session.send({ type: 'image-given', taskId, problem: messageOf(error) });
     }
   }
 

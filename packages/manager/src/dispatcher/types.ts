@@ -46,6 +46,8 @@ export interface DispatcherModules {
   /** Signs a node's request with the role that the state gives it. Rejects with what is wrong. */
   readonly renew: (nodeId: string, csr: string) => Promise<{ readonly certificate: string; readonly ca: string }>;
   readonly managers: () => readonly Peer[];
+  /** Loads the image of a task into the engine of its node. Rejects with why it cannot be given. Absent: none are given. */
+  readonly giveImage?: (nodeId: string, taskId: string) => Promise<void>;
   /** Secrets and configs that nodes need beside those of their tasks. */
   readonly alsoNeeded?: AlsoNeeded;
 }

@@ -222,11 +222,20 @@ export type AgentMessage =
   | { readonly type: 'logs'; readonly subscription: string; readonly lines: readonly LogLine[] }
   | { readonly type: 'logs-end'; readonly subscription: string; readonly error?: string }
   | { readonly type: 'renew'; readonly csr: string }
+  /** No registry gives the image of this task of the node's. Only to a manager that gives images; answered by `image-given`. */
+  | { readonly type: 'image-wanted'; readonly taskId: string }
   /** A clean stop: the node will be back; move nothing for `graceMs`. Answered by `goodbye-ack`. */
   | { readonly type: 'goodbye'; readonly graceMs: number };
 
 export type ManagerMessage =
-  | { readonly type: 'welcome'; readonly session: string; readonly heartbeatMs: number; readonly nodeRole: NodeRole }
+  | {
+      readonly type: 'welcome';
+      readonly session: string;
+      readonly heartbeatMs: number;
+      readonly nodeRole: NodeRole;
+      /** It may be asked for images. */
+      readonly givesImages?: true;
+    }
   /** Not the leader: try there. Followed by the end of the stream. */
   | { readonly type: 'redirect'; readonly leader?: Peer; readonly managers: readonly Peer[] }
   /**
@@ -280,6 +289,8 @@ export type ManagerMessage =
   /** So many `logs` messages were passed on: the agent may send as many more. */
   | { readonly type: 'logs-ack'; readonly subscription: string; readonly count: number }
   | { readonly type: 'certificate'; readonly certificate: string; readonly ca: string }
+  /** The node's engine has the task's image now, or why the managers could not give it. */
+  | { readonly type: 'image-given'; readonly taskId: string; readonly problem?: string }
   | { readonly type: 'goodbye-ack' }
   /** The node is no longer in the cluster. Followed by the end of the stream. */
   | { readonly type: 'removed'; readonly reason: string }

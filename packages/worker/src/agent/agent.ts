@@ -256,6 +256,7 @@ export class Agent {
     this.#session = undefined;
     this.#informed = false;
     this.#logs.clear();
+    this.#modules.images?.end();
     return served;
   }
 
@@ -280,6 +281,10 @@ export class Agent {
       case 'welcome':
         log.info({ session: message.session }, 'connected to a manager');
         hooks?.role?.(message.nodeRole);
+        this.#modules.images?.begin(message.givesImages && ((request) => this.#session?.send(request)));
+        break;
+      case 'image-given':
+        this.#modules.images?.given(message.taskId, message.problem);
         break;
       case 'update':
         this.#update(message);

@@ -7,6 +7,7 @@ import type { Ingress, Mesh } from '../network/types.ts';
 import type { Runtime } from '../runtime/types.ts';
 import type { PayloadStore } from '../secrets/payload-store.ts';
 import type { TaskMounts } from '../secrets/task-mounts.ts';
+import type { ImageRequests } from './image-requests.ts';
 import type { Link } from './link.ts';
 import type { Probe } from './probe.ts';
 
@@ -70,6 +71,8 @@ export interface AgentModules {
   readonly history?: LogHistory;
   /** Where the secrets and configs go that this node is given; absent: nowhere else. */
   readonly payloads?: PayloadStore;
+  /** Absent: the managers are asked for no images. */
+  readonly images?: ImageRequests;
   readonly link: Link;
   readonly clock: Clock;
   readonly random: Random;

@@ -8,18 +8,21 @@ import { type Failure, failuresOf, prefixOf, readProgress, type Telling, withPre
 // Archives of images on their way to several engines at once: from the client, or from the engine that has made one, so that the cluster has one image of one
 // id wherever a container goes.
 
+type Dialling = Pick<EngineRoom, 'dial' | 'clock'>;
+type At = Pick<Engine, 'node'>;
+
 /** Who takes nothing for so long is given up. */
 const stallMs = 120_000;
 
 /** Loads the archive into all of them, as fast as the slowest takes it. Never rejects. */
 export async function loadInto(
-  room: EngineRoom,
-  engines: readonly Engine[],
+  room: Dialling,
+  engines: readonly At[],
   archive: Readable,
   { path, headers }: { readonly path: string; readonly headers: Readonly<Record<string, string>> },
   tell: Telling,
 ): Promise<readonly Failure[]> {
-  const answers = new Map<Engine, Promise<IncomingMessage>>();
+  const answers = new Map<At, Promise<IncomingMessage>>();
   const bodies: ClientRequest[] = [];
   const dialled = await failuresOf(engines, async (engine) => {
     const stream = await room.dial(engine.node.ID);
@@ -47,9 +50,9 @@ export async function loadInto(
 
 /** Copies images from the engine that has them to the others. Never rejects. */
 export async function copyImages(
-  room: EngineRoom,
-  from: Engine,
-  to: readonly Engine[],
+  room: Dialling,
+  from: At,
+  to: readonly At[],
   names: readonly string[],
   tell: Telling,
 ): Promise<readonly Failure[]> {

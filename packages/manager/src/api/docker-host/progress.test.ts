@@ -37,8 +37,8 @@ test('an engine waits for who listens slowly', async () => {
 test('a line without an end is given up, and the engine with it', async () => {
   const answer = answerOf();
   const reading = readProgress(answer, { begin: () => {}, say: () => {}, drained: async () => {} });
-  answer.write('x'.repeat((1 << 20) + 1));
-  await expect(reading).rejects.toThrow('a line of more than 1048576 bytes');
+  answer.write('x'.repeat((8 << 20) + 1));
+  await expect(reading).rejects.toThrow('a line of more than 8388608 bytes');
   expect(answer.destroyed).toBe(true);
 });
 

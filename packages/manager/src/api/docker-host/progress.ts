@@ -88,9 +88,9 @@ export function untilGone(reply: FastifyReply): AbortSignal {
 }
 
 /** The work on each of them, all at once; what failed. */
-export async function failuresOf(
-  engines: readonly Engine[],
-  work: (engine: Engine) => Promise<void>,
+export async function failuresOf<E extends Pick<Engine, 'node'>>(
+  engines: readonly E[],
+  work: (engine: E) => Promise<void>,
 ): Promise<readonly Failure[]> {
   const failures = engines.map(async (engine) => {
     try {
@@ -131,7 +131,7 @@ function messageIn(text: string): string {
 }
 
 /** Where several engines work at once, their progress is told apart by the node. */
-export const prefixOf = (engine: Engine, engines: readonly Engine[]): string =>
+export const prefixOf = (engine: Pick<Engine, 'node'>, engines: readonly unknown[]): string =>
   engines.length > 1 ? `${hostnameOf(engine.node)}: ` : '';
 
 export const withPrefix = (line: Line, prefix: string): Line =>

@@ -37,6 +37,8 @@ export interface DockerRuntimeOptions extends Reserved {
   readonly networks?: Pick<TaskNetworks, 'attach'>;
   /** What a service's images are pulled with, by its id; absent: nothing. */
   readonly pullAuth?: (serviceId: string) => RegistryAuth | undefined;
+  /** Has the managers load a task's image; resolves with why they cannot. Absent: nobody is asked. */
+  readonly askForImage?: (taskId: string, signal: AbortSignal) => Promise<string | undefined>;
   /** Absent: this node gives containers no secrets and configs. */
   readonly mounts?: Pick<TaskMounts, 'provide'>;
 }
@@ -150,12 +152,25 @@ class DockerRuntime implements Runtime {
       if (!isNoSuchImage(error)) throw this.#calls.translate(error);
     }
     try {
-      this.#log.info({ task: task.ID, image: config.Image }, 'pulling image');
-      const auth = this.#options.pullAuth?.(task.ServiceID);
-      await pullImage(this.#docker, { image: config.Image ?? '', auth }, signal);
+      await this.#fetchImage(task, config.Image ?? '', signal);
       return await this.#create(task, config);
     } catch (error) {
       throw this.#calls.translate(error);
+    }
+  }
+
+  /** From its registry, else from the cluster. Throws `No such image: …`, permanent, when neither gives it. */
+  async #fetchImage(task: Task, image: string, signal: AbortSignal): Promise<void> {
+    const { pullAuth, askForImage } = this.#options;
+    try {
+      this.#log.info({ task: task.ID, image }, 'pulling image');
+      await pullImage(this.#docker, { image, auth: pullAuth?.(task.ServiceID) }, signal);
+    } catch (error) {
+      const mayAsk = error instanceof RuntimeError && error.permanent && askForImage !== undefined;
+      const problem = mayAsk ? await askForImage(task.ID, signal) : '';
+      if (problem === undefined) return;
+      if (problem === '') throw error;
+      throw new RuntimeError(`${messageOf(error)}; ${problem}`, { permanent: true, cause: error });
     }
   }
 
