@@ -32,6 +32,15 @@ describe('where a text stops being JSON', () => {
     expect(syntaxErrorIn('['.repeat(1_000_000))).toBe('exceeded max depth');
   });
 
+  test('what is JSON, but nested deeper than can be walked through', () => {
+    const nested = (depth: number) => `${'{"a":['.repeat(depth / 2)}"[{\\"[["${']}'.repeat(depth / 2)}`;
+    expect(JSON.stringify(parseJson(nested(1_000)))).toBe(nested(1_000));
+    expect(() => parseJson(nested(1_002))).toThrow('invalid JSON: exceeded max depth');
+    expect(() => parseJson(nested(100_000))).toThrow('invalid JSON: exceeded max depth');
+    const wide = `[${'[[]],'.repeat(10_000)}"${'['.repeat(10_000)}"]`;
+    expect(parseJson(wide)).toHaveLength(10_001);
+  });
+
   test.each(['{}', ' [1, -0.5e+3, "a\\u00ffb", true, false, null, {"a": {"b": []}}] ', '0', '"\u00e9"'])(
     '%j is JSON',
     (text) => {

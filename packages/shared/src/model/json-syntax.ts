@@ -14,6 +14,31 @@ export function syntaxErrorIn(text: string): string | undefined {
   }
 }
 
+/** Nothing that is meant is nested a tenth as deep, and what walks through a value can walk somewhat deeper. */
+const maxDepth = 1_000;
+
+const [quote, backslash] = [0x22, 0x5c];
+/** Braces differ from brackets by this bit alone. */
+const braceBit = 0x20;
+const [openBrace, closeBrace] = [0x7b, 0x7d];
+
+/** More is open at once than any value that is meant opens. What is no JSON may be called either. */
+export function isTooDeep(text: string): boolean {
+  if (text.length <= maxDepth) return false;
+  let depth = 0;
+  let isInString = false;
+  for (let at = 0; at < text.length; at++) {
+    const c = text.charCodeAt(at);
+    if (isInString) {
+      if (c === backslash) at++;
+      else isInString = c !== quote;
+    } else if (c === quote) isInString = true;
+    else if ((c | braceBit) === closeBrace) depth--;
+    else if ((c | braceBit) === openBrace && ++depth > maxDepth) return true;
+  }
+  return false;
+}
+
 class Wrong extends Error {}
 
 const literals: Readonly<Record<string, string>> = { t: 'true', f: 'false', n: 'null' };

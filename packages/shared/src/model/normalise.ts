@@ -1,6 +1,6 @@
 import { Kind, OptionalKind, type Static, type TSchema } from '@sinclair/typebox';
 import { ClusterError, messageOf } from '../kit/errors.ts';
-import { syntaxErrorIn } from './json-syntax.ts';
+import { isTooDeep, syntaxErrorIn } from './json-syntax.ts';
 
 // The one edge that foreign JSON passes: null counts as absent, unknown keys are dropped (or refused, when strict), numbers that JavaScript
 // cannot hold are refused, and `__proto__` is just a key that nobody reads.
@@ -23,6 +23,7 @@ export function parseJson(body: Uint8Array | string | undefined): unknown {
   const text =
     typeof body === 'string' ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8');
   if (text.trim() === '') return undefined;
+  if (isTooDeep(text)) throw new ClusterError('invalid-argument', 'invalid JSON: exceeded max depth');
   try {
     return JSON.parse(text);
   } catch (error) {
