@@ -8,6 +8,7 @@ import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Cluster, missingForDocker, type NodeHandle, runProgram } from '../kit/cluster.ts';
 import { dockerClis } from '../kit/docker-cli.ts';
+import { commandRows, stackOf } from './docker-cli-commands.ts';
 import { World } from './world.ts';
 
 // Docker's own clients drive a manager as they come: its command line, docker-py and dockerode. The nodes share one engine, so overlay networks
@@ -315,87 +316,8 @@ describe.skipIf(missing)(`Docker's clients${missing ? ` (skipped: ${missing} is 
       return path;
     };
     const word = file('word', 'hidden');
-    const stack = file(
-      'stack.yml',
-      JSON.stringify({
-        version: '3.8',
-        services: {
-          web: {
-            image: 'bb:1',
-            command: 'sleep 1000',
-            stop_grace_period: '0s',
-            networks: ['front'],
-            secrets: ['s'],
-            configs: ['c'],
-          },
-        },
-        networks: { front: {} },
-        ...{ secrets: { s: { file: word } }, configs: { c: { file: word } } },
-      }),
-    );
-    const made = [
-      '--name',
-      'new',
-      '--secret',
-      'ns',
-      '--config',
-      'nc',
-      '--network',
-      'nn',
-      '--with-registry-auth',
-      '--stop-grace-period',
-      '0s',
-    ];
-    const talking = ['bb:1', 'sh', '-c', 'echo hello; sleep 1000'];
-    /** In one order; each with what it prints. */
-    const rows: readonly (readonly [command: string, says: RegExp, more?: readonly string[]])[] = [
-      ['version -f {{.Server.APIVersion}}', /^1\.50$/],
-      ['info -f {{.Swarm.ControlAvailable}}', /^true$/],
-      ['node ls -q', /^(\w{25}\n?){5}$/],
-      ['node inspect --pretty self', /Raft Status:/],
-      ['node update --label-add v=1 w1', /^w1$/],
-      ['node ps self', /^ID/],
-      ['swarm join-token -q manager', /^SWMTKN-1-/],
-      ['swarm ca', /BEGIN CERTIFICATE/],
-      ['swarm update --task-history-limit 5', /^Swarm updated\.$/],
-      [`secret create ns ${word}`, /^\w{25}$/],
-      ['secret ls -q -f name=ns', /^\w{25}$/],
-      ['secret inspect --pretty ns', /Name:\s+ns/],
-      [`config create nc ${word}`, /^\w{25}$/],
-      ['config ls -q -f name=nc', /^\w{25}$/],
-      ['config inspect --pretty nc', /hidden/],
-      ['network create -d overlay nn', /^\w{25}$/],
-      ['network ls -q -f name=nn', /^\w{12}$/],
-      ['network inspect -f {{.Scope}} nn', /^swarm$/],
-      ['service create -q', /^\w{25}$/, [...made, ...talking]],
-      ['service ls -f name=new', /replicated +1\/1/],
-      ['service ps new', /new\.1 .* Running/],
-      ['service inspect --pretty new', /ContainerSpec:/],
-      ['service logs --raw new', /^hello$/],
-      ['inspect -f {{.Spec.Name}} new', /^new$/],
-      ['service update -d --force new', /^new$/],
-      ['service rollback -d new', /^new$/],
-      ['service scale -d new=2', /new scaled to 2/],
-      ['service rm new', /^new$/],
-      [`stack deploy --detach=true -c ${stack} st`, /Creating service st_web/],
-      [`stack deploy --detach=true -c ${stack} st`, /Updating service st_web/],
-      ['stack ls', /st +1/],
-      ['stack services st', /st_web/],
-      ['stack ps st', /st_web\.1/],
-      ['stack rm st', /Removing network st_front/],
-      ['events --since 1 --until 0s -f type=service', /service create .*name=st_web/],
-      ['ps -a', /^CONTAINER ID/],
-      ['images -q bb', /^\w{12}$/],
-      ['system df', /^TYPE/],
-      ['volume create nv', /^nv$/],
-      ['volume ls -q -f name=nv', /^nv$/],
-      ['volume rm nv', /^nv$/],
-      ['network rm nn', /^nn$/],
-      ['secret rm ns', /^ns$/],
-      ['config rm nc', /^nc$/],
-      ['network prune -f', /^$/],
-    ];
-    for (const [command, says, more = []] of rows) {
+    const stack = file('stack.yml', stackOf(word));
+    for (const [command, says, more = []] of commandRows(word, stack)) {
       const { code, out, err } = await run(follower, [...command.split(' '), ...more], [], clis.at(-1)?.path);
       expect([command, code, err, out.trim()]).toEqual([command, 0, expect.any(String), expect.stringMatching(says)]);
     }
