@@ -166,6 +166,7 @@ function lead(name: Name): void {
   leader = name;
   let ids = 0;
   const hub: LogHub = new LogHub({
+    isAwaited: () => false,
     view: () => store.view(),
     sessionOf: () => agent.session,
     sessions: () => (agent.session ? [agent.session] : []),

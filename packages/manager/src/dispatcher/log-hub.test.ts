@@ -7,7 +7,7 @@ import {
   logsWindow,
   type ManagerMessage,
 } from '@swarmctl/shared/wire';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { aService, aStore, aTask, builtAt, type TaskWords } from '../../../../test/kit/builders.ts';
 import { LogHub } from './log-hub.ts';
 import type { Session } from './session.ts';
@@ -24,11 +24,14 @@ function world(tasks: Parameters<typeof aStore>[0] = {}) {
   const store = aStore({ services: [web], ...tasks });
   const sessions = new Map<string, { session: Session; sent: ManagerMessage[] }>();
   const clock = new ManualClock();
+  /** Nodes that may be on their way to this leader. */
+  const awaited = new Set<string>();
   let ids = 0;
   const hub = new LogHub({
     view: () => store.view(),
     sessionOf: (nodeId) => sessions.get(nodeId)?.session,
     sessions: () => [...sessions.values()].map(({ session }) => session),
+    isAwaited: (nodeId) => awaited.has(nodeId),
     newId: () => `part${++ids}`,
     clock,
   });
@@ -63,7 +66,7 @@ function world(tasks: Parameters<typeof aStore>[0] = {}) {
   };
   const say = (session: Session, part: string, taskId: string, text: string) =>
     hub.lines(session, part, [{ taskId, stream: 'stdout', time: timeOf(text), line: Buffer.from(text) }]);
-  return { hub, clock, store, connect, apply, read, say };
+  return { hub, clock, store, awaited, connect, apply, read, say };
 }
 
 const asked = (sent: readonly ManagerMessage[]) =>
@@ -120,6 +123,62 @@ test('a node that is away gives one notice, and so does one that goes', async ()
   expect(await done).toBe('ended');
   const warning = 'warning: incomplete log stream. some logs could not be retrieved for the following reasons: ';
   expect(entries).toEqual([`${warning}node away is not available`, `${warning}the connection to node n1 was lost`]);
+});
+
+describe('a node that a new leader awaits', () => {
+  const tasks = [task('t1', { node: 'late' }), task('t2', { node: 'n1', slot: 2 })];
+
+  test.each([true, false])('is asked when it comes, and no warning is given (follow: %s)', async (follow) => {
+    const { hub, clock, awaited, connect, read, say } = world({ tasks });
+    awaited.add('late');
+    const { session: first } = connect('n1');
+    const { entries, done, abort } = read({ serviceId: web.ID }, { ...all, follow, tail: 0 });
+    await settle();
+    hub.end(first, 'part1', undefined);
+    await clock.advance(1_000);
+    const { session, sent } = connect('late');
+    hub.opened(session);
+    awaited.delete('late');
+    expect(sent).toMatchObject([{ type: 'logs-subscribe', taskIds: ['t1'], options: follow ? {} : { tail: 0 } }]);
+    say(session, 'part2', 't1', 'a');
+    hub.end(session, 'part2', undefined);
+    await clock.advance(1_000);
+    expect(entries).toEqual(['t1 a']);
+    if (follow) abort.abort();
+    expect(await done).toBe('ended');
+  });
+
+  test('is away when it does not', async () => {
+    const { hub, clock, awaited, connect, read, say } = world({ tasks });
+    awaited.add('late');
+    const once = read({ taskId: 't1' }, { ...all, follow: false });
+    const followed = read({ taskId: 't1' }, { ...all, follow: true });
+    await settle();
+    await clock.advance(1_000);
+    expect([...once.entries, ...followed.entries]).toEqual([]);
+    awaited.delete('late');
+    await clock.advance(1_000);
+    const warning = expect.stringContaining('node late is not available');
+    expect(await once.done).toBe('ended');
+    expect([once.entries, followed.entries]).toEqual([[warning], [warning]]);
+    const { session } = connect('late');
+    hub.opened(session);
+    say(session, 'part1', 't1', 'a');
+    await settle();
+    expect(followed.entries).toEqual([warning, 't1 a']);
+    followed.abort.abort();
+  });
+
+  test('is away when the leader leads no more', async () => {
+    const { hub, clock, awaited, read } = world({ tasks });
+    awaited.add('late');
+    const { entries, done } = read({ taskId: 't1' }, { ...all, follow: false });
+    await settle();
+    hub.close();
+    await clock.advance(1_000);
+    expect(await done).toBe('ended');
+    expect(entries).toEqual([expect.stringContaining('node late is not available')]);
+  });
 });
 
 test('a task that is followed before any node has it, until it is removed', async () => {

@@ -44,7 +44,7 @@ interface Feed {
   readonly asked: Map<string, boolean>;
   /** Followed: how far the log of each task was read. */
   readonly progress: Map<string, LogProgress>;
-  /** Followed: nodes of tasks whose logs go on when they are back. */
+  /** By task, the node that is asked when it is there: of what is followed, and of a leader that awaits its nodes. */
   readonly away: Map<string, string>;
   /** When it was asked for; ms since the epoch. */
   readonly begun: number;
@@ -57,6 +57,8 @@ export interface LogHubModules {
   readonly view: () => View;
   readonly sessionOf: (nodeId: string) => Session | undefined;
   readonly sessions: () => Iterable<Session>;
+  /** It leads since so short a time that the node may be there and has not come to it yet. */
+  readonly isAwaited: (nodeId: string) => boolean;
   readonly newId: NewId;
   readonly clock: Clock;
 }
@@ -65,6 +67,7 @@ export interface LogHubModules {
 const overdueMs = 2_000;
 /** Nodes come to a new leader one after the other: of one that does not in this time is said that it is away. */
 const comingMs = 10_000;
+const lookAgainMs = 250;
 
 const incomplete = (taskId: string, reason: string): Notice => ({
   taskId,
@@ -177,6 +180,7 @@ export class LogHub {
       const [taskId = ''] = taskIds;
       const session = this.#modules.sessionOf(nodeId);
       if (session) this.#ask(feed, session, taskIds, options);
+      else if (warns && this.#modules.isAwaited(nodeId)) this.#expect(feed, taskIds, nodeId);
       else {
         this.#awaits(feed, taskIds, nodeId);
         if (warns) feed.queue.push(incomplete(taskId, `node ${nodeId} is not available`));
@@ -199,6 +203,22 @@ export class LogHub {
 
   #awaits(feed: Feed, taskIds: readonly string[], nodeId: string): void {
     if (feed.options.follow) for (const taskId of taskIds) feed.away.set(taskId, nodeId);
+  }
+
+  /** A node that is on its way to a new leader is asked when it comes; it is away when it does not. */
+  #expect(feed: Feed, taskIds: readonly string[], nodeId: string): void {
+    const { clock, isAwaited } = this.#modules;
+    for (const taskId of taskIds) feed.away.set(taskId, nodeId);
+    const look = () => {
+      const missing = taskIds.filter((taskId) => feed.away.get(taskId) === nodeId);
+      const [first] = missing;
+      if (first === undefined || !this.#feeds.has(feed)) return;
+      if (isAwaited(nodeId) && !this.#closed) return void clock.after(lookAgainMs, look);
+      if (!feed.options.follow) for (const taskId of missing) feed.away.delete(taskId);
+      feed.queue.push(incomplete(first, `node ${nodeId} is not available`));
+      feed.bell.ring();
+    };
+    clock.after(lookAgainMs, look);
   }
 
   /** A node is back: the logs of its tasks go on where they broke off. */
@@ -243,7 +263,8 @@ export class LogHub {
 
   /** Of what has no open part: there may be more to come. */
   #mayGoOn({ subject, options, asked, away, over }: Feed): boolean {
-    if (!options.follow || this.#closed || over) return false;
+    if (!options.follow) return away.size > 0;
+    if (this.#closed || over) return false;
     if (away.size > 0) return true;
     const view = this.#modules.view();
     if ('serviceId' in subject) return view.get('services', subject.serviceId) !== undefined;
@@ -314,7 +335,7 @@ function onwards(feed: Feed, taskId: string): LogOptions {
   const progress = feed.progress.get(taskId);
   if (progress) return progress.goOn(feed.options);
   if (feed.asked.get(taskId)) return later(feed);
-  return feed.options.tail === 0 ? since(feed) : feed.options;
+  return feed.options.follow && feed.options.tail === 0 ? since(feed) : feed.options;
 }
 
 const since = (feed: Feed): LogOptions => ({ ...later(feed), since: toUnixTime(BigInt(feed.begun) * 1_000_000n) });
