@@ -37,7 +37,7 @@ export interface TestApiOptions {
   readonly meanwhile?: () => void;
 }
 
-export type Method = 'GET' | 'POST' | 'DELETE' | 'OPTIONS';
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE' | 'OPTIONS';
 
 export interface Answer {
   readonly status: number;

@@ -1,4 +1,5 @@
-import { type Operation, operations, type QueryType, schemas } from './operations.ts';
+import type { Operation, QueryType } from './operation.ts';
+import { operations, schemas } from './operations.ts';
 
 // The OpenAPI document of what is served: made from the routes as they were registered, the schemas that bodies are checked with, and the table of operations.
 
@@ -12,8 +13,10 @@ export interface Route {
 const commonRefusals = [400, 500, 501, 503] as const;
 
 const reasons: Readonly<Record<number, string>> = {
+  101: 'The connection is the request’s from here on',
   400: 'The request is wrong; the message says what, where and what would be right',
-  403: 'This node may not do it',
+  401: 'The registry does not take the credentials',
+  403: 'It is not allowed, or not here',
   404: 'There is no such object',
   410: 'Events since then are not kept any more',
   409: 'Another object is in the way, or the state is another',
@@ -48,7 +51,8 @@ export function openApiDocument(routes: readonly Route[], versions: { readonly a
 
 function describe(key: string, path: string): object {
   const operation: Operation = operations[key] ?? { summary: key };
-  const { query = {}, filters, body, success = 200, refusals = [] } = operation;
+  const { query = {}, filters, success = 200, refusals = [] } = operation;
+  const content = contentOf(operation);
   const parameters = [
     ...[...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
       ...{ name, in: 'path', required: true, schema: { type: 'string' } },
@@ -59,14 +63,18 @@ function describe(key: string, path: string): object {
   return {
     summary: operation.summary,
     ...(parameters.length > 0 && { parameters }),
-    ...(body && {
-      requestBody: { content: { 'application/json': { schema: { $ref: `#/components/schemas/${body}` } } } },
-    }),
+    ...(content && { requestBody: { content } }),
     responses: {
-      [success]: { description: 'Done' },
+      [success]: { description: reasons[success] ?? 'Done' },
       ...Object.fromEntries([...commonRefusals, ...refusals].map((status) => [status, refusal(status)])),
     },
   };
+}
+
+function contentOf({ body, engineBody }: Operation): object | undefined {
+  if (body) return { 'application/json': { schema: { $ref: `#/components/schemas/${body}` } } };
+  if (engineBody === 'tar') return { 'application/x-tar': {} };
+  return engineBody && { 'application/json': { schema: { type: 'object' } } };
 }
 
 const refusal = (status: number) => ({

@@ -5,13 +5,31 @@ import { operations } from './operations.ts';
 
 const api = await testApi({ store: new Store() });
 const { json: document } = await api.call('GET', '/v1.50/openapi.json');
+interface Described {
+  readonly summary: string;
+  readonly parameters?: readonly { readonly name: string; readonly in: string }[];
+  readonly responses: Readonly<Record<string, { readonly description: string }>>;
+}
+
 const served = Object.entries(document.paths as Record<string, object>).flatMap(([path, methods]) =>
   Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
 );
 
 describe('the OpenAPI document', () => {
-  test('has every route that is described, and each of those is served', () => {
-    expect(served).toEqual(expect.arrayContaining(Object.keys(operations)));
+  test('has every route that is served, and no other', () => {
+    expect([...served].sort()).toEqual(Object.keys(operations).sort());
+  });
+
+  test('says of each what it may answer, and what stands for the parts of its path', () => {
+    for (const [path, methods] of Object.entries(document.paths as Record<string, Record<string, Described>>)) {
+      const parts = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+      for (const { summary, parameters = [], responses } of Object.values(methods)) {
+        expect(summary).toMatch(/\w/);
+        expect(parameters.filter((one) => one.in === 'path').map(({ name }) => name)).toEqual(parts);
+        expect(new Set(parameters.map((one) => one.name)).size).toBe(parameters.length);
+        for (const { description } of Object.values(responses)) expect(description).toMatch(/\w/);
+      }
+    }
   });
 
   test('describes parameters, bodies and answers', () => {

@@ -10,24 +10,11 @@ import {
   ServiceSpec,
   UnlockRequest,
 } from '@swarmctl/shared/model';
+import { hostOperations } from './host-operations.ts';
+import type { Operation } from './operation.ts';
 
-// What the document says of each route beyond its method and path: what it does, what its query and body may hold, and how it answers. Bodies are the
-// schemas that requests are checked with.
-
-export type QueryType = 'boolean' | 'integer' | 'string';
-
-export interface Operation {
-  readonly summary: string;
-  readonly query?: Readonly<Record<string, QueryType>>;
-  /** Keys of the `filters` parameter. */
-  readonly filters?: readonly string[];
-  /** Name of one of `schemas`. */
-  readonly body?: keyof typeof schemas;
-  /** The status that says yes, 200 if not given. */
-  readonly success?: 200 | 201 | 204;
-  /** Statuses that say no, beside those that any route may answer. */
-  readonly refusals?: readonly number[];
-}
+// What the document says of each route: what it does, what its query and body may hold, and how it answers. Bodies are the schemas that requests are
+// checked with.
 
 export const schemas = {
   ClientRequest,
@@ -71,6 +58,7 @@ const payload = (kind: 'secret' | 'config'): Readonly<Record<string, Operation>>
 
 /** By method and path. */
 export const operations: Readonly<Record<string, Operation>> = {
+  'HEAD /_ping': { summary: 'As GET, without the body' },
   'GET /_ping': { summary: 'Whether the daemon answers, and its version and state in the headers' },
   'GET /version': { summary: 'Versions of the daemon' },
   'GET /info': { summary: 'This node, and its place in the cluster' },
@@ -177,4 +165,8 @@ export const operations: Readonly<Record<string, Operation>> = {
 
   ...payload('secret'),
   ...payload('config'),
+
+  ...hostOperations,
+  'GET /plugins': { summary: 'Always none', filters: ['capability', 'enabled'] },
+  'POST /logs': { summary: 'Logs that are followed, of managers among themselves' },
 };

@@ -8,8 +8,8 @@ import { openApiDocument, type Route } from './document.ts';
 export function openApiRoutes(app: FastifyInstance, context: ApiContext, apiVersion: string): void {
   const routes: Route[] = [];
   app.addHook('onRoute', ({ method, path }) => {
-    // What is refused by name is refused by every method.
-    if (typeof method === 'string' && method !== 'HEAD') routes.push({ method, path });
+    // What is answered alike whatever the path or the method is no route to tell of.
+    if (typeof method === 'string' && path !== '*') routes.push({ method, path });
   });
   let document: object | undefined;
   app.get('/openapi.json', async () => {
