@@ -32,6 +32,10 @@ describe('the cluster as one Docker host', () => {
       ]);
       expect(headers['warning']).toBeUndefined();
       expect((await api.call('GET', '/containers/json?limit=1')).json).toHaveLength(1);
+      expect(await api.call('GET', '/containers/json?limit=x')).toMatchObject({
+        status: 500,
+        json: { message: 'strconv.Atoi: parsing "x": invalid syntax' },
+      });
     });
 
     test('of a node that is away are left out, and that is said', async () => {
@@ -56,6 +60,11 @@ describe('the cluster as one Docker host', () => {
         expect([path, await away.call('GET', path)]).toMatchObject([path, { status: 503, json: { message } }]);
         expect([path, await refusing.call('GET', path)]).toMatchObject([path, { status: 400, json: refused }]);
       }
+      const puzzled = { 'GET /containers/json': new Raw('{"message":"strconv.Atoi: …"}', 500) };
+      expect(await (await host({ n1: engine('B', [], puzzled) })).call('GET', '/containers/json')).toMatchObject({
+        status: 500,
+        json: { message: 'strconv.Atoi: …' },
+      });
       for (const path of prunes) expect([path, (await away.call('POST', path)).status]).toEqual([path, 503]);
     });
 
@@ -133,6 +142,13 @@ describe('the cluster as one Docker host', () => {
       expect(last?.url).toBe(`/v1.45/containers/${idOf(id)}?force=1`);
     });
 
+    test('lose a link by its name, which stays the other’s', async () => {
+      const linked = container('a2', 'two', { Names: ['/two', '/web/db'] });
+      const a = engine('A', [container('a1', 'web'), linked], { 'DELETE /containers/web/db': new Raw('', 204) });
+      const api = await host({ n1: a });
+      expect((await api.call('DELETE', '/containers/web/db?link=1')).status).toBe(204);
+    });
+
     test('of one name on several nodes are shown with their node, so that each can be asked for', async () => {
       const api = await host({
         n1: engine('A', [container('a1', 'one'), container('a2', 'two')]),
@@ -172,13 +188,19 @@ describe('the cluster as one Docker host', () => {
       });
       await create({ Env: ['constraint:node.hostname==host-n1', 'A=b'] });
       expect(JSON.parse(a.asked.at(-1)?.body ?? '').Env).toEqual(['A=b']);
-      await create({ HostConfig: { NetworkMode: 'container:one' } });
+      await create({ Image: 'i', HostConfig: { NetworkMode: 'container:one' } });
       expect(a.asked.at(-1)?.method).toBe('POST');
       expect(await create({ Labels: { 'swarmctl.constraints': 'node.hostname==x' } })).toMatchObject({
         status: 503,
         json: { message: expect.stringContaining('node.hostname==x on 2 nodes') },
       });
-      expect((await create({}, '?name=one')).status).toBe(409);
+      expect((await create({ Image: 'i' }, '?name=one')).status).toBe(409);
+      for (const nothing of [{}, { HostConfig: {} }]) {
+        expect(await create(nothing)).toMatchObject({
+          status: 400,
+          json: { message: 'config cannot be empty in order to create a container' },
+        });
+      }
     });
 
     test('beside another, or apart from it, when its environment says so', async () => {
@@ -209,7 +231,7 @@ describe('the cluster as one Docker host', () => {
         api.apply([{ op: 'update', table: 'nodes', id: 'n1', set: { Status: { State, Addr: '10.0.0.1' } } }]);
       const create = async (meanwhile: () => unknown) => {
         let isDone = false;
-        const answer = api.call('POST', '/containers/create', {}).finally(() => {
+        const answer = api.call('POST', '/containers/create', { Image: 'i' }).finally(() => {
           isDone = true;
         });
         while (!isDone) await meanwhile();
@@ -231,7 +253,7 @@ describe('the cluster as one Docker host', () => {
       const a = engine('A', [container('a1', 'one')], answers);
       const api = await host({ n1: a });
       const asked = async (method: 'GET' | 'POST', path: string) => {
-        await api.call(method, path, method === 'POST' ? {} : undefined);
+        await api.call(method, path, method === 'POST' ? { Image: 'i' } : undefined);
         return a.asked.at(-1)?.url;
       };
       expect(await asked('POST', '/v1.39/containers/create')).toBe('/v1.39/containers/create');
@@ -241,23 +263,29 @@ describe('the cluster as one Docker host', () => {
     });
 
     test('are renamed, also by clients that send the name as a body, too', async () => {
-      const a = engine('A', [container('a1', 'one')], { [`POST /containers/${idOf('a1')}/rename`]: new Raw('', 204) });
+      const a = engine('A', [container('a1', 'one'), container('a2', 'other')], {
+        [`POST /containers/${idOf('a1')}/rename`]: new Raw('', 204),
+      });
       const api = await host({ n1: a });
       expect((await api.call('POST', '/containers/one/rename?name=two', { name: 'two' })).status).toBe(204);
       expect(a.asked.at(-1)).toMatchObject({ url: `/v1.45/containers/${idOf('a1')}/rename?name=two`, body: '' });
       expect((await api.call('POST', '/containers/one/rename?name=one')).status).toBe(204);
+      expect(await api.call('POST', '/containers/one/rename?name=other')).toMatchObject({
+        status: 409,
+        json: { message: expect.stringMatching(/^Error when allocating new name: Conflict\. .* "\/other" is already/) },
+      });
       expect((await api.call('POST', '/containers/no/rename?name=two')).status).toBe(404);
     });
 
     test('that are made are refused when what they name is missing, or when what is sent is no JSON', async () => {
       const api = await host({ n1: engine('A', [container('a1', 'one')]) });
       const refusal = async (HostConfig: object) => {
-        const { status, json } = await api.call('POST', '/containers/create', { HostConfig });
+        const { status, json } = await api.call('POST', '/containers/create', { Image: 'i', HostConfig });
         return `${status} ${json.message}`;
       };
       expect(await refusal({ Links: ['no:alias'] })).toBe('400 could not get container for no: No such container: no');
       expect(await refusal({ VolumesFrom: ['no:ro'] })).toBe('400 No such container: no');
-      expect(await refusal({ NetworkMode: 'container:no' })).toBe('404 No such container: no');
+      expect(await refusal({ NetworkMode: 'container:no' })).toBe('400 No such container: no');
       for (const verb of ['exec', 'update']) {
         const { statusCode, payload } = await api.app.inject({
           ...{ method: 'POST', url: `/containers/nosuch/${verb}`, payload: '{invalid' },
@@ -430,6 +458,7 @@ describe('the cluster as one Docker host', () => {
     test('one that is made names them as the engine does, on a node that can have them', async () => {
       const { api, b } = await networked(joined, { Blocks: { n2: ['10.1.0.128/28'] } });
       const body = {
+        Image: 'i',
         HostConfig: { NetworkMode: 'net1' },
         NetworkingConfig: { EndpointsConfig: { net1: { Aliases: ['palm'], NetworkID: 'net1' } } },
       };
@@ -445,7 +474,7 @@ describe('the cluster as one Docker host', () => {
           message: expect.stringMatching(/^no suitable node.*; network back: .* has no block left for host-n1$/),
         },
       });
-      const closed = { HostConfig: { NetworkMode: 'closed' } };
+      const closed = { Image: 'i', HostConfig: { NetworkMode: 'closed' } };
       expect((await api.call('POST', '/containers/create', closed)).status).toBe(403);
     });
 

@@ -18,6 +18,7 @@ describe('what a manager may ask of an engine', () => {
     ['POST', '/grpc'],
     ['POST', '/build/cancel'],
     ['POST', '/commit'],
+    ['DELETE', '/containers/web/db'],
     ['DELETE', '/volumes/data'],
     ['GET', '/events'],
     ['GET', '/networks/back'],

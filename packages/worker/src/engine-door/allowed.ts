@@ -2,6 +2,8 @@
 // Paths are without a version. A container is named by its whole id: whoever asks has looked it up.
 
 const container = '/containers/[0-9a-f]{64}';
+/** A link has no other name. */
+const linkOf = '/containers/[\\w.-]+/[\\w.-]+';
 const exec = '/exec/[0-9a-f]{64}';
 
 const paths: Readonly<Record<string, readonly string[]>> = {
@@ -26,7 +28,7 @@ const paths: Readonly<Record<string, readonly string[]>> = {
     '/networks/[^/]+/(?:connect|disconnect)',
   ],
   PUT: [`${container}/archive`],
-  DELETE: [container, '/images/.+', '/volumes/[^/]+'],
+  DELETE: [container, linkOf, '/images/.+', '/volumes/[^/]+'],
 };
 
 const allowed = new Map(Object.entries(paths).map(([method, some]) => [method, new RegExp(`^(?:${some.join('|')})$`)]));

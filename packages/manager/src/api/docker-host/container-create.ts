@@ -1,8 +1,7 @@
 import { ClusterError, delay, isClusterError } from '@swarmctl/shared/kit';
-import { parseJson } from '@swarmctl/shared/model';
 import type { FastifyRequest } from 'fastify';
 import { type Query, single } from '../query.ts';
-import { checkName, listContainers, queryText } from './containers.ts';
+import { bodyObject, checkName, listContainers, queryText } from './containers.ts';
 import { type EngineAnswer, type EngineRoom, type Engines, workMs } from './engines.ts';
 import { type DockerHost, versionIn } from './host.ts';
 import { enginesWith } from './image-routes.ts';
@@ -11,15 +10,17 @@ import { type ContainerConfig, type Placed, placeContainer } from './placement.t
 
 // A container by hand is made: where it would run best, or, when the image is not there, where that is.
 
+const notOfConfig = ['HostConfig', 'NetworkingConfig'];
+
 /** What the engine answered. Throws as `placeContainer` and `checkName`. */
 export async function createContainer(
   host: DockerHost,
   request: FastifyRequest<{ Querystring: Query }>,
 ): Promise<EngineAnswer> {
   const { room } = host;
-  const given = parseJson(request.body as Buffer);
-  if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    throw new ClusterError('invalid-argument', 'the body must be an object');
+  const given = bodyObject(request.body as Buffer | undefined);
+  if (Object.keys(given).every((key) => notOfConfig.includes(key))) {
+    throw new ClusterError('invalid-argument', 'config cannot be empty in order to create a container');
   }
   const name = single(request.query, 'name');
   const { engines, named, placed, first } = await firstPlaced(room, given as ContainerConfig, name);

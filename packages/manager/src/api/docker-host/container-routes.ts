@@ -1,11 +1,12 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import { parseDurationMs, parseJson } from '@swarmctl/shared/model';
+import { parseDurationMs } from '@swarmctl/shared/model';
 import type { FastifyInstance } from 'fastify';
 import { bodyOfHijacked, isHijacked } from '../hijack.ts';
 import { type Filters, filtersOf, flag, passesLabels, type Query, single } from '../query.ts';
 import { Turns } from '../turns.ts';
 import { createContainer } from './container-create.ts';
 import {
+  bodyObject,
   checkName,
   filterText,
   findContainer,
@@ -42,7 +43,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     const { query } = request;
     const filters = filtersOf(query, listFilters);
     const engines = await room.engines(filters.get('node'));
-    const limit = Number(single(query, 'limit') ?? -1);
+    const limit = limitOf(query);
     const between = await createdBetween(host, filters);
     const ours = ['node', 'before', 'since'];
     // Which are the last is known only once all are.
@@ -95,13 +96,13 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
   );
 
   app.post<One>('/containers/:id/update', leaderOnly, async (request, reply) => {
-    checkBody(request.body as Buffer | undefined);
+    bodyObject(request.body as Buffer | undefined);
     const { node, id } = await host.find(request.params.id);
     return host.pass(request, reply, node, `/containers/${id}/update`);
   });
 
   app.post<One>('/containers/:id/exec', leaderOnly, async (request, reply) => {
-    const body = checkBody(request.body as Buffer | undefined);
+    const body = bodyObject(request.body as Buffer | undefined);
     const { node, id } = await host.find(request.params.id);
     const path = `${versionIn(request)}/containers/${id}/exec`;
     const { status, json, text } = await room.ask(node, 'POST', path, { body });
@@ -139,7 +140,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
 
 /** The rest: requests and answers as they are, bodies as streams. */
 export function containerStreams(app: FastifyInstance, host: DockerHost): void {
-  const pass = (method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE', verb: string) =>
+  const pass = (method: 'GET' | 'HEAD' | 'POST' | 'PUT', verb: string) =>
     app.route<One>({
       ...{ method, url: `/containers/:id${verb}`, ...leaderOnly },
       handler: async (request, reply) => {
@@ -153,7 +154,13 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
   }
   pass('HEAD', '/archive');
   pass('PUT', '/archive');
-  pass('DELETE', '');
+  app.delete<One>('/containers/:id', leaderOnly, async (request, reply) => {
+    const { node, id } = await host.find(request.params.id);
+    // A link is removed by its own name, NAME/ALIAS.
+    const link = request.params.id.replace(/^\//, '');
+    const name = flag(request.query, 'link') && link.includes('/') ? link : id;
+    return host.pass(request, reply, node, `/containers/${name}${searchOf(request.raw)}`);
+  });
 
   const attach = (method: 'GET' | 'POST', verb: string) =>
     app.route<One>({
@@ -181,17 +188,17 @@ export function containerStreams(app: FastifyInstance, host: DockerHost): void {
   passExec('POST', '/resize');
   app.post<One>('/exec/:id/start', hijacks, async (request, reply) => {
     // As with Docker, a body that is none comes before an exec that there is not.
-    checkBody(bodyOfHijacked(request.raw));
+    bodyObject(bodyOfHijacked(request.raw));
     const node = await host.findExec(request.params.id);
     return host.passHijacked(request, reply, node, `/exec/${request.params.id}/start`);
   });
 }
 
-/** The object that a body is. Throws `invalid-argument` for any other. */
-function checkBody(body: Buffer | undefined): object {
-  const given = parseJson(body) ?? {};
-  if (typeof given === 'object' && !Array.isArray(given)) return given;
-  throw new ClusterError('invalid-argument', 'invalid JSON: the body must be an object');
+/** Throws as Docker does for what is no number. */
+function limitOf(query: Query): number {
+  const text = single(query, 'limit') || '-1';
+  if (/^[+-]?\d+$/.test(text)) return Number(text);
+  throw new ClusterError('unknown', `strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`);
 }
 
 /** `before` and `since` name containers, which may be on other nodes than those that they are compared with. */

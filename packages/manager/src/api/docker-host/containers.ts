@@ -1,5 +1,5 @@
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Node } from '@swarmctl/shared/model';
+import { type Node, parseJson } from '@swarmctl/shared/model';
 import type { FastifyReply } from 'fastify';
 import type { Filters } from '../query.ts';
 import {
@@ -141,10 +141,18 @@ export function checkName({ places }: Listing, name: string, selfId?: string): v
   const plain = name.replace(/^\//, '');
   const holder = places.find(({ row }) => row.Id !== selfId && namesOf(row).includes(plain));
   if (!holder) return;
+  const renaming = selfId === undefined ? '' : 'Error when allocating new name: ';
   throw new ClusterError(
     'conflict',
-    `Conflict. The container name "/${plain}" is already in use by container "${holder.row.Id}". You have to remove (or rename) that container to be able to reuse that name.`,
+    `${renaming}Conflict. The container name "/${plain}" is already in use by container "${holder.row.Id}". You have to remove (or rename) that container to be able to reuse that name.`,
   );
+}
+
+/** The object that a body is. Throws `invalid-argument` for any other. */
+export function bodyObject(body: Buffer | undefined): object {
+  const given = parseJson(body) ?? {};
+  if (typeof given === 'object' && !Array.isArray(given)) return given;
+  throw new ClusterError('invalid-argument', 'invalid JSON: the body must be an object');
 }
 
 /** The filters without those that are ours, as an engine takes them. */

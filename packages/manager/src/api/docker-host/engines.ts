@@ -4,6 +4,7 @@ import {
   type Clock,
   ClusterError,
   delay,
+  type ErrorCode,
   ifLate,
   inTime,
   isClusterError,
@@ -361,6 +362,8 @@ export const warningOf = (missing: readonly Away[]): string | undefined =>
         .join('; ')
         .replace(/["\\]|[^\x20-\x7e]/g, "'")}"`;
 
+const refusalCode: Readonly<Record<number, ErrorCode>> = { 404: 'not-found', 409: 'conflict', 500: 'unknown' };
+
 /**
  * The nodes that what is asked of all lacks. Throws when there is nothing but those: `unavailable`, or what the engines have against what is asked, as
  * they say it. Where no node has an engine nothing is lacking.
@@ -368,8 +371,9 @@ export const warningOf = (missing: readonly Away[]): string | undefined =>
 export function missingOf(away: readonly Away[], { values, failures }: Each<unknown>): readonly Away[] {
   const missing = [...away, ...failures];
   if (values.length > 0 || missing.length === 0) return missing;
-  const refusal = failures.find(({ status = 500 }) => status < 500);
-  if (refusal) throw new ClusterError(refusal.status === 404 ? 'not-found' : 'invalid-argument', refusal.reason);
+  // Of its own an engine says no more than 500: with that, too, it refuses values that it does not understand.
+  const refusal = failures.find(({ status }) => status !== undefined && status <= 500);
+  if (refusal) throw new ClusterError(refusalCode[refusal.status ?? 500] ?? 'invalid-argument', refusal.reason);
   const why = missing.map(({ node, reason }) => `${node}: ${reason}`).join('; ');
   throw new ClusterError('unavailable', `no engine answers: ${why}`);
 }

@@ -126,7 +126,7 @@ function found(listing: Listing, { by, name }: Reference): Place {
   try {
     return findContainer(listing, name);
   } catch (error) {
-    if (by === 'mode' || !isClusterError(error) || error.code !== 'not-found') throw error;
+    if (!isClusterError(error, 'not-found')) throw error;
     const message = by === 'link' ? `could not get container for ${name}: ${error.message}` : error.message;
     throw new ClusterError('invalid-argument', message);
   }
