@@ -236,6 +236,21 @@ describe.skipIf(missing)(`the cluster as one Docker host${missing ? ` (skipped: 
     await docker(1, ['rmi', 'kept:1', 'built:1']);
   });
 
+  test('BuildKit builds by the host that follows, and the host that lost the image gets it for its task', async () => {
+    writeFileSync(join(folder, 'Dockerfile'), 'FROM bb:1\nCOPY words /words\nCMD cat /words\n');
+    writeFileSync(join(folder, 'words'), 'by kit');
+    const env = { ...hostOf(2), DOCKER_BUILDKIT: '1' };
+    // The newest need a plugin for it.
+    const built = await run(cliOf(1), ['build', '-q', '-t', 'kit:1', folder], env).ended;
+    expect([built.code, await ids('kit:1')]).toEqual([0, new Set([built.out.trim()])]);
+    await lab.host(2).engine.docker.getImage('kit:1').remove();
+    const once = ['--mode', 'replicated-job', '--restart-condition', 'none', '--constraint', 'node.hostname==node2'];
+    await docker(2, ['service', 'create', '-q', '--name', 'given', ...once, 'kit:1']);
+    expect(await docker(1, ['service', 'logs', '--raw', 'given'])).toBe('by kit');
+    await docker(1, ['service', 'rm', 'given']);
+    await docker(1, ['rmi', '-f', 'kit:1']);
+  });
+
   test('images are committed and imported', async () => {
     const committed = await docker(2, ['commit', '-c', 'CMD hostname', 'there', 'committed:1']);
     expect(await ids('committed:1')).toEqual(new Set([committed]));
