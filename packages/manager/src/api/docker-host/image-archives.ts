@@ -11,6 +11,10 @@ import { type Failure, failuresOf, prefixOf, readProgress, type Telling, withPre
 type Dialling = Pick<EngineRoom, 'dial' | 'clock'>;
 type At = Pick<Engine, 'node'>;
 
+/** Of an image by its name or id, as an engine knows it. */
+export const pathOf = (name: string): string =>
+  `/images/${name.split('/').map(encodeURIComponent).join('/').replace(/%3A/g, ':').replace(/%40/g, '@')}`;
+
 /** Who takes nothing for so long is given up. */
 const stallMs = 120_000;
 

@@ -4,8 +4,7 @@ import { type Node, parseJson, type Task, wantsLife, withTag } from '@swarmctl/s
 import type { View } from '../../store/types.ts';
 import { Turns } from '../turns.ts';
 import { hasEngine, hostnameOf } from './engines.ts';
-import { copyImages } from './image-archives.ts';
-import { pathOf } from './image-routes.ts';
+import { copyImages, pathOf } from './image-archives.ts';
 import { answerOver, textOf } from './over-stream.ts';
 
 // An image that no registry gives goes to the node whose task needs it: from a manager's engine, where all that is built, loaded, imported or committed
@@ -51,10 +50,18 @@ export class ImageGiver {
   /** Loads the image of a task into the engine of its node. Rejects with why it cannot be given; with an empty text when no manager has it. */
   async give(nodeId: string, taskId: string): Promise<void> {
     const { node, image } = this.#wanted(nodeId, taskId);
-    const key = `${nodeId} ${image}`;
+    return this.bring(node, image);
+  }
+
+  /** The same of whatever image. */
+  async bring(to: Node, name: string): Promise<void> {
+    // Content that a digest names comes from its registry or not at all.
+    if (name.includes('@')) throw new Error('');
+    const image = withTag(name);
+    const key = `${to.ID} ${image}`;
     let giving = this.#giving.get(key);
     if (!giving) {
-      giving = this.#give(node, image).finally(() => this.#giving.delete(key));
+      giving = this.#give(to, image).finally(() => this.#giving.delete(key));
       this.#giving.set(key, giving);
     }
     return giving;
@@ -67,9 +74,7 @@ export class ImageGiver {
     const task = view.get('tasks', taskId);
     const image = task?.NodeID === nodeId && wantsLife(task.DesiredState) ? imageOf(task) : undefined;
     if (!node || image === undefined) throw new Error('it is not to run this task');
-    // Content that a digest names comes from its registry or not at all.
-    if (image.includes('@')) throw new Error('');
-    return { node, image: withTag(image) };
+    return { node, image };
   }
 
   async #give(to: Node, image: string): Promise<void> {

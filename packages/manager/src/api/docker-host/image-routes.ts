@@ -13,6 +13,7 @@ import {
   workMs,
 } from './engines.ts';
 import { type DockerHost, searchOf } from './host.ts';
+import { pathOf } from './image-archives.ts';
 
 // Images of all nodes: one row an image, wherever it is; tagged and removed on all that have it, read from any of those.
 
@@ -98,9 +99,6 @@ export function imageRoutes(app: FastifyInstance, host: DockerHost): void {
     return [...new Map(said.map((one) => [JSON.stringify(one), one])).values()];
   });
 }
-
-export const pathOf = (name: string): string =>
-  `/images/${name.split('/').map(encodeURIComponent).join('/').replace(/%3A/g, ':').replace(/%40/g, '@')}`;
 
 /** Engines that have it. Throws `not-found` when none does. */
 async function findImage(host: DockerHost, name: string): Promise<readonly [Engine, ...Engine[]]> {
