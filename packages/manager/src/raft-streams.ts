@@ -20,6 +20,7 @@ export function readPreamble(stream: Duplex): Promise<{ from: number; channel: C
   return new Promise((resolve) => {
     const done = (result: { from: number; channel: Channel } | undefined) => {
       stream.off('readable', attempt);
+      stream.off('end', onEnd);
       stream.off('close', onEnd);
       stream.off('error', onEnd);
       resolve(result);
@@ -30,6 +31,7 @@ export function readPreamble(stream: Duplex): Promise<{ from: number; channel: C
       if (bytes) done(decode(bytes));
     };
     stream.on('readable', attempt);
+    stream.once('end', onEnd);
     stream.once('close', onEnd);
     stream.once('error', onEnd);
     attempt();
@@ -37,7 +39,9 @@ export function readPreamble(stream: Duplex): Promise<{ from: number; channel: C
 }
 
 function decode(bytes: Buffer): { from: number; channel: Channel } | undefined {
+  // Less is what a stream gives out at its end.
+  if (bytes.length !== length) return undefined;
   const channel = channels[bytes.readUInt8(0)];
   const from = bytes.readUInt8(1) * 2 ** 48 + bytes.readUIntBE(2, 6);
-  return bytes.length === length && channel && Number.isSafeInteger(from) && from > 0 ? { from, channel } : undefined;
+  return channel && Number.isSafeInteger(from) && from > 0 ? { from, channel } : undefined;
 }
