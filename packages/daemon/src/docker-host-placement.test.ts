@@ -137,4 +137,12 @@ describe('a container by hand', () => {
     const { create } = await placing();
     expect(await create({ Env: [wish] })).toMatchObject({ status, message: expect.stringContaining(message) });
   });
+
+  test('is not the only one that says where in its labels: a volume does, and what is no text is refused', async () => {
+    const { api } = await placing();
+    expect(await api.call('POST', '/volumes/create', { Labels: { 'swarmctl.constraints': 5 } })).toMatchObject({
+      status: 400,
+      json: { message: expect.stringContaining('expected text such as') },
+    });
+  });
 });

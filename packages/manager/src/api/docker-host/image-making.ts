@@ -8,7 +8,7 @@ import { type DockerHost, searchOf, versionIn } from './host.ts';
 import { copyImages, feed, loadInto } from './image-archives.ts';
 import { answerOver, requestOver } from './over-stream.ts';
 import { failuresOf, Progress, prefixOf, readProgress, type Telling, untilGone, withPrefix } from './progress.ts';
-import { constraintsLabel } from './wishes.ts';
+import { constraintsLabel, constraintsText } from './wishes.ts';
 
 // Images that come to the cluster: pulled and loaded by all nodes; built, imported and committed by one, since each engine would make another of it, and copied
 // from there to all others.
@@ -113,17 +113,9 @@ async function built(host: DockerHost, request: Asked, reply: FastifyReply): Pro
 
 /** `--label swarmctl.constraints=…` says where, and is no label of the image. */
 function withoutConstraints(text: string | undefined) {
-  const { [constraintsLabel]: wish = '', ...labels } = ((text && parseJson(Buffer.from(text))) || {}) as Record<
-    string,
-    unknown
-  >;
-  if (typeof wish !== 'string') {
-    throw new ClusterError(
-      'invalid-argument',
-      `label '${constraintsLabel}': expected text such as node.hostname==NAME`,
-    );
-  }
-  return { wish, labels: text === undefined ? undefined : JSON.stringify(labels) };
+  const given = ((text && parseJson(Buffer.from(text))) || {}) as Record<string, unknown>;
+  const { [constraintsLabel]: wish, ...labels } = given;
+  return { wish: constraintsText(wish), labels: text === undefined ? undefined : JSON.stringify(labels) };
 }
 
 function engineFor(engines: Engines, wish: string): Engine {

@@ -9,6 +9,7 @@ import { type Away, asError, type Engine, hostnameOf, missingOf, warningOf, work
 import { type DockerHost, searchOf, versionIn } from './host.ts';
 import { sumOfPrune } from './image-routes.ts';
 import { pruneVolumes } from './volume-prune.ts';
+import { constraintsLabel, constraintsText } from './wishes.ts';
 
 // Volumes of all nodes. A name means the volumes that have it, one a node: made on every node, since nobody knows yet where a container will use it,
 // shown once with the names of its nodes, removed everywhere.
@@ -21,8 +22,6 @@ export interface Volume {
   readonly Labels?: Readonly<Record<string, string>> | null;
   readonly Status?: Readonly<Record<string, unknown>> | null;
 }
-
-const constraintsLabel = 'swarmctl.constraints';
 
 export function volumeRoutes(app: FastifyInstance, host: DockerHost): void {
   const { room } = host;
@@ -47,11 +46,13 @@ export function volumeRoutes(app: FastifyInstance, host: DockerHost): void {
   app.post('/volumes/create', leaderOnly, async (request, reply) => {
     const given = (parseJson(request.body as Buffer) ?? {}) as {
       Name?: string;
-      Labels?: Record<string, string> | null;
+      Labels?: Record<string, unknown> | null;
     };
     // One name everywhere, also where the engines would choose it.
     const body = { ...given, Name: given.Name || randomBytes(32).toString('hex') };
-    const texts = (given.Labels?.[constraintsLabel] ?? '').split(',').filter((text) => text.trim() !== '');
+    const texts = constraintsText(given.Labels?.[constraintsLabel])
+      .split(',')
+      .filter((text) => text.trim() !== '');
     const constraints = parseConstraints(texts);
     const { all, away } = await room.engines();
     const eligible = all.filter(({ nodes }) => nodes.some((node) => nodeMeets(node, constraints)));

@@ -36,6 +36,13 @@ export interface ContainerWish extends Wish {
   readonly isMeant: (place: Pick<Place, 'node' | 'row'>) => boolean;
 }
 
+/** What the label says, which is `constraintsLabel`'s. Throws `invalid-argument` when that is no text. */
+export function constraintsText(value: unknown): string {
+  if (value === undefined || value === null) return '';
+  if (typeof value === 'string') return value;
+  throw new ClusterError('invalid-argument', `label '${constraintsLabel}': expected text such as node.hostname==NAME`);
+}
+
 /** Without those that need not be met. */
 export const hardOf = ({ constraints, nodes, containers }: Wishes): Wishes => ({
   constraints,
