@@ -151,6 +151,29 @@ test('run of an image that only some nodes have goes where it is', async () => {
   });
 });
 
+test('run of an image at a node that lacks it: a manager that has it gives it', async () => {
+  let isThere = false;
+  const create = (response: ServerResponse) => {
+    response.statusCode = isThere ? 201 : 404;
+    response.end(JSON.stringify(isThere ? { Id: idOf('c'), Warnings: [] } : { message: 'No such image: x:1' }));
+  };
+  const load = (response: ServerResponse) => {
+    isThere = true;
+    response.end('{"stream":"Loaded"}');
+  };
+  const look = (response: ServerResponse) => {
+    response.statusCode = isThere ? 200 : 404;
+    response.end(JSON.stringify(image));
+  };
+  const lacks = { 'POST /containers/create': create, 'POST /images/load': load, 'GET /images/x:1/json': look };
+  const has = { 'GET /images/x:1/json': image, 'GET /images/get': new Raw('archive') };
+  api = await world.host({ n1: world.engine('A', [], lacks), n2: world.engine('B', [], has) });
+  const onFirst = { Image: 'x:1', Labels: { 'swarmctl.constraints': 'node.hostname==host-n1' } };
+  expect((await call('POST /containers/create', onFirst)).status).toBe(404);
+  api.apply([{ op: 'update', table: 'nodes', id: 'n2', set: { ManagerStatus: { RaftID: 1, Addr: 'n2:2377' } } }]);
+  expect(await call('POST /containers/create', onFirst)).toMatchObject({ status: 201, json: { Id: idOf('c') } });
+});
+
 describe('wait', () => {
   const events = new EventEmitter();
   /** Answers with the head alone. */

@@ -1,4 +1,4 @@
-import { ClusterError, delay, isClusterError } from '@swarmctl/shared/kit';
+import { ClusterError, delay, isClusterError, messageOf } from '@swarmctl/shared/kit';
 import type { FastifyRequest } from 'fastify';
 import { type Query, single } from '../query.ts';
 import { bodyObject, checkName, listContainers, queryText } from './containers.ts';
@@ -8,7 +8,7 @@ import { enginesWith } from './image-routes.ts';
 import { networkIsAt, withNetworkNames } from './network-names.ts';
 import { type ContainerConfig, type Placed, placeContainer } from './placement.ts';
 
-// A container by hand is made: where it would run best, or, when the image is not there, where that is.
+// A container by hand is made: where it would run best, or, when the image is not there, where that is; if it may be nowhere else, the image comes.
 
 const notOfConfig = ['HostConfig', 'NetworkingConfig'];
 
@@ -40,7 +40,15 @@ export async function createContainer(
   const ids = new Set(having.map(({ info }) => info.ID));
   const all = engines.all.filter(({ info }) => ids.has(info.ID));
   const second = all.length > 0 ? placedAgain(() => placed({ ...engines, all })) : undefined;
-  return second && second.engine !== first.engine ? create(second) : answer;
+  if (second && second.engine !== first.engine) return create(second);
+  // It may be nowhere else: then what the managers have comes.
+  try {
+    await host.imageGiver.bring(first.engine.node, image);
+  } catch (error) {
+    const why = messageOf(error);
+    return why === '' ? answer : { ...answer, json: { message: `${answer.json?.message}; ${why}` } };
+  }
+  return create(first);
 }
 
 /** A node that has only just come, or that a new leader has not heard of, soon says what it is. */

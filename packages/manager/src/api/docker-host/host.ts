@@ -3,12 +3,13 @@ import { ClusterError, type RelayOptions, relayRequest, relayUpgrade } from '@sw
 import type { Node } from '@swarmctl/shared/model';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { View } from '../../store/types.ts';
-import { type ApiContext, leading } from '../context.ts';
+import { type ApiContext, leading, managerOf } from '../context.ts';
 import { hijack } from '../hijack.ts';
 import { Builder } from './builder.ts';
 import { BuiltImages } from './built-images.ts';
 import { findContainer, listContainers, type Place } from './containers.ts';
 import { type Engine, EngineRoom, hostnameOf } from './engines.ts';
+import { ImageGiver } from './image-giver.ts';
 
 // The cluster as one Docker host: what is where, and requests on their way there.
 
@@ -35,6 +36,7 @@ export class DockerHost {
   readonly room: EngineRoom;
   readonly builder: Builder;
   readonly builtImages: BuiltImages;
+  readonly imageGiver: ImageGiver;
   readonly #context: ApiContext;
   readonly #containers = new Known();
   readonly #execs = new Known();
@@ -44,6 +46,11 @@ export class DockerHost {
     this.room = new EngineRoom(context);
     this.builder = new Builder(context, this.room);
     this.builtImages = new BuiltImages(this.room);
+    this.imageGiver = new ImageGiver({
+      view: () => managerOf(context).view(),
+      openEngine: (nodeId) => this.room.dial(nodeId),
+      ...{ clock: context.clock, log: context.log },
+    });
   }
 
   async view(): Promise<View> {
