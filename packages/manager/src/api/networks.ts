@@ -117,7 +117,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
       const AskedDriver = isPlain && ({ AskedDriver: 'bridge' } as const);
       const object = { ID: id, Spec: spec, ...AskedDriver, IPAM: { Configs: [] }, Gateways: {} };
       await manager.propose([{ op: 'create', table: 'networks', object }]);
-      return manager.networkWarning(view, spec) ?? '';
+      return manager.networkWarning(view, object) ?? '';
     });
     return reply.status(201).send({ Id: id, Warning });
   });

@@ -33,7 +33,7 @@ export interface ManagerAccess {
   /** The message to refuse a network with whose subnets or number cannot be had. */
   networkConflict(view: View, spec: Network['Spec']): string | undefined;
   /** What its maker should know of a network that can be had. */
-  networkWarning(view: View, spec: Network['Spec']): string | undefined;
+  networkWarning(view: View, network: Pick<Network, 'Spec' | 'AskedDriver'>): string | undefined;
   /** Leader only. Followed, a service's later tasks are among them; it ends when there can be no more lines, and throws when this manager leads no more. */
   logs(wish: LogWish, signal: AbortSignal): AsyncIterable<LogEntry | LogNote>;
   /** What happened lately, on any manager. */

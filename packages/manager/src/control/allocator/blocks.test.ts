@@ -122,7 +122,7 @@ describe('blocks', () => {
     const IPAMOptions = { Driver: { Name: 'default' }, Configs: [{ Subnet: '10.0.1.0/28' }] };
     const spec = { Name: 'x', Labels: {}, DriverConfiguration: { Name: 'overlay' }, IPAMOptions, Attachable: true };
     const warning = (count: number, more: object = {}) =>
-      networkWarning(aStore({ nodes: ables(count) }).view(), { ...spec, ...more });
+      networkWarning(aStore({ nodes: ables(count) }).view(), { Spec: { ...spec, ...more } });
     expect(warning(2)).toBeUndefined();
     expect(warning(3)).toContain('10.0.1.0/28 has room for containers made by hand on 2 nodes, and the cluster has 3');
     expect(warning(3, { Attachable: false })).toBeUndefined();

@@ -39,6 +39,22 @@ describe('a network gets', () => {
     ]);
   });
 
+  it('more addresses where it stands in for a bridge, while the pools are large', () => {
+    const bridge = (id: string, spec: NetworkSpec = {}) => aNetwork({ id, spec, set: { AskedDriver: 'bridge' } });
+    const networks = [aNetwork({ id: 'a' }), bridge('b'), aNetwork({ id: 'c' }), bridge('d', asking('10.9.0.0/24'))];
+    const subnets = (cluster = aCluster()) => Object.values(allocated(networks, cluster)).map((all) => all[1]);
+    expect(subnets()).toEqual([
+      '10.0.0.0/24 10.0.0.1',
+      '10.0.16.0/20 10.0.16.1',
+      '10.0.32.0/24 10.0.32.1',
+      '10.9.0.0/24 10.9.0.1',
+    ]);
+    expect(subnets(aCluster({ DefaultAddrPool: ['172.30.0.0/16'] })).slice(0, 2)).toEqual([
+      '172.30.0.0/24 172.30.0.1',
+      '172.30.1.0/24 172.30.1.1',
+    ]);
+  });
+
   it('what it asks for', () => {
     const spec = {
       ...asking('10.9.0.0/16', { Gateway: '10.9.0.77' }),

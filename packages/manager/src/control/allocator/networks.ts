@@ -23,6 +23,9 @@ import type { Controller, Key } from '../types.ts';
 
 const usualPools = ['10.0.0.0/8'];
 const usualSubnetSize = 24;
+/** Of a network that stands in for a bridge, where all of a project's containers are: a subnet is so many bits wider, from a pool that has room for so many bits of them. */
+const bridgeBits = 4;
+const roomyBits = 8;
 
 /** What no network may meet: the mesh and the tunnels between the nodes, and addresses that never leave a machine or a link. */
 const foreign = ['198.18.0.0/15', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3', '::/64', 'fe80::/10', 'ff00::/8'];
@@ -55,15 +58,15 @@ export function networkConflict(view: View, spec: Spec): string | undefined {
 }
 
 /** What its maker should know of a network that can be had. */
-export function networkWarning(view: View, spec: Spec): string | undefined {
-  const allocation = isAttachable({ Spec: spec }) ? allocateNetwork(view, { ID: '', Spec: spec }) : undefined;
+export function networkWarning(view: View, asked: Pick<Network, 'Spec' | 'AskedDriver'>): string | undefined {
+  const allocation = isAttachable(asked) ? allocateNetwork(view, { ID: '', ...asked }) : undefined;
   if (!allocation?.ok) return undefined;
   const network = {
     ID: '',
     Version: { Index: 0 },
     CreatedAt: '',
     UpdatedAt: '',
-    Spec: spec,
+    ...asked,
     Gateways: {},
     IPAM: allocation.IPAM,
   };
@@ -89,7 +92,7 @@ function wishedRanges(spec: Spec, taken: readonly Taken[]): { range: IpRange; ga
 
 export function allocateNetwork(
   view: View,
-  network: Pick<Network, 'ID' | 'Spec'>,
+  network: Pick<Network, 'ID' | 'Spec' | 'AskedDriver'>,
   cursor: NetworkCursor = { vni: firstVni - 1, subnet: -1n },
 ): NetworkAllocation {
   const others = view.list('networks').filter(({ ID }) => ID !== network.ID);
@@ -101,7 +104,8 @@ export function allocateNetwork(
   const configs = wishes.map(({ range, gateway }) => configOf(range, gateway));
   taken.push(...wishes.map(({ range }) => ({ range, by: 'itself' })));
   if (!configs.some(({ Subnet }) => !Subnet.includes(':'))) {
-    const range = freeSubnet(view, taken, cursor.subnet);
+    const wide = network.AskedDriver === 'bridge' ? freeSubnet(view, taken, cursor.subnet, bridgeBits) : undefined;
+    const range = wide ?? freeSubnet(view, taken, cursor.subnet);
     if (!range) return { ok: false, conflict: `no subnet is free in the address pools ${poolsOf(view).join(', ')}` };
     configs.unshift(configOf(range));
   }
@@ -198,10 +202,11 @@ const configOf = (range: IpRange, gateway = '') => ({
   Gateway: formatIp(parseIp(gateway) ?? { family: range.family, value: range.first + 1n }),
 });
 
-/** The next after `after` in the cluster's pools that meets nothing, else the first. */
-function freeSubnet(view: View, taken: readonly Taken[], after: bigint): IpRange | undefined {
-  const size = view.cluster()?.SubnetSize || usualSubnetSize;
-  const pools = poolsOf(view).flatMap((text) => parseIpRange(text) ?? []);
+/** The next after `after` in the cluster's pools that meets nothing, else the first. `wider`: by so many bits than others, of roomy pools alone. */
+function freeSubnet(view: View, taken: readonly Taken[], after: bigint, wider = 0): IpRange | undefined {
+  const size = (view.cluster()?.SubnetSize || usualSubnetSize) - wider;
+  const all = poolsOf(view).flatMap((text) => parseIpRange(text) ?? []);
+  const pools = wider === 0 ? all : all.filter(({ prefix }) => prefix <= size - roomyBits);
   const from = (first: bigint) => {
     for (const pool of pools) {
       const prefix = Math.max(size, pool.prefix);
