@@ -244,5 +244,8 @@ test('what is printed reads as the same again', () => {
   const first = read(text);
   expect(printed(first)).toContain('$$HOME');
   expect(read(printed(first))).toEqual(first);
-  expect(parse(printed(first)).services.web.command).toEqual(['echo', '$$HOME']);
+  expect(parse(printed(first)).services.web).toMatchObject({
+    command: ['echo', '$$HOME'],
+    ports: [{ target: 80, published: 80 }],
+  });
 });

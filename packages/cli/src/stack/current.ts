@@ -38,6 +38,8 @@ export interface IpamConfig {
 export type StoredPayload = ShownPayload & { readonly Version: { readonly Index: number } };
 
 export interface Current {
+  /** Of the cluster itself: they say what its services may have. */
+  readonly labels: Readonly<Record<string, string>>;
   readonly services: readonly Service[];
   readonly networks: readonly ShownNetwork[];
   readonly payloads: Readonly<Record<PayloadKind, readonly StoredPayload[]>>;
@@ -47,7 +49,8 @@ export interface Current {
 
 /** Nothing is written. */
 export async function readCurrent(client: Client, stack: Stack): Promise<Current> {
-  const [services, networks, secret, config] = await Promise.all([
+  const [cluster, services, networks, secret, config] = await Promise.all([
+    client.get<{ Spec?: { Labels?: Record<string, string> | null } }>('/swarm'),
     client.get<Service[]>('/services'),
     client.get<ShownNetwork[]>('/networks'),
     client.get<StoredPayload[]>('/secrets'),
@@ -60,7 +63,7 @@ export async function readCurrent(client: Client, stack: Stack): Promise<Current
     const { Created, Name } = await rotate(client, payload, { dryRun: true });
     if (Created) outdated.set(keyOf(payload), Name);
   }
-  return { services, networks, payloads, outdated };
+  return { labels: cluster.Spec?.Labels ?? {}, services, networks, payloads, outdated };
 }
 
 export const keyOf = ({ kind, name }: Pick<StackPayload, 'kind' | 'name'>): string => `${kind} ${name}`;

@@ -53,7 +53,7 @@ function stored(change: (spec: Service['Spec']) => Service['Spec'] = (spec) => s
 }
 
 const currentOf = (more: Partial<Current> & { secrets?: readonly StoredPayload[] } = {}): Current => ({
-  ...{ services: [stored()], networks: [network()], outdated: new Map() },
+  ...{ labels: {}, services: [stored()], networks: [network()], outdated: new Map() },
   payloads: { secret: more.secrets ?? [secret('s_pass')], config: [] },
   ...more,
 });
@@ -74,7 +74,7 @@ const changes = (current: Current, given = text) =>
   );
 
 test('of nothing, all is made', () => {
-  const none = { services: [], networks: [], payloads: { secret: [], config: [] }, outdated: new Map() };
+  const none = { labels: {}, services: [], networks: [], payloads: { secret: [], config: [] }, outdated: new Map() };
   const plan = planOf(stackOf(), none, { prune: true });
   expect(plan.networks.map(({ name }) => name)).toEqual(['s_front']);
   expect(plan.payloads.map(({ act, versionName }) => [act, versionName])).toEqual([['create', 's_pass']]);
@@ -222,6 +222,14 @@ test.each<[string, Current, string, string[]]>([
   ],
 ])('%s', (_, current, given, messages) => {
   expect(problems(current, given)).toEqual(messages.map((message) => expect.stringContaining(message)));
+});
+
+test('what the cluster does not allow is refused before anything is made', () => {
+  const beyond = text.replace('image: web:1', 'image: web:1\n    privileged: true');
+  expect(problems(currentOf({ labels: {} }), beyond)).toEqual([
+    "c.yaml:2:3: services.web: label 'swarmctl.container.privileged': the cluster does not allow privileged; allow it with 'swarmctl swarm update --allow privileged'",
+  ]);
+  expect(problems(currentOf({ labels: { 'swarmctl.allow': 'privileged' } }), beyond)).toEqual([]);
 });
 
 test('a port goes from one service to another, the first of which then gives it up first', () => {

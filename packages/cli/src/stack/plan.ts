@@ -1,4 +1,6 @@
+import { messageOf } from '@swarmctl/shared/kit';
 import {
+  checkAllowed,
   completeServiceSpec,
   insertDefaults,
   type PayloadKind,
@@ -89,6 +91,11 @@ function servicePlan(
   payloads: readonly PayloadPlan[],
   fail: Fail,
 ): ServicePlan {
+  try {
+    checkAllowed(service.spec.Labels ?? {}, current.labels);
+  } catch (error) {
+    fail(service.path, messageOf(error));
+  }
   const stored = current.services.find(({ Spec }) => Spec.Name === service.name);
   if (!stored) return { service, differences: [] };
   if (!isOf(stored.Spec.Labels, stack.name)) fail(service.path, taken('service', service.name));
