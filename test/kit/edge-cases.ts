@@ -217,6 +217,13 @@ export const refused: readonly Row[] = [
     bad('secret data must be larger than 0 and less than 512000 bytes'),
   ],
   [
+    'a secret by no driver',
+    'POST /secrets/create',
+    { Name: 'new', Data: 'YQ==', Driver: {} },
+    400,
+    bad('secret driver must have a name'),
+  ],
+  [
     'data that is no base64',
     'POST /secrets/create',
     { Name: 'new', Data: '!' },

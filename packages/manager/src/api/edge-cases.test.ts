@@ -106,6 +106,24 @@ describe('taken', () => {
     expect((await stored('made')).Spec).not.toHaveProperty('Fancy');
   });
 
+  test('values in any case, where Docker does not mind', async () => {
+    const spec = {
+      ...template({ ContainerSpec: { Image: 'web:1', Mounts: [{ Type: 'TMPFS', Target: '/t' }] } }),
+      EndpointSpec: { Mode: 'VIP', Ports: [{ TargetPort: 80, Protocol: 'UDP', PublishMode: 'Host' }] },
+    };
+    await api.call('POST', '/services/create', spec);
+    const { TaskTemplate, EndpointSpec } = (await stored('made')).Spec;
+    expect(TaskTemplate.ContainerSpec.Mounts).toEqual([{ Type: 'tmpfs', Target: '/t' }]);
+    expect(EndpointSpec).toEqual({ Mode: 'vip', Ports: [{ TargetPort: 80, Protocol: 'udp', PublishMode: 'host' }] });
+  });
+
+  test('no credentials, however that is said', async () => {
+    for (const [i, header] of ['', 'e30=', 'e30', 'bnVsbA=='].entries()) {
+      const spec = { ...base, Name: `made${i}` };
+      expect((await api.call('POST', '/services/create', spec, { 'x-registry-auth': header })).status).toBe(201);
+    }
+  });
+
   test('what is JSON by no content type', async () => {
     const answer = await api.call('POST', '/services/create', base, { 'content-type': '' });
     expect([answer.status, (await stored('made')).ID]).toEqual([201, answer.json.ID]);
@@ -140,8 +158,9 @@ describe('taken', () => {
       ['secrets', 'sec1', 'es'],
       ['configs', 'cfg1', 'ec'],
     ]) {
+      expect((await api.call('POST', `/${kind}/${id}/update?version=1`, { Name: name, Data: '' })).status).toBe(200);
       const again = { Name: name, Labels: {}, Data: Buffer.from('abc').toString('base64') };
-      const answer = await api.call('POST', `/${kind}/${id}/update?version=1`, again);
+      const answer = await api.call('POST', `/${kind}/${id}/update?version=${store.index}`, again);
       expect([answer.status, answer.text]).toEqual([200, '']);
       const labelled = await api.call('POST', `/${kind}/${id}/update?version=${store.index}`, {
         ...again,

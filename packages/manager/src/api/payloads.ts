@@ -106,8 +106,8 @@ function updatedLabels(kind: PayloadKind, { Spec }: Payload, given: PayloadSpec)
   const mark = Spec.Labels[versionOfLabel];
   const isSame =
     given.Name === Spec.Name &&
-    given.Driver === undefined &&
-    (given.Data === undefined || decodeBase64(given.Data).toString('base64') === Spec.Data) &&
+    (kind === 'config' || given.Driver === undefined) &&
+    (!given.Data || decodeBase64(given.Data).toString('base64') === Spec.Data) &&
     (given.Templating?.Name ?? Spec.Templating?.Name) === Spec.Templating?.Name &&
     (given.Labels?.[versionOfLabel] ?? mark) === mark;
   if (!isSame) throw invalid('only updates to Labels are allowed');

@@ -106,8 +106,9 @@ function visitRecord(schema: TSchema, value: unknown, path: string, options: Nor
 function visitString(schema: TSchema, value: unknown, path: string): unknown {
   if (typeof value !== 'string') throw bad(path, expected(schema), value);
   const allowed: string[] | undefined = schema['enum'];
-  if (allowed && !allowed.includes(value)) throw unfit(schema, path, value);
-  return value;
+  const text = schema['x-any-case'] ? value.toLowerCase() : value;
+  if (allowed && !allowed.includes(text)) throw unfit(schema, path, value);
+  return text;
 }
 
 function visitNumber(schema: TSchema, value: unknown, path: string): unknown {

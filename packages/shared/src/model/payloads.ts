@@ -39,8 +39,10 @@ export function completePayloadSpec(kind: PayloadKind, given: PayloadSpec): Payl
   checkReservedLabels(kind, labels);
   checkVersionLabel(name, labels);
   // A config has none: Docker passes that over as any key that it does not know.
-  if (given.Driver && kind === 'secret')
+  if (given.Driver && kind === 'secret') {
+    if (!given.Driver.Name) throw invalid('secret driver must have a name');
     throw new ClusterError('unimplemented', 'secret drivers are not supported yet');
+  }
   if (data.length === 0 || data.length >= limits[kind]) {
     throw invalid(`${kind} data must be larger than 0 and less than ${limits[kind]} bytes`);
   }

@@ -25,7 +25,8 @@ export function parseRegistryAuth(header: string): RegistryAuth | undefined {
   } catch {
     throw wrong('what its base64 holds is not JSON');
   }
-  return checkRegistryAuth(given, wrong);
+  // What some clients make of having none.
+  return given === null ? undefined : checkRegistryAuth(given, wrong);
 }
 
 /** The members that are known, of a foreign value. Undefined: no credentials. `wrong` makes the error. */

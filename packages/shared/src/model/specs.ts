@@ -11,6 +11,8 @@ const oneOf = <const T extends readonly string[]>(...values: T) => oneOfAs(undef
 /** `refused`: Docker's words for another value, which stands for `%s` in them. */
 const oneOfAs = <const T extends readonly string[]>(refused: string | undefined, ...values: T) =>
   Type.Unsafe<T[number]>(Type.String({ enum: [...values], ...(refused !== undefined && { 'x-refused': refused }) }));
+/** Of those that Docker reads in any case: kept in lower case. */
+const anyCase = <T extends TSchema>(schema: T): T => ({ ...schema, 'x-any-case': true });
 const grpc = (words: string) => `rpc error: code = InvalidArgument desc = ${words}`;
 const strings = Type.Array(Type.String());
 const stringMap = Type.Record(Type.String(), Type.String());
@@ -31,7 +33,7 @@ export const Platform = object({ Architecture: opt(Type.String()), OS: opt(Type.
 export type Platform = Static<typeof Platform>;
 
 export const Mount = object({
-  Type: opt(oneOfAs('invalid MountType: "%s"', 'bind', 'volume', 'tmpfs', 'npipe', 'cluster', 'image')),
+  Type: opt(anyCase(oneOfAs('invalid MountType: "%s"', 'bind', 'volume', 'tmpfs', 'npipe', 'cluster', 'image'))),
   Source: opt(Type.String()),
   Target: opt(Type.String()),
   ReadOnly: opt(Type.Boolean()),
@@ -214,15 +216,15 @@ export type UpdateConfig = Static<typeof UpdateConfig>;
 
 export const PortConfig = object({
   Name: opt(Type.String()),
-  Protocol: opt(oneOf('', 'tcp', 'udp', 'sctp')),
+  Protocol: opt(anyCase(oneOf('', 'tcp', 'udp', 'sctp'))),
   TargetPort: opt(Type.Integer({ minimum: 0, maximum: 65535 })),
   PublishedPort: opt(Type.Integer({ minimum: 0, maximum: 65535 })),
-  PublishMode: opt(oneOf('', 'ingress', 'host')),
+  PublishMode: opt(anyCase(oneOf('', 'ingress', 'host'))),
 });
 export type PortConfig = Static<typeof PortConfig>;
 
 export const EndpointSpec = object({
-  Mode: opt(oneOfAs('invalid resolution mode: "%s"', '', 'vip', 'dnsrr')),
+  Mode: opt(anyCase(oneOfAs('invalid resolution mode: "%s"', '', 'vip', 'dnsrr'))),
   Ports: opt(Type.Array(PortConfig)),
 });
 export type EndpointSpec = Static<typeof EndpointSpec>;
