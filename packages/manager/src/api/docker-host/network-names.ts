@@ -90,7 +90,9 @@ export function withClusterNetworks<T extends OnNetworks>(view: View, shown: T):
         Networks: Object.fromEntries(
           networks.map(([name, one]) => {
             const network = networkCalled(view, name);
-            return network ? [network.Spec.Name, { ...one, NetworkID: network.ID }] : [name, one];
+            if (network) return [network.Spec.Name, { ...one, NetworkID: network.ID }];
+            // Each engine has an id of its own for these, and the cluster their name.
+            return [name, isPredefinedNetwork(name) ? { ...one, NetworkID: name } : one];
           }),
         ),
       },
