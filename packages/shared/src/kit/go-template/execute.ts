@@ -275,6 +275,8 @@ class Execution {
       }
       values.push(final);
     }
+    // Before it is done: one text may be named again and again.
+    for (const value of values) if (typeof value === 'string') this.#spend(value.length);
     try {
       const result = run(...values);
       if (typeof result === 'string') this.#spend(result.length);

@@ -155,6 +155,8 @@ describe('without end', () => {
     ['{{range 1000}}{{range 1000}}{{range 1000}}{{end}}{{end}}{{end}}', 'too many steps'],
     [`{{$a := "12345678"}}${'{{$a = print $a $a}}'.repeat(40)}`, 'too much text'],
     ['{{range 100}}{{printf "%999999s" "a"}}{{end}}', 'too much text'],
+    [`{{printf "${'%999999s'.repeat(50_000)}"${' 1'.repeat(50_000)}}}`, 'too much text'],
+    [`{{$a := printf "%999999s" "a"}}{{print ${'$a '.repeat(5_000)}}}`, 'too much text'],
     [`${'{{if true}}'.repeat(200)}${'{{end}}'.repeat(200)}`, 'nested too deeply'],
     [`{{${'('.repeat(200)}1${')'.repeat(200)}}}`, 'nested too deeply'],
   ])('%s is given up', (text, problem) => expect(() => filled(text)).toThrow(problem));

@@ -3,11 +3,13 @@ import { isList, isMap, show, typeOf, type Value } from './values.ts';
 // Go's `Sprintf` for what templates have: verbs, flags, width and precision, and what it says of verbs that do not fit.
 
 const directive = /%([-+# 0]*)(\d+|\*)?(?:\.(\d+|\*)?)?([a-zA-Z%]|$)|%[^a-zA-Z]?/g;
-/** Characters that a number may ask for. */
+/** Characters that a number may ask for, and that may come of all. */
 const maxWidth = 1_000_000;
+const maxLength = 8 * 1024 * 1024;
 
 export function sprintf(format: string, values: readonly Value[]): string {
   let used = 0;
+  let length = 0;
   const number = (text: string | undefined): number | undefined => {
     if (text !== '*') return text === undefined ? undefined : Math.min(Number(text), maxWidth);
     const value = values[used++];
@@ -20,8 +22,11 @@ export function sprintf(format: string, values: readonly Value[]): string {
     const precision = all.includes('.') ? (number(precisionText) ?? 0) : undefined;
     if (used >= values.length) return `%!${verb}(MISSING)`;
     const value = values[used++] ?? null;
-    const text = formatted(value, verb, flags, precision);
-    return padded(text, flags, width, typeof value === 'number' && verb !== 'v' && verb !== 's');
+    const isNumber = typeof value === 'number' && verb !== 'v' && verb !== 's';
+    const text = padded(formatted(value, verb, flags, precision), flags, width, isNumber);
+    length += text.length;
+    if (length > maxLength) throw new Error('it makes too much text');
+    return text;
   });
   const extra = values.slice(used).map((value) => `${typeOf(value)}=${show(value, '<nil>')}`);
   return extra.length > 0 ? `${result}%!(EXTRA ${extra.join(', ')})` : result;
