@@ -122,6 +122,12 @@ export const labelRegistry = {
     what: "whether a slot's next task gets the address of the one before, unless both run at once as in start-first updates: true or false (false)",
     check: yesOrNo,
   },
+  'swarmctl.builder': {
+    kind: 'node',
+    redeploys: false,
+    what: 'whether the node is to build with BuildKit: true before all others, or false for never (workers first)',
+    check: yesOrNo,
+  },
   'swarmctl.version.of': {
     kind: ['secret', 'config'],
     redeploys: false,

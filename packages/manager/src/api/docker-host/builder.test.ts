@@ -3,9 +3,14 @@ import { aNode } from '../../../../../test/kit/index.ts';
 import { builderAmong } from './builder.ts';
 import { heldIn, madeSince } from './built-images.ts';
 
-test('a worker builds before a manager, and who came first before who came later', () => {
-  const node = (id: string, role: 'worker' | 'manager', second: number) =>
-    aNode({ id, role, set: { CreatedAt: `2026-01-01T00:00:0${second}.000Z` } });
+test('who is labelled for it builds before a worker, that before a manager, and who came first before who came later', () => {
+  const node = (id: string, role: 'worker' | 'manager', second: number, builder?: 'true' | 'false') =>
+    aNode({
+      id,
+      role,
+      ...(builder && { labels: { 'swarmctl.builder': builder } }),
+      set: { CreatedAt: `2026-01-01T00:00:0${second}.000Z` },
+    });
   const [a, b, c, d] = [
     node('a', 'worker', 2),
     node('b', 'worker', 1),
@@ -15,7 +20,10 @@ test('a worker builds before a manager, and who came first before who came later
   expect(builderAmong([a, d, c, b])).toBe(b);
   expect(builderAmong([a, c])).toBe(a);
   expect(builderAmong([c])).toBe(c);
-  expect(builderAmong([])).toBeUndefined();
+  const [never, wanted] = [node('e', 'worker', 0, 'false'), node('f', 'manager', 3, 'true')];
+  expect(builderAmong([never, a])).toBe(a);
+  expect(builderAmong([a, c, wanted])).toBe(wanted);
+  expect(builderAmong([never])).toBeUndefined();
 });
 
 test.each([

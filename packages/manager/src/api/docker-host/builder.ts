@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import { ClusterError } from '@swarmctl/shared/kit';
-import type { Node } from '@swarmctl/shared/model';
+import type { Node, ReservedLabel } from '@swarmctl/shared/model';
 import { type ApiContext, leading } from '../context.ts';
 import type { EngineRoom } from './engines.ts';
 
@@ -8,10 +8,15 @@ import type { EngineRoom } from './engines.ts';
 // which must come to one engine, and the next build should find its cache: so it is the same node for all, by the cluster's state alone, and stays it
 // while it is at work.
 
-/** A worker before a manager, then who has been in the cluster longest, so that nobody who joins takes the caches away. */
+const wishLabel = 'swarmctl.builder' satisfies ReservedLabel;
+
+/** Whom its label names, then a worker before a manager, then who has been in the cluster longest, so that nobody who joins takes the caches away. */
 export function builderAmong(nodes: readonly Node[]): Node | undefined {
-  const rank = ({ Spec, CreatedAt, ID }: Node) => `${Spec.Role === 'worker' ? 0 : 1} ${CreatedAt} ${ID}`;
-  const [best] = [...nodes].sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+  const rank = ({ Spec, CreatedAt, ID }: Node) =>
+    `${Spec.Labels[wishLabel] === 'true' ? 0 : 1} ${Spec.Role === 'worker' ? 0 : 1} ${CreatedAt} ${ID}`;
+  const [best] = nodes
+    .filter(({ Spec }) => Spec.Labels[wishLabel] !== 'false')
+    .sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
   return best;
 }
 
@@ -36,7 +41,10 @@ export class Builder {
       const may = manager.nodesForHandMade(manager.view(), wish);
       this.#node = builderAmong(may.nodes);
       this.#open.clear();
-      if (!this.#node) throw new ClusterError('unavailable', `no node that could build${may.why && ` (${may.why})`}`);
+      if (!this.#node) {
+        const why = may.nodes.length > 0 ? `label ${wishLabel}=false on all that could` : may.why;
+        throw new ClusterError('unavailable', `no node that could build${why && ` (${why})`}`);
+      }
     }
     if (!connection.destroyed) {
       this.#open.add(connection);
