@@ -353,6 +353,13 @@ export const refused: readonly Row[] = [
     'operation is not permitted on predefined default network',
   ],
   [
+    'a network of no driver',
+    'POST /networks/create',
+    { Name: 'made', Driver: 'bogus' },
+    404,
+    `plugin "bogus" not found: a network's driver is overlay, or with the scope swarm bridge, macvlan, ipvlan`,
+  ],
+  [
     'a network with a dot',
     'POST /networks/create',
     { Name: 'a.b', Driver: 'overlay' },

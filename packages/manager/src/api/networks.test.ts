@@ -305,7 +305,7 @@ describe('what is refused', () => {
       501,
       "of the driver 'bridge' belongs to",
     ],
-    ['an unknown driver', wanted('x', { Driver: 'weave' }), 501, "networks of the driver 'weave' are not supported"],
+    ['an unknown driver', wanted('x', { Driver: 'weave' }), 404, 'plugin "weave" not found'],
     ['a second host', wanted('x', { Driver: 'host' }), 403, 'only one instance of "host" network is allowed'],
     [
       'addresses for all',

@@ -22,10 +22,8 @@ export function localDriverOf(request: NetworkCreateRequest): LocalDriver | unde
   if (driver === 'overlay') return undefined;
   if (driver === 'host' || driver === 'null') throw forbidden(`only one instance of "${driver}" network is allowed`);
   if (!isLocalDriver(driver)) {
-    throw new ClusterError(
-      'unimplemented',
-      `networks of the driver '${driver}' are not supported: ask for overlay, or with the scope swarm for ${localDrivers.join(', ')}`,
-    );
+    const known = `a network's driver is overlay, or with the scope swarm ${localDrivers.join(', ')}`;
+    throw new ClusterError('not-found', `plugin "${driver}" not found: ${known}`);
   }
   if (request.Scope !== 'swarm') {
     throw new ClusterError(
