@@ -243,7 +243,7 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (skipped: ${missing} 
   });
 
   test('the largest that there may be arrive whole, and rotate', async () => {
-    const [most, more] = [randomBytes(1_024_000), randomBytes(1_024_000)];
+    const [most, more] = [randomBytes(1_023_999), randomBytes(1_023_999)];
     const sum = (bytes: Buffer) => `${createHash('sha256').update(bytes).digest('hex')}  /large`;
     await ctl('config', 'create', 'large', fileOf(most));
     await ctl('service', 'create', '-q', '--name', 'large', ...settings, '--config', 'large', ...sleep);
