@@ -168,7 +168,7 @@ describe('its end', () => {
     [
       'before it ran',
       { state: 'starting', container: 'exited', exit: 1 },
-      { State: 'failed', Message: 'starting', Err: 'task: non-zero exit (1)', ContainerStatus: ended(1) },
+      { State: 'failed', Message: 'started', Err: 'task: non-zero exit (1)', ContainerStatus: ended(1) },
     ],
     [
       'its container is gone',

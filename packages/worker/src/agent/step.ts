@@ -186,7 +186,10 @@ function ended(sight: Sight, container: ContainerState): Action {
   if (code === 0 && !container.oomKilled) {
     return report({ State: 'complete', Message: 'finished', ContainerStatus: containerStatus(container) });
   }
-  return failed(sight, `task: non-zero exit (${code})${container.oomKilled ? ': out of memory' : ''}`);
+  // However quick it was: it had started.
+  const { status } = sight;
+  const seen = status.State === 'starting' ? { ...sight, status: { ...status, Message: 'started' } } : sight;
+  return failed(seen, `task: non-zero exit (${code})${container.oomKilled ? ': out of memory' : ''}`);
 }
 
 function failed({ status, container }: Sight, Err: string): Action {
