@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -109,33 +109,27 @@ describe('BuildKit', () => {
     });
   });
 
-  test('speaks gRPC, and what that has made goes to the others', async () => {
+  test('speaks gRPC, and what that has made goes to the others, once', async () => {
     let rows = [{ Id: '1', RepoTags: ['old:1'] }];
     const list = (response: ServerResponse) => response.end(JSON.stringify(rows));
-    let answer: (response: ServerResponse) => void = list;
-    const a = engine('A', [], { ...archive, 'GET /images/json': (response: ServerResponse) => answer(response) });
-    let take = (_response: ServerResponse) => {};
-    const copied = new Promise<ServerResponse>((resolve) => {
-      take = resolve;
-    });
-    const b = engine('B', [], { 'POST /images/load': (response: ServerResponse) => take(response) });
+    const loads = new EventEmitter();
+    const a = engine('A', [], { ...archive, 'GET /images/json': list });
+    const b = engine('B', [], { 'POST /images/load': (response: ServerResponse) => loads.emit('load', response) });
     const api = await host({ n1: a, n2: b });
-    const [first, second] = [await begun(api, '/grpc'), await begun(api, '/grpc')];
-    rows = [...rows, { Id: '2', RepoTags: ['new:1'] }];
-    await ended(first.client);
-    (await copied).end(loaded.text);
-    expect(askedOf(b)).toEqual(['POST /v1.45/images/load archive']);
-    // Nothing is copied twice.
-    const answered = new Promise<void>((resolve) => {
-      const last = (response: ServerResponse) => {
-        list(response);
-        response.once('close', resolve);
-      };
-      answer = last;
-    });
+    /** Another image is there at its end. */
+    const endedWith = async (client: Socket, image: string) => {
+      rows = [...rows, { Id: image, RepoTags: [image] }];
+      const [[response]] = await Promise.all([once(loads, 'load'), ended(client)]);
+      response.end(loaded.text);
+    };
+    const [first, second, third] = [await begun(api, '/grpc'), await begun(api, '/grpc'), await begun(api, '/grpc')];
+    await endedWith(first.client, 'new:1');
     await ended(second.client);
-    await answered;
-    expect(askedOf(a).filter((one) => one.includes('/images/get'))).toEqual(['GET /v1.45/images/get?names=new:1']);
+    await endedWith(third.client, 'new:2');
+    expect(askedOf(a).filter((one) => one.includes('/images/get'))).toEqual([
+      'GET /v1.45/images/get?names=new:1',
+      'GET /v1.45/images/get?names=new:2',
+    ]);
   });
 
   test('is not placed by a label, which its session could not follow', async () => {
