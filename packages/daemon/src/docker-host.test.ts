@@ -203,6 +203,17 @@ describe('the cluster as one Docker host', () => {
       }
     });
 
+    test('where there are fewer, those counted that have been made and do not run yet', async () => {
+      const made = { 'POST /containers/create': { Id: idOf('f'), Warnings: [] } };
+      const [a, b] = [
+        engine('A', [container('a1', 'one', { State: 'created' })], made),
+        engine('B', [container('b1', 'two', { State: 'exited' })], made),
+      ];
+      const api = await host({ n1: a, n2: b });
+      await api.call('POST', '/containers/create', { Image: 'i' });
+      expect([a, b].map(({ asked }) => asked.at(-1)?.method)).toEqual(['GET', 'POST']);
+    });
+
     test('beside another, or apart from it, when its environment says so', async () => {
       const answers = { 'POST /containers/create': { Id: idOf('f') } };
       const [a, b] = [engine('A', [container('a1', 'db')], answers), engine('B', [], answers)];

@@ -132,11 +132,11 @@ function found(listing: Listing, { by, name }: Reference): Place {
   }
 }
 
-/** Running containers that are no tasks. */
+/** Containers that are no tasks and that run, or have been made to: those of a project are all made before the first of them runs. */
 function countByNode(places: readonly Place[]): (nodeId: string) => number {
   const counts = new Map<string, number>();
   for (const { node, row } of places) {
-    if (row.State !== 'running' || row.Labels?.[taskLabel] !== undefined) continue;
+    if (!['created', 'running'].includes(row.State) || row.Labels?.[taskLabel] !== undefined) continue;
     counts.set(node.ID, (counts.get(node.ID) ?? 0) + 1);
   }
   return (nodeId) => counts.get(nodeId) ?? 0;
