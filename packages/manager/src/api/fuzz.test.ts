@@ -189,7 +189,7 @@ async function check(api: TestApi, store: Store, { key, method, url, body }: Req
   expect(store.index, 'a refused request changes nothing').toBe(before);
   if (answer.status === 500)
     expect(answer.json.message).toMatch(
-      /^rpc error: code = Unknown|^Invalid |not found$|^unrecognized |^strconv\.|InvalidArgument/,
+      /^rpc error: code = Unknown|^Invalid |not found$|^unrecognized |^strconv\.|^unsupported registryAuthFrom|^service does not have a previous spec|InvalidArgument/,
     );
 }
 
