@@ -49,10 +49,12 @@ const payload = (kind: 'secrets' | 'configs'): Kind => ({
     kind === 'configs' ? [{ Data: 'YWI=' }] : [{ Data: 'YWI=' }, { Name: 'made' }],
   ],
   refused: [
-    ['drivers', { Driver: { Name: 'vault', Options: { a: 'b' } } }],
+    ...(kind === 'secrets' ? ([['drivers', { Driver: { Name: 'vault', Options: { a: 'b' } } }]] as const) : []),
     ['option', { Templating: { Name: 'golang', Options: { a: 'b' } } }],
     ['template driver', { Templating: { Name: 'jinja' } }],
   ],
+  // Docker passes over a config's driver.
+  idle: kind === 'configs' ? ['Driver.Name', 'Driver.Options'] : [],
 });
 
 const kinds: Readonly<Record<string, Kind>> = {

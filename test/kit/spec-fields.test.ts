@@ -177,10 +177,11 @@ const kept: readonly (readonly [by: string, spec: ServiceSpec])[] = [
   ],
 ];
 
-const refused: readonly (readonly [field: string, spec: ServiceSpec])[] = [
+const refused: readonly (readonly [said: string, spec: ServiceSpec])[] = [
   ['PluginSpec', { TaskTemplate: { PluginSpec: {}, Runtime: 'plugin' } }],
-  ['NetworkAttachmentSpec', { TaskTemplate: { NetworkAttachmentSpec: { ContainerID: 'c' } } }],
-  ['runtime', { TaskTemplate: { Runtime: 'plugin' } }],
+  // Docker's own words.
+  ['mismatched Runtime and *Spec', { TaskTemplate: { NetworkAttachmentSpec: { ContainerID: 'c' } } }],
+  ['mismatched Runtime and *Spec', { TaskTemplate: { Runtime: 'plugin' } }],
   ['CredentialSpec', { TaskTemplate: container({ Privileges: { CredentialSpec: { Config: 'c' } } }) }],
   ['CredentialSpec', { TaskTemplate: container({ Privileges: { CredentialSpec: { File: 'f' } } }) }],
   ['CredentialSpec', { TaskTemplate: container({ Privileges: { CredentialSpec: { Registry: 'r' } } }) }],
@@ -244,9 +245,9 @@ describe('a field of a service’s spec', () => {
     expect(await shown()).toMatchObject(spec);
   });
 
-  test.each(refused)('%s is refused with its name: %j', async (field, spec) => {
+  test.each(refused)('is refused, as %s: %j', async (said, spec) => {
     const { answer } = await made(spec);
-    expect(answer).toMatchObject({ json: { message: expect.stringContaining(field) } });
+    expect(answer).toMatchObject({ json: { message: expect.stringContaining(said) } });
     expect([400, 501]).toContain(answer.status);
   });
 

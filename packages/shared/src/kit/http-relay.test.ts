@@ -126,7 +126,7 @@ describe('a relayed upgrade', () => {
       other(socket);
     });
     const client = connect({ host: '127.0.0.1', port: await relayTo(port), allowHalfOpen: true });
-    client.write('POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
+    client.write('POST / HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n');
     await once(client, 'readable');
     return client;
   }
@@ -155,11 +155,13 @@ describe('a relayed upgrade', () => {
     expect(got.split('\r\n\r\n')[1]?.length).toBe(much.length);
   });
 
-  test('is asked for with all its headers, those that are repeated as well', async () => {
+  test('is asked for with all its headers, those that are repeated as well, and one host', async () => {
     const { server, port } = await serve(() => {});
     const asked = once(server, 'upgrade') as Promise<[IncomingMessage, Socket]>;
     const client = connect({ host: '127.0.0.1', port: await relayTo(port) });
-    client.write('POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nX-A: 1\r\nX-A: 2, 3\r\n\r\n');
+    client.write(
+      'POST / HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nX-A: 1\r\nX-A: 2, 3\r\n\r\n',
+    );
     const [{ headersDistinct, headers }, socket] = await asked;
     expect(headersDistinct).toMatchObject({ host: ['x'], upgrade: ['h2c'], 'x-a': ['1', '2, 3'] });
     expect(headers['content-length']).toBe('0');

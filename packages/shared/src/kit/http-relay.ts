@@ -167,10 +167,13 @@ function passUpgrade(request: IncomingMessage, socket: Duplex, body: Buffer, opt
   else outgoing.end(body);
 }
 
-/** One that is repeated stays so: sessions of BuildKit name their methods like that. */
-const headersOf = ({ headersDistinct }: IncomingMessage): Record<string, string | readonly string[]> =>
+/** One that is repeated stays so, as sessions of BuildKit name their methods; of those that may be there once, such as the host, the first counts. */
+const headersOf = ({ headers, headersDistinct }: IncomingMessage): Record<string, string | readonly string[]> =>
   Object.fromEntries(
-    Object.entries(headersDistinct).map(([name, all = []]) => [name, all.length > 1 ? all : (all[0] ?? '')]),
+    Object.entries(headersDistinct).map(([name, all = []]) => [
+      name,
+      all.length > 1 && headers[name] !== all[0] ? all : (all[0] ?? ''),
+    ]),
   );
 
 const hijacked = { statusCode: 200, statusMessage: 'OK' };
