@@ -369,7 +369,7 @@ const refusalCode: Readonly<Record<number, ErrorCode>> = { 404: 'not-found', 409
  * they say it. Where no node has an engine nothing is lacking.
  */
 export function missingOf(away: readonly Away[], { values, failures }: Each<unknown>): readonly Away[] {
-  const missing = [...away, ...failures];
+  const missing = [...away, ...failures].sort((a, b) => (a.node < b.node ? -1 : 1));
   if (values.length > 0 || missing.length === 0) return missing;
   // Of its own an engine says no more than 500: with that, too, it refuses values that it does not understand.
   const refusal = failures.find(({ status }) => status !== undefined && status <= 500);
