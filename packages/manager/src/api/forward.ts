@@ -1,5 +1,5 @@
 import { request as httpRequest } from 'node:http';
-import { messageOf, relayUpgrade } from '@swarmctl/shared/kit';
+import { messageOf, passBody, relayUpgrade } from '@swarmctl/shared/kit';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type ApiContext, managerOf, noLeader } from './context.ts';
 import { hijack, isHijacked } from './hijack.ts';
@@ -56,5 +56,5 @@ export async function forwardToLeader(
   });
   // Its client may have gone while the leader was looked for.
   if (abort.signal.aborted) upstream.destroy();
-  else request.raw.pipe(upstream);
+  else passBody(request.raw, upstream);
 }

@@ -90,6 +90,28 @@ describe('a relayed request', () => {
     await expect(textOf(await ask(await relayTo(port)))).rejects.toThrow('aborted');
   });
 
+  test.each(['breaks off', 'has answered'])(
+    'is taken whole though the other end %s: some send all before they read',
+    async (how) => {
+      const { server, port } = await serve((incoming, response) => {
+        incoming.once('data', () => {
+          if (how === 'breaks off') incoming.socket.destroy();
+          else response.writeHead(507).end('full');
+          incoming.pause();
+        });
+      });
+      const client = connect({ host: '127.0.0.1', port: await relayTo(port) });
+      const size = 16 << 20;
+      client.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`);
+      const sent = new Promise((done) => client.write(Buffer.alloc(size), done));
+      const [answer] = (await once(client, 'data')) as [Buffer];
+      server.closeAllConnections();
+      await sent;
+      expect(String(answer)).toMatch(how === 'breaks off' ? /^HTTP\/1.1 503 .*no answer/s : /^HTTP\/1.1 507 /);
+      client.destroy();
+    },
+  );
+
   test('waits for a slow reader', async () => {
     const block = Buffer.alloc(1 << 20);
     let sent = 0;

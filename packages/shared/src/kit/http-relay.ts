@@ -1,4 +1,5 @@
 import {
+  type ClientRequest,
   request as httpRequest,
   type IncomingMessage,
   type RequestOptions,
@@ -67,7 +68,13 @@ export function relayRequest(request: IncomingMessage, response: ServerResponse,
       .end(text);
   });
   if (body) outgoing.end(body);
-  else request.pipe(outgoing);
+  else passBody(request, outgoing);
+}
+
+/** What the other end does not take any more is read and passed over: there are clients that read no answer before all is sent. */
+export function passBody(request: IncomingMessage, outgoing: ClientRequest): void {
+  request.pipe(outgoing);
+  outgoing.once('close', () => request.resume());
 }
 
 /**
