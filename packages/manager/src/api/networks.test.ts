@@ -37,6 +37,7 @@ async function waiting(url: string) {
 }
 
 /** As `docker network create -d overlay` sends it. */
+const mtu = 'com.docker.network.driver.mtu';
 const wanted = (Name: string, more: object = {}) => ({
   CheckDuplicate: true,
   Name,
@@ -225,6 +226,8 @@ test.each(['', null, 'bridge'])(
     expect((await call('GET', '/networks/plain?scope=swarm')).json).toMatchObject(shown);
     expect(await names({ driver: ['bridge'], scope: ['swarm'] })).toEqual(['plain']);
     expect(store.view().networkByName('plain')?.Spec.DriverConfiguration).toEqual({ Name: 'overlay' });
+    await create('sized', { Driver, Options: { [mtu]: '1400' } });
+    expect((await call('GET', '/networks/sized')).json).toMatchObject({ ...shown, Options: { [mtu]: '1400' } });
   },
 );
 
@@ -327,6 +330,18 @@ describe('what is refused', () => {
       wanted('x', { Options: { encrypted: 'maybe' } }),
       400,
       "'maybe' is neither",
+    ],
+    [
+      'an MTU of no size',
+      wanted('x', { Options: { [mtu]: '9k' } }),
+      400,
+      "'9k' is not a number of bytes from 68 to 65535",
+    ],
+    [
+      'an MTU that IPv6 cannot have',
+      wanted('x', { Options: { [mtu]: '1000' }, EnableIPv6: true }),
+      400,
+      'a number of bytes from 1280',
     ],
     ['an unknown option', wanted('x', { Options: { mtu: '9000' } }), 400, "unknown option 'mtu'"],
     [

@@ -7,6 +7,7 @@ import {
   isLocalNetwork,
   isPredefinedNetwork,
   isTerminal,
+  mtuOption,
   type Network,
   NetworkCreateRequest,
   normalise,
@@ -169,7 +170,7 @@ export function networkRoutes(app: FastifyInstance, context: ApiContext, turns: 
 
 /**
  * Who names no driver, or bridge as Docker's command line does for those who name none, wants a network for containers, on whichever engine they are: an
- * attachable overlay network. What else is said of it may show that one engine's own is meant.
+ * attachable overlay network. What else is said of it, but how large its packets may be, may show that one engine's own is meant.
  */
 function isForContainers({
   Driver,
@@ -179,7 +180,8 @@ function isForContainers({
   ConfigFrom,
   Ingress,
 }: NetworkCreateRequest): boolean {
-  const isOther = Scope || ConfigOnly || Ingress || ConfigFrom?.Network || Object.keys(Options).length > 0;
+  const isOther =
+    Scope || ConfigOnly || Ingress || ConfigFrom?.Network || Object.keys(Options).some((key) => key !== mtuOption);
   return !isOther && (!Driver || Driver === 'bridge');
 }
 

@@ -128,6 +128,13 @@ describe('an attachable network', () => {
   });
 });
 
+test('of a network whose user said how large packets may be, that is said to the nodes', () => {
+  const Options = { 'com.docker.network.driver.mtu': '1400' };
+  const sized = net({ Spec: { ...net().Spec, DriverConfiguration: { Name: 'overlay', Options } } });
+  const shown = shownTo('n1', aStore({ nodes, networks: [sized], services: [web], tasks: [task('t1', 2)] }));
+  expect(shown?.mtu).toBe(1_400);
+});
+
 test('of an encrypted network, packets go inside the tunnels, and to nobody who has no end of them', () => {
   const spec = { DriverConfiguration: { Name: 'overlay', Options: { encrypted: '' } } };
   const secret = net({ Spec: { ...net().Spec, ...spec } });

@@ -8,6 +8,7 @@ import {
   isTerminal,
   isUp,
   macOf,
+  mtuOf,
   type Network,
   type Node,
   publishesNotReady,
@@ -29,7 +30,7 @@ import { insideAddress } from './tunnel-view.ts';
 export interface WholeNetwork {
   readonly common: Pick<
     NetworkView,
-    'id' | 'name' | 'vni' | 'port' | 'encrypted' | 'internal' | 'attachable' | 'names'
+    'id' | 'name' | 'vni' | 'port' | 'encrypted' | 'internal' | 'attachable' | 'mtu' | 'names'
   >;
   readonly subnets: readonly string[];
   /** The nodes with tasks there, or blocks: their own addresses, one of each subnet. */
@@ -54,6 +55,7 @@ export function wholeNetwork(view: View, network: Network): WholeNetwork | undef
   );
   if (Object.keys(gateways).length === 0) return undefined;
   const guests = guestsOn(view, network);
+  const mtu = mtuOf(network);
   return {
     common: {
       id: network.ID,
@@ -63,6 +65,7 @@ export function wholeNetwork(view: View, network: Network): WholeNetwork | undef
       encrypted: isEncrypted(network),
       internal: network.Spec.Internal ?? false,
       ...(isAttachable(network) && { attachable: true as const }),
+      ...(mtu !== undefined && { mtu }),
       names: withGuests(namesOn(view, network.ID, tasks), guests),
     },
     subnets: network.IPAM.Configs.map(({ Subnet }) => Subnet),

@@ -2,7 +2,7 @@ import { ClusterError } from '../kit/errors.ts';
 import { formatIp, formatIpRange, type IpRange, isWithinRange, parseIp, parseIpRange } from './ip.ts';
 import { checkReservedLabels } from './labels.ts';
 import { localDriverOf, localSpec } from './local-network-spec.ts';
-import { ingressNetwork, isPredefinedNetwork, vxlanIdOption } from './networks.ts';
+import { ingressNetwork, isPredefinedNetwork, mtuOption, vxlanIdOption } from './networks.ts';
 import type { Network } from './objects.ts';
 import type { NetworkCreateRequest } from './specs.ts';
 import { checkName } from './validate.ts';
@@ -56,21 +56,30 @@ function checkOverlay(request: NetworkCreateRequest): void {
   if (request.Scope && request.Scope !== 'swarm') {
     throw invalid(`an overlay network's scope is swarm, not '${request.Scope}'`);
   }
-  checkOptions(request.Options ?? {});
+  checkOptions(request);
 }
 
-function checkOptions(options: Readonly<Record<string, string>>): void {
-  for (const [key, value] of Object.entries(options)) {
+/** Of an IPv4 packet (RFC 791, 3.2), of IPv6 (RFC 8200, 5), and the most that a device takes. */
+const [leastMtu, leastMtu6, mostMtu] = [68, 1_280, 65_535];
+
+function checkOptions({ Options: options = {}, EnableIPv6: enables6, IPAM: ipam }: NetworkCreateRequest): void {
+  const has6 = enables6 || ipam?.Config?.some(({ Subnet: subnet }) => subnet?.includes(':'));
+  for (const [key, value] of Object.entries(options ?? {})) {
     if (key === vxlanIdOption) {
       if (!/^[1-9]\d{0,7}$/.test(value) || Number(value) > lastVni) {
         throw invalid(`option ${key}: '${value}' is not a number from 1 to ${lastVni}`);
+      }
+    } else if (key === mtuOption) {
+      const least = has6 ? leastMtu6 : leastMtu;
+      if (!/^[1-9]\d{0,4}$/.test(value) || Number(value) < least || Number(value) > mostMtu) {
+        throw invalid(`option ${key}: '${value}' is not a number of bytes from ${least} to ${mostMtu}`);
       }
     } else if (key === 'encrypted') {
       if (!['', 'true', 'false'].includes(value)) {
         throw invalid(`option encrypted: '${value}' is neither true nor false; the key alone means true`);
       }
     } else {
-      throw invalid(`unknown option '${key}' of the driver overlay; known: encrypted, ${vxlanIdOption}`);
+      throw invalid(`unknown option '${key}' of the driver overlay; known: encrypted, ${mtuOption}, ${vxlanIdOption}`);
     }
   }
 }

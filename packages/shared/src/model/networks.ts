@@ -27,6 +27,13 @@ export const isLocalNetwork = (network: Pick<Network, 'Spec'>): boolean =>
   isLocalDriver(network.Spec.DriverConfiguration?.Name);
 
 export const vxlanIdOption = 'com.docker.network.driver.overlay.vxlanid_list';
+export const mtuOption = 'com.docker.network.driver.mtu';
+
+/** The most that its containers may send at once, bytes; undefined: as much as the ways between the nodes leave. */
+export function mtuOf(network: Pick<Network, 'Spec'>): number | undefined {
+  const said = network.Spec.DriverConfiguration?.Options?.[mtuOption];
+  return said === undefined ? undefined : Number(said);
+}
 
 /** What keys of options and labels say with any value but `false`. */
 export const isEncrypted = (network: Pick<Network, 'Spec'>): boolean =>

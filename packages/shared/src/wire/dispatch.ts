@@ -133,6 +133,8 @@ export interface NetworkView {
   readonly internal: boolean;
   /** Containers made by hand may be on it. */
   readonly attachable?: true;
+  /** Bytes; packets are no larger though the ways would leave more. */
+  readonly mtu?: number;
   /** `gateway` is this node's own address there; `block` what its engine gives such containers, where it has one. */
   readonly subnets: readonly { readonly subnet: string; readonly gateway: string; readonly block?: string }[];
   /** Tasks, guests and gateways on other nodes; `nodeAddr` is inside of the tunnels where the network is encrypted. */

@@ -80,9 +80,15 @@ export class KernelNetworks {
     const { owner } = this;
     const bridge = is.bridge?.mtu;
     if (view.encrypted && inside)
-      return wantedNetwork(view, { owner, local: inside.addr, mtu: mtu.inside(inside, bridge), device });
+      return wantedNetwork(view, {
+        owner,
+        local: inside.addr,
+        mtu: mtu.inside(inside, { bridge, most: view.mtu }),
+        device,
+      });
     const local = this.#options.dataPathAddr;
     const nodeAddrs = view.far.map(({ nodeAddr }) => nodeAddr);
-    return wantedNetwork(view, { owner, local, mtu: await mtu.byWays(paths, { local, nodeAddrs, bridge }) });
+    const ways = { local, nodeAddrs, bridge, most: view.mtu };
+    return wantedNetwork(view, { owner, local, mtu: await mtu.byWays(paths, ways) });
   }
 }

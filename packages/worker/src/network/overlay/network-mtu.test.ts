@@ -42,8 +42,21 @@ test('of a network that an earlier daemon made, no larger than it was until the 
 
 test('through the tunnels, is what these leave', () => {
   const mtu = new NetworkMtu();
-  expect(mtu.inside({ addr: 'fd00::1', mtu: 1_440 }, 1_300)).toBe(1_370);
+  expect(mtu.inside({ addr: 'fd00::1', mtu: 1_440 }, { bridge: 1_300 })).toBe(1_370);
   expect(mtu.given).toBeUndefined();
-  expect(mtu.inside({ addr: '198.19.0.1', mtu: 1_440 }, undefined)).toBe(1_390);
+  expect(mtu.inside({ addr: '198.19.0.1', mtu: 1_440 }, {})).toBe(1_390);
   expect(mtu.given).toBe(1_390);
+});
+
+test('is no more than the user of the network says, and less where the ways leave less', async () => {
+  const most = 1_300;
+  const sized = (mtu: NetworkMtu) => mtu.byWays(paths, { local: '192.0.2.1', nodeAddrs: ['192.0.2.2'], most });
+  const mtu = new NetworkMtu();
+  expect(await sized(mtu)).toBe(1_300);
+  expect(mtu.given).toBe(1_300);
+  width = 1_280;
+  mtu.forget();
+  expect(await sized(mtu)).toBe(1_230);
+  expect(new NetworkMtu().inside({ addr: '198.19.0.1', mtu: 1_440 }, { most })).toBe(1_300);
+  expect(new NetworkMtu().inside({ addr: '198.19.0.1', mtu: 1_300 }, { most })).toBe(1_250);
 });

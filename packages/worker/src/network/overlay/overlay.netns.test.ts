@@ -314,6 +314,14 @@ describe.skipIf(why)(`overlay networks${why ? ` (skipped: ${why} is missing)` : 
     expect(space.run('ip', 'link', 'show', bridge)).toContain('mtu 1350');
   });
 
+  it('have no larger MTU than they are to have', async () => {
+    const { overlay, engine, space } = nodes[0];
+    await overlay.apply(viewsOf({ ...full(1), mtu: 1300 }));
+    await overlay.attach(task('t1', addressed(id, '10.0.1.10')));
+    expect(engine.networks.get(`swarmd_${id}`)?.mtu).toBe(1300);
+    expect(space.run('ip', 'link', 'show', bridge)).toContain('mtu 1300');
+  });
+
   it('follow the ways to other nodes, and so do the containers on them', async () => {
     await join();
     const [{ overlay, space, engine }] = nodes;
