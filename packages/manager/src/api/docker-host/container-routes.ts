@@ -23,6 +23,7 @@ import {
 import { asError, hostnameOf, warningOf, workMs } from './engines.ts';
 import { type DockerHost, searchOf, versionIn } from './host.ts';
 import { engineNamesOf, withClusterNetworks } from './network-names.ts';
+import { bindingsOf, portsOf } from './published.ts';
 
 // Containers on whichever node: listed together, found by id, name or the beginning of the id; all else is passed on to their node.
 
@@ -60,7 +61,7 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     warn(reply, warningOf(missing));
     const namesOf = shownNames(places);
     return (limit > 0 ? asked.slice(0, limit) : asked).map((place) => ({
-      ...withClusterNetworks(view, place.row),
+      ...portsOf(withClusterNetworks(view, place.row), place.node.Status.Addr ?? ''),
       Names: namesOf(place),
       Labels: { ...place.row.Labels, [nodeLabel]: hostnameOf(place.node) },
       Node: shownNode(place.node),
@@ -72,7 +73,8 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
     const path = `${versionIn(request)}/containers/${place.row.Id}/json${searchOf(request.raw)}`;
     const { status, json, text } = await room.ask(place.engine.node, 'GET', path);
     if (status !== 200) return reply.status(status).send(json ?? { message: text });
-    return { ...withClusterNetworks(await host.view(), json), Node: shownNode(place.node) };
+    const shown = bindingsOf(withClusterNetworks(await host.view(), json), place.node.Status.Addr ?? '');
+    return { ...shown, Node: shownNode(place.node) };
   });
 
   // One after the other: a name is free until it is taken.

@@ -27,6 +27,7 @@ export interface Row {
   readonly State: string;
   readonly Labels: Readonly<Record<string, string>>;
   readonly SizeRw?: number;
+  readonly Ports?: readonly { readonly IP?: string }[] | null;
   readonly HostConfig?: { readonly NetworkMode?: string };
   readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, object>> | null };
 }
