@@ -160,7 +160,7 @@ describe.skipIf(missing)(`secrets and configs${missing ? ` (${missing} is missin
     [
       'whose template is wrong',
       () => payloads.put([payload('config', 'conf', '{{.Nonsense}}', true)]),
-      "template: config 'conf': can't evaluate field Nonsense",
+      'conf: template: expansion:1:2: executing "expansion" at <.Nonsense>: can\'t evaluate field Nonsense',
     ],
   ])('a task with one %s is refused, and leaves nothing', async (_, spoil, message) => {
     spoil();
