@@ -19,17 +19,26 @@ const image = 'swarmctl/hello:1';
 const busyboxes = ['/bin/busybox', '/usr/bin/busybox'];
 
 export async function chooseRuntime(env: NodeJS.ProcessEnv): Promise<Choice> {
-  const wanted = env['SWARMCTL_LOCAL_RUNTIME'];
+  const wanted = env['SWARMCTL_LOCAL_RUNTIME'] ?? '';
+  if (!['', 'docker', 'process'].includes(wanted))
+    throw new Error(`SWARMCTL_LOCAL_RUNTIME is '${wanted}': it can be docker or process`);
   if (wanted === 'process') return processes('SWARMCTL_LOCAL_RUNTIME asks for it');
-  const dockerHost = env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock';
-  const engine = await run('docker', ['-H', dockerHost, 'version', '--format', '{{.Server.Version}}'], {
-    timeoutMs: 5_000,
-  });
+  const choice = await dockerOr(env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock');
+  if (wanted === 'docker' && choice.runtime !== 'docker')
+    throw new Error(`SWARMCTL_LOCAL_RUNTIME asks for docker, but ${choice.why}`);
+  return choice;
+}
+
+async function dockerOr(dockerHost: string): Promise<Choice> {
+  const format = '{{.Server.Version}} {{.Server.Platform.Name}}';
+  const engine = await run('docker', ['-H', dockerHost, 'version', '--format', format], { timeoutMs: 5_000 });
   if (engine.code !== 0)
     return processes(
       engine.code === 127 ? 'there is no docker command here' : `no Docker engine answers at ${dockerHost}`,
     );
-  const version = engine.stdout.trim();
+  const [version = '', platform] = engine.stdout.trim().split(' ');
+  if (platform === 'swarmd')
+    throw new Error(`DOCKER_HOST=${dockerHost} is a manager of a cluster like this one, not a Docker engine: unset it`);
   const has = await run('docker', ['-H', dockerHost, 'image', 'inspect', image]);
   if (has.code === 0)
     return containers(`Docker ${version} answers at ${dockerHost} and has the image ${image}`, dockerHost, image);
