@@ -14,9 +14,8 @@ export function clientsOverTls(scene: Scene): void {
   test('a folder that a manager certified opens every manager to docker and swarmctl, and nothing else does', async () => {
     const [first, second] = scene.cluster.managers as [NodeHandle, NodeHandle];
     const folder = join(scene.cluster.folder, 'ada');
-    expect(await scene.cluster.ctl(first, 'context', 'export', 'ada', folder)).toContain(
-      `host=tcp://${first.addr}:2376`,
-    );
+    const made = await scene.cluster.tryCtl(first, 'context', 'export', 'ada', folder);
+    expect(made).toMatchObject({ code: 0, out: expect.stringContaining(`host=tcp://${first.addr}:2376`), err: '' });
     const sourced = await over('sh', ['-c', `. ${folder}/env.sh && docker node ls --format '{{.Hostname}}'`]);
     expect(sourced.out.trim().split('\n').sort()).toEqual(['m1', 'm2', 'm3', 'w1', 'w2']);
     const tls = { DOCKER_HOST: `tcp://${second.addr}:2376`, DOCKER_TLS_VERIFY: '1', DOCKER_CERT_PATH: folder };
@@ -36,5 +35,15 @@ export function clientsOverTls(scene: Scene): void {
       'every manager knows it',
       async () => (await over('docker', ['node', 'ls'], tls)).code !== 0,
     );
+    const nowhere = ['--endpoint', `${first.addr}:1`];
+    const early = await scene.cluster.tryCtl(
+      first,
+      'context',
+      'export',
+      'bo',
+      join(scene.cluster.folder, 'bo'),
+      ...nowhere,
+    );
+    expect(early).toMatchObject({ code: 0, err: expect.stringContaining(`nothing listens at tcp://${first.addr}:1`) });
   });
 }

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { ClusterError, createCsr, formatAddress } from '@swarmctl/shared/kit';
 import { hostOf } from '../context.ts';
@@ -49,7 +50,22 @@ async function exportContext(args: Args, shell: Shell): Promise<void> {
   docker context create ${name} --docker "host=${host},ca=${folder}/ca.pem,cert=${folder}/cert.pem,key=${folder}/key.pem"
   swarmctl context create ${name} --endpoint ${host} --cert-path ${folder}
 `);
+  if (!(await listens(host)))
+    shell.err(`warning: nothing listens at ${host} yet, as seen from here: start swarmd with --api-addr\n`);
 }
+
+const listens = (host: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const { hostname, port } = new URL(host);
+    const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port), timeout: 2_000 });
+    const end = (does: boolean) => {
+      socket.destroy();
+      resolve(does);
+    };
+    socket.once('connect', () => end(true));
+    socket.once('error', () => end(false));
+    socket.once('timeout', () => end(false));
+  });
 
 /** Given, or the manager that is asked. */
 async function hostFor(args: Args, shell: Shell): Promise<string> {

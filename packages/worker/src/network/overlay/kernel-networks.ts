@@ -54,7 +54,10 @@ export class KernelNetworks {
     const wanted = await this.#wanted(slot, is);
     const other = foreignOwner(wanted, is);
     if (other !== undefined)
-      throw new ClusterError('failed-precondition', `${wanted.bridge} or ${wanted.port} belongs to ${other}`);
+      throw new ClusterError(
+        'failed-precondition',
+        `${wanted.bridge} or ${wanted.port} belongs to ${other}: nodes that share a machine's network cannot share an overlay network`,
+      );
     // As far as it is not known, until it is done.
     slot.kernel = undefined;
     await execute(run, plan(wanted, is));

@@ -320,6 +320,8 @@ describe.skipIf(missing)(`overlay networks of an engine${missing ? ` (skipped: $
     await expect(networks.ensure(used)).rejects.toThrow('containers use');
     expect(await networks.remove(used.bridge)).toBe(false);
     expect(await networks.remove('swbnobody')).toBe(true);
+    const neighbour = createDockerNetworks({ dockerHost: engine.dockerHost }, { ...node, nodeId: 'node9' });
+    await expect(neighbour.ensure({ ...used, bridge: 'swbnine' })).rejects.toThrow('share an engine');
     const away = createDockerNetworks({ dockerHost: 'unix:///nowhere.sock' }, node);
     await expect(away.list()).rejects.toMatchObject({ code: 'unavailable' });
   });

@@ -51,6 +51,11 @@ class DockerNetworks implements OverlayEngine {
         `containers use the engine's network ${old.Name} as it was before it changed`,
       );
     }
+    if (all.some((one) => one.Name === wanted.Name && !this.#isOwn(one)))
+      throw new ClusterError(
+        'failed-precondition',
+        `the engine has the network ${wanted.Name} for another node: nodes that share an engine cannot share an overlay network`,
+      );
     await this.#call(() => this.#docker.createNetwork(wanted));
     return { name: wanted.Name, mtu, ...(problem && { problem }) };
   }
