@@ -14,7 +14,9 @@ export function clientsOverTls(scene: Scene): void {
   test('a folder that a manager certified opens every manager to docker and swarmctl, and nothing else does', async () => {
     const [first, second] = scene.cluster.managers as [NodeHandle, NodeHandle];
     const folder = join(scene.cluster.folder, 'ada');
-    const made = await scene.cluster.tryCtl(first, 'context', 'export', 'ada', folder);
+    const exported = (...args: string[]) =>
+      over(process.execPath, [swarmctlBin, 'context', 'export', ...args], { DOCKER_HOST: `unix://${first.socket}` });
+    const made = await exported('ada', folder);
     expect(made).toMatchObject({ code: 0, out: expect.stringContaining(`host=tcp://${first.addr}:2376`), err: '' });
     const sourced = await over('sh', ['-c', `. ${folder}/env.sh && docker node ls --format '{{.Hostname}}'`]);
     expect(sourced.out.trim().split('\n').sort()).toEqual(['m1', 'm2', 'm3', 'w1', 'w2']);
@@ -36,14 +38,7 @@ export function clientsOverTls(scene: Scene): void {
       async () => (await over('docker', ['node', 'ls'], tls)).code !== 0,
     );
     const nowhere = ['--endpoint', `${first.addr}:1`];
-    const early = await scene.cluster.tryCtl(
-      first,
-      'context',
-      'export',
-      'bo',
-      join(scene.cluster.folder, 'bo'),
-      ...nowhere,
-    );
+    const early = await exported('bo', join(scene.cluster.folder, 'bo'), ...nowhere);
     expect(early).toMatchObject({ code: 0, err: expect.stringContaining(`nothing listens at tcp://${first.addr}:1`) });
   });
 }
