@@ -80,10 +80,9 @@ describe('three members', () => {
     expect(cluster.member(other).node.status().role).not.toBe('leader');
     cluster.heal();
     await cluster.stop(lost);
-    const next = await cluster.leader([leader.id, other]);
-    await next.node.changeMembership({ type: 'remove', id: lost });
+    await cluster.byLeader(({ node }) => node.changeMembership({ type: 'remove', id: lost }));
     await cluster.open(4, { kind: 'join' });
-    await next.node.changeMembership({ type: 'add', id: 4, address: 'host-4' });
+    await cluster.byLeader(({ node }) => node.changeMembership({ type: 'add', id: 4, address: 'host-4' }));
     await cluster.propose('b');
     await cluster.member(4).machine.until((values) => values.includes('b'));
     expect(cluster.member(4).machine.values).toContain('a');

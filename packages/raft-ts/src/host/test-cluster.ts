@@ -273,10 +273,15 @@ export class TestCluster {
 
   /** Proposes to whoever leads, again when leadership moved; a value may be applied twice then. */
   async propose(value: string): Promise<unknown> {
+    return (await this.byLeader(({ node }) => node.propose(new TextEncoder().encode(value)))).result;
+  }
+
+  /** Asked of the next leader as well when the first one turns out to lead no more, such as one that was cut off. */
+  async byLeader<T>(ask: (leader: TestMember) => Promise<T>): Promise<T> {
     for (;;) {
       const leader = await this.leader();
       try {
-        return (await leader.node.propose(new TextEncoder().encode(value))).result;
+        return await ask(leader);
       } catch (error) {
         const code = (error as { code?: string }).code;
         if (code !== 'not-leader' && code !== 'dropped' && code !== 'busy') throw error;
