@@ -60,7 +60,8 @@ export const commandRows = (word: string, stack: string): readonly CommandRow[] 
   ['stack services st', /st_web/],
   ['stack ps st', /st_web\.1/],
   ['stack rm st', /Removing network st_front/],
-  ['events --since 1 --until 0s -f type=service', /service create .*name=st_web/],
+  // The command line asks for whole seconds: what has just been is after the end.
+  ['events --since 1 --until 0s -f type=service', /service create .*name=new/],
   ['ps -a', /^CONTAINER ID/],
   ['images -q bb', /^\w{12}$/],
   ['system df', /^TYPE/],
