@@ -157,21 +157,28 @@ test('run of an image at a node that lacks it: a manager that has it gives it', 
     response.statusCode = isThere ? 201 : 404;
     response.end(JSON.stringify(isThere ? { Id: idOf('c'), Warnings: [] } : { message: 'No such image: x:1' }));
   };
-  const load = (response: ServerResponse) => {
-    isThere = true;
-    response.end('{"stream":"Loaded"}');
-  };
+  const loads = new EventEmitter();
+  const load = (response: ServerResponse) => loads.emit('load', response);
   const look = (response: ServerResponse) => {
     response.statusCode = isThere ? 200 : 404;
     response.end(JSON.stringify(image));
   };
   const lacks = { 'POST /containers/create': create, 'POST /images/load': load, 'GET /images/x:1/json': look };
-  const has = { 'GET /images/x:1/json': image, 'GET /images/get': new Raw('archive') };
+  const made = { 'POST /containers/create': new Raw(`{"Id":"${idOf('d')}"}`, 201) };
+  const has = { 'GET /images/x:1/json': image, 'GET /images/get': new Raw('archive'), ...made };
   api = await world.host({ n1: world.engine('A', [], lacks), n2: world.engine('B', [], has) });
-  const onFirst = { Image: 'x:1', Labels: { 'swarmctl.constraints': 'node.hostname==host-n1' } };
+  const on = (node: string) => ({ Image: 'x:1', Labels: { 'swarmctl.constraints': `node.hostname==${node}` } });
+  const onFirst = on('host-n1');
   expect((await call('POST /containers/create', onFirst)).status).toBe(404);
   api.apply([{ op: 'update', table: 'nodes', id: 'n2', set: { ManagerStatus: { RaftID: 1, Addr: 'n2:2377' } } }]);
-  expect(await call('POST /containers/create', onFirst)).toMatchObject({ status: 201, json: { Id: idOf('c') } });
+  const coming = once(loads, 'load');
+  const created = call('POST /containers/create', onFirst);
+  const [response] = (await coming) as [ServerResponse];
+  // However long that takes, others are created.
+  expect(await call('POST /containers/create', on('host-n2'))).toMatchObject({ json: { Id: idOf('d') } });
+  isThere = true;
+  response.end('{"stream":"Loaded"}');
+  expect(await created).toMatchObject({ status: 201, json: { Id: idOf('c') } });
 });
 
 describe('wait', () => {

@@ -1,6 +1,8 @@
 import { ClusterError, delay, isClusterError, messageOf } from '@swarmctl/shared/kit';
+import type { Node } from '@swarmctl/shared/model';
 import type { FastifyRequest } from 'fastify';
 import { type Query, single } from '../query.ts';
+import type { Turns } from '../turns.ts';
 import { bodyObject, checkName, listContainers, queryText } from './containers.ts';
 import { type EngineAnswer, type EngineRoom, type Engines, workMs } from './engines.ts';
 import { type DockerHost, versionIn } from './host.ts';
@@ -12,11 +14,33 @@ import { type ContainerConfig, type Placed, placeContainer } from './placement.t
 
 const notOfConfig = ['HostConfig', 'NetworkingConfig'];
 
-/** What the engine answered. Throws as `placeContainer` and `checkName`. */
-export async function createContainer(
-  host: DockerHost,
-  request: FastifyRequest<{ Querystring: Query }>,
-): Promise<EngineAnswer> {
+type CreateRequest = FastifyRequest<{ Querystring: Query }>;
+
+/** The only node where it may be is without its image, and nobody else who may have it has that. */
+interface Lacking {
+  readonly node: Node;
+  readonly image: string;
+  readonly answer: EngineAnswer;
+}
+
+/** What the engine answered. One after the other, but for the way of an image. Throws as `placeContainer` and `checkName`. */
+export async function createContainer(host: DockerHost, request: CreateRequest, turns: Turns): Promise<EngineAnswer> {
+  const create = () => turns.take(() => createWhereItIs(host, request));
+  const first = await create();
+  if (!('image' in first)) return first;
+  const { node, image, answer } = first;
+  try {
+    await host.imageGiver.bring(node, image);
+  } catch (error) {
+    const why = messageOf(error);
+    return why === '' ? answer : { ...answer, json: { message: `${answer.json?.message}; ${why}` } };
+  }
+  // Meanwhile its name may be another's, and another node the better one.
+  const second = await create();
+  return 'image' in second ? second.answer : second;
+}
+
+async function createWhereItIs(host: DockerHost, request: CreateRequest): Promise<EngineAnswer | Lacking> {
   const { room } = host;
   const given = bodyObject(request.body as Buffer | undefined);
   if (Object.keys(given).every((key) => notOfConfig.includes(key))) {
@@ -41,14 +65,7 @@ export async function createContainer(
   const all = engines.all.filter(({ info }) => ids.has(info.ID));
   const second = all.length > 0 ? placedAgain(() => placed({ ...engines, all })) : undefined;
   if (second && second.engine !== first.engine) return create(second);
-  // It may be nowhere else: then what the managers have comes.
-  try {
-    await host.imageGiver.bring(first.engine.node, image);
-  } catch (error) {
-    const why = messageOf(error);
-    return why === '' ? answer : { ...answer, json: { message: `${answer.json?.message}; ${why}` } };
-  }
-  return create(first);
+  return { node: first.engine.node, image, answer };
 }
 
 /** A node that has only just come, or that a new leader has not heard of, soon says what it is. */

@@ -78,12 +78,10 @@ export function containerRoutes(app: FastifyInstance, host: DockerHost): void {
   });
 
   // One after the other: a name is free until it is taken.
-  app.post<{ Querystring: Query }>('/containers/create', leaderOnly, (request, reply) =>
-    turns.take(async () => {
-      const { status, json, text } = await createContainer(host, request);
-      return reply.status(status).send(json ?? { message: text });
-    }),
-  );
+  app.post<{ Querystring: Query }>('/containers/create', leaderOnly, async (request, reply) => {
+    const { status, json, text } = await createContainer(host, request, turns);
+    return reply.status(status).send(json ?? { message: text });
+  });
 
   app.post<One>('/containers/:id/rename', leaderOnly, (request, reply) =>
     turns.take(async () => {
