@@ -1,11 +1,10 @@
-import { EventEmitter } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ManualClock, seededRandom, silentLogger } from '@swarmctl/shared/kit';
-import type { AgentMessage } from '@swarmctl/shared/wire';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeIngress } from '../../../../test/kit/fake-ingress.ts';
+import { FakeManagerStream } from '../../../../test/kit/fake-manager-stream.ts';
 import { FakeRuntime } from '../../../../test/kit/fake-runtime.ts';
 import type { Mesh, MeshState } from '../network/types.ts';
 import { Agent } from './agent.ts';
@@ -13,21 +12,9 @@ import type { LinkStream } from './link.ts';
 
 // What the mesh hears of other hosts makes an agent doubt its manager. (All else that agents do: test/sim/link.)
 
-class ManagerStream extends EventEmitter {
-  readonly sent: AgentMessage[] = [];
-  closed = false;
-  send(message: AgentMessage): void {
-    this.sent.push(message);
-  }
-  destroy(): void {
-    this.closed = true;
-    this.emit('close');
-  }
-}
-
 let folder: string;
 let clock: ManualClock;
-let stream: ManagerStream;
+let stream: FakeManagerStream;
 let running: Promise<unknown>;
 let stop: AbortController;
 const listeners = new Set<(state: MeshState) => void>();
@@ -54,7 +41,7 @@ beforeEach(async () => {
   };
   await new Promise<void>((connected) => {
     const connect = async () => {
-      stream = new ManagerStream();
+      stream = new FakeManagerStream();
       // Whoever waits for it has the session by then.
       setImmediate(connected);
       return stream as unknown as LinkStream;

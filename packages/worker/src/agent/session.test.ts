@@ -1,26 +1,14 @@
-import { EventEmitter } from 'node:events';
 import { ManualClock } from '@swarmctl/shared/kit';
 import type { AgentMessage, ManagerMessage } from '@swarmctl/shared/wire';
 import { describe, expect, it } from 'vitest';
+import { FakeManagerStream } from '../../../../test/kit/fake-manager-stream.ts';
 import type { LinkStream } from './link.ts';
 import { AgentSession } from './session.ts';
-
-class FakeStream extends EventEmitter {
-  readonly sent: AgentMessage[] = [];
-  closed = false;
-  send(message: AgentMessage): void {
-    this.sent.push(message);
-  }
-  destroy(): void {
-    this.closed = true;
-    this.emit('close');
-  }
-}
 
 describe('a session', () => {
   const hello = { type: 'hello' } as Extract<AgentMessage, { type: 'hello' }>;
   const open = () => {
-    const [clock, stream] = [new ManualClock(), new FakeStream()];
+    const [clock, stream] = [new ManualClock(), new FakeManagerStream()];
     const modules = { clock, applied: () => 7, message: () => undefined };
     const session = new AgentSession(stream as unknown as LinkStream, hello, modules);
     const hear = (message: ManagerMessage) => stream.emit('message', message);

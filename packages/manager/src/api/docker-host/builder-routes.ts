@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream';
+import type { Node } from '@swarmctl/shared/model';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { isHijacked } from '../hijack.ts';
 import { type DockerHost, searchOf } from './host.ts';
@@ -12,14 +13,13 @@ const hijacks = { config: { leaderOnly: true, hijacks: true } };
 export function builderStreams(app: FastifyInstance, host: DockerHost): void {
   const { builder, builtImages } = host;
   // The engine says itself what it thinks of one without an upgrade.
-  const pass = async (request: FastifyRequest, reply: FastifyReply, path: string) => {
-    const node = await builder.nodeFor(connectionOf(request, reply));
-    return isHijacked(request.raw)
-      ? host.passHijacked(request, reply, node, path)
-      : host.pass(request, reply, node, path);
-  };
+  const pass = (request: FastifyRequest, reply: FastifyReply, node: Node, path: string) =>
+    isHijacked(request.raw) ? host.passHijacked(request, reply, node, path) : host.pass(request, reply, node, path);
+  const nodeFor = (request: FastifyRequest, reply: FastifyReply) => builder.nodeFor(connectionOf(request, reply));
 
-  app.post('/session', hijacks, (request, reply) => pass(request, reply, '/session'));
+  app.post('/session', hijacks, async (request, reply) =>
+    pass(request, reply, await nodeFor(request, reply), '/session'),
+  );
 
   app.post('/grpc', hijacks, async (request, reply) => {
     const connection = connectionOf(request, reply);
@@ -27,11 +27,11 @@ export function builderStreams(app: FastifyInstance, host: DockerHost): void {
     await builtImages.begin(node);
     if (connection.destroyed) void builtImages.end(node);
     else connection.once('close', () => void builtImages.end(node));
-    return pass(request, reply, '/grpc');
+    return pass(request, reply, node, '/grpc');
   });
 
-  app.post('/build/cancel', leaderOnly, (request, reply) =>
-    pass(request, reply, `/build/cancel${searchOf(request.raw)}`),
+  app.post('/build/cancel', leaderOnly, async (request, reply) =>
+    pass(request, reply, await nodeFor(request, reply), `/build/cancel${searchOf(request.raw)}`),
   );
 }
 
